@@ -1,0 +1,23 @@
+"""Turn a multilingual encoder into a small monolingual one."""
+
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.importance import GradientImportanceCallback
+from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
+from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
+from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens, trim_vocab
+
+__all__ = [
+    "DistillationConfig",
+    "DistillationTrainer",
+    "GradientImportanceCallback",
+    "count_tokens",
+    "prune_ffn",
+    "reduce_layers",
+    "select_layers",
+    "select_neurons",
+    "select_tokens",
+    "trim_vocab",
+    "truncate_hidden",
+]

@@ -1,0 +1,211 @@
+"""The pipeline: check everything, then run the stages that are not done yet, and report."""
+
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import PartialState
+from filelock import FileLock, Timeout
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from hf_lrcompress import report
+from hf_lrcompress.configuration import RunConfig
+from hf_lrcompress.data import corpus_fingerprint, load_corpus
+from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
+from hf_lrcompress.planning import PlannedStage, load_teacher_tokenizer, make_plan, resolve_demo
+from hf_lrcompress.run_folder import (
+    MODEL_DIR,
+    StageRecord,
+    check_run_folder,
+    delete_checkpoints,
+    delete_stale,
+    fingerprint,
+    write_atomically,
+)
+from hf_lrcompress.stages import StageTask
+from hf_lrcompress.stages.stage import load_masked_lm
+from hf_lrcompress.stages.trim_vocab import TrimVocab
+from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
+from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens
+
+logger = logging.getLogger(__name__)
+
+COUNTS_FILE = "token_counts.safetensors"
+
+
+class Pipeline:
+    """A run, checked: whatever is wrong with settings, texts or folder raises here, and [`Pipeline.run`] does the long work.
+
+    Args:
+        config ([`RunConfig`]): What to do.
+        output_dir (`str` or `Path`): The run folder; what is complete in it is kept, what was begun is resumed.
+        overwrite (`bool`, *optional*, defaults to `False`): Delete stages made with other settings and make them again.
+
+    Attributes:
+        plan (`list[PlannedStage]`): The teacher as it comes, then every stage.
+        masked ([`MaskedText`]): The places at which every stage's model is asked for a token.
+        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): Of the training text, where the vocabulary is trimmed.
+
+    Raises:
+        ValueError, OSError, ImportError: One line that says what is wrong and what to do.
+    """
+
+    def __init__(self, config: RunConfig, output_dir: str | Path, overwrite: bool = False):
+        self.state = PartialState()
+        self.output_dir = Path(output_dir)
+        self.given_config = config
+        self.config = resolve_demo(config)
+        self.plan = make_plan(self.config)
+        self._folder = (self.output_dir, [stage.record for stage in self.plan], [stage.directory for stage in self.plan])
+        check_run_folder(*self._folder, overwrite)
+        self._lock = _lock(self.output_dir) if self.state.is_main_process else None
+        with self.state.main_process_first():
+            self._prepare()
+
+    def run(self) -> Path:
+        """Run what is not complete yet.
+
+        Returns:
+            `Path`: The directory of the final model.
+        """
+        if self.state.is_main_process:
+            delete_stale(*self._folder)
+            settings = yaml.safe_dump(self.given_config.to_mapping(), sort_keys=False, allow_unicode=True)
+            write_atomically(self.output_dir / "config.yaml", settings)
+        self.state.wait_for_everyone()
+        for position in range(len(self.plan)):
+            self._run_stage(position)
+            self.state.wait_for_everyone()
+        if self.state.is_main_process:
+            records = [StageRecord.read(self.output_dir / planned.directory) for planned in self.plan]
+            report.write_model_dir(self.given_config, records, self.output_dir, self.plan[-1].directory)
+            report.write_report(self.given_config, records, self.output_dir)
+        self.state.wait_for_everyone()
+        return self.output_dir / MODEL_DIR
+
+    def _prepare(self) -> None:
+        """Read the texts, count tokens and choose the places to mask."""
+        tokenizer = load_teacher_tokenizer(self.config)
+        texts = [row["text"] for row in load_corpus(self.config.validation)]
+        tokenizers, self.token_counts = [tokenizer], None
+        for name, stage in self.config.stages.items():
+            if isinstance(stage, TrimVocab):
+                self.token_counts = self._count_tokens(tokenizer)
+                try:
+                    keep_ids = select_tokens(tokenizer, self.token_counts, stage.vocab_size)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+                tokenizers.append(trim_tokenizer(tokenizer, keep_ids))
+        self.masked: MaskedText = mask_text(texts, tokenizers, self.config.block_size, seed=self.config.seed)
+
+    def _count_tokens(self, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+        path = self.output_dir / COUNTS_FILE
+        wanted = fingerprint(corpus_fingerprint(self.config.train), tokenizer.backend_tokenizer.to_str())
+        if path.is_file():
+            with safe_open(path, framework="pt") as file:
+                if file.metadata()["fingerprint"] == wanted:
+                    return file.get_tensor("counts")
+        logger.info("counting the tokens of the training text")
+        counts = count_tokens(tokenizer, (row["text"] for row in load_corpus(self.config.train)))
+        partial = path.with_suffix(".partial")
+        save_file({"counts": counts}, partial, metadata={"fingerprint": wanted})
+        partial.replace(path)
+        return counts
+
+    def _run_stage(self, position: int) -> None:
+        planned, total = self.plan[position], len(self.plan) - 1
+        stage_dir = self.output_dir / planned.directory
+        record = StageRecord.read(stage_dir) or planned.record
+        if not record.complete:
+            logger.info("%d/%d %s", position, total, planned.name)
+            metrics = self._work(position, record, stage_dir)
+        elif record.metrics["masked_text"] != self.masked.fingerprint:
+            logger.info("%d/%d %s: complete; measuring it at this run's masked places", position, total, planned.name)
+            metrics = self._measure(position)
+        else:
+            logger.info("%d/%d %s: complete", position, total, planned.name)
+            return
+        if self.state.is_main_process:
+            (StageRecord.read(stage_dir) or record).with_metrics(complete=True, **metrics).write(stage_dir)
+            delete_checkpoints(stage_dir)
+
+    def _work(self, position: int, record: StageRecord, stage_dir: Path) -> dict[str, Any]:
+        """Run and measure a stage. Its seconds are recorded even if it is interrupted."""
+        stage, started, metrics = self.plan[position].stage, time.monotonic(), {}
+        if self.state.is_main_process:
+            record.write(stage_dir)
+        self.state.wait_for_everyone()
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # TrainingArguments with bf16 leave theirs to all that come after
+        try:
+            if stage:
+                metrics = stage.run(self._task(position))
+        finally:
+            seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
+            if self.state.is_main_process:
+                record.with_metrics(seconds=seconds, peak_memory_mb=_peak_memory_mb()).write(stage_dir)
+        return metrics | self._measure(position)
+
+    def _measure(self, position: int) -> dict[str, Any]:
+        """Parameters, size and masked-token accuracy of a stage's model as it is on disk; on the main process only."""
+        if not self.state.is_main_process:
+            return {}
+        name, revision = self._model_of(position)
+        model = load_masked_lm(name, revision).to(self.state.device)
+        parameters, planned = model.num_parameters(), self.plan[position].parameters
+        if parameters != planned:
+            raise RuntimeError(f"{name} has {parameters} parameters, not the {planned} that were planned")
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        return {
+            "parameters": parameters,
+            "size_mb": size / 1e6,
+            "reduction_percent": 100 * (1 - parameters / self.plan[0].parameters),
+            **masked_token_accuracy(model, tokenizer, self.masked),
+            "masked_text": self.masked.fingerprint,
+        }
+
+    def _task(self, position: int) -> StageTask:
+        parent, revision = self._model_of(position - 1)
+        return StageTask(
+            parent=parent,
+            revision=revision,
+            stage_dir=self.output_dir / self.plan[position].directory,
+            train=self.config.train,
+            validation=self.config.validation,
+            block_size=self.config.block_size,
+            seed=self.config.seed,
+            training=self.config.training,
+            token_counts=self.token_counts,
+        )
+
+    def _model_of(self, position: int) -> tuple[str, str | None]:
+        """Directory or Hub id, and revision, of a stage's model."""
+        if position == 0:
+            return self.config.teacher, self.config.teacher_revision
+        return str(self.output_dir / self.plan[position].directory), None
+
+
+def _lock(output_dir: Path) -> FileLock:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FileExistsError(f"another run is using {output_dir}; wait for it or give another --output_dir") from error
+    return lock
+
+
+def _peak_memory_mb() -> float:
+    """Peak memory so far: of the GPU where there is one, otherwise of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

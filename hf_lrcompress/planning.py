@@ -1,0 +1,155 @@
+"""The plan of a run: what every stage will make, known before anything is computed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+
+from hf_lrcompress.architectures import architecture_of, masked_lm_on_meta
+from hf_lrcompress.configuration import DEMO, RunConfig
+from hf_lrcompress.data import DEMO_COMMAND, CorpusSource, corpus_fingerprint
+from hf_lrcompress.demo import save_demo
+from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint
+from hf_lrcompress.stages import Stage
+from hf_lrcompress.stages.stage import training_arguments
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage and what its model will be. The first of a plan has no stage: it is the teacher as it comes.
+
+    Args:
+        name (`str`): Name of the stage, or `"teacher"`.
+        directory (`str`): Its directory in the run folder.
+        stage ([`Stage`] or `None`): Its settings.
+        model_config ([`~transformers.PretrainedConfig`]): With the sizes of its model.
+        parameters (`int`): Of its masked LM.
+        fingerprint (`str`): Hash of everything its result depends on.
+    """
+
+    name: str
+    directory: str
+    stage: Stage | None
+    model_config: PretrainedConfig
+    parameters: int
+    fingerprint: str
+
+    @property
+    def record(self) -> StageRecord:
+        """The record the stage begins with."""
+        return StageRecord(self.name, self.fingerprint)
+
+
+def resolve_demo(config: RunConfig) -> RunConfig:
+    """Put files in place of what the configuration takes from the demo's packages.
+
+    Raises:
+        ImportError: If a package of the demo is not installed.
+        ValueError: If the demo has no text in the language.
+    """
+    if DEMO not in (config.teacher, config.train, config.validation):
+        return config
+    files = save_demo(config.language)
+    return replace(
+        config,
+        teacher=str(files.teacher_dir) if config.teacher == DEMO else config.teacher,
+        train=CorpusSource(files=(str(files.train_file),)) if config.train == DEMO else config.train,
+        validation=CorpusSource(files=(str(files.validation_file),)) if config.validation == DEMO else config.validation,
+    )
+
+
+def make_plan(config: RunConfig) -> list[PlannedStage]:
+    """Work out every stage's sizes and fingerprint; computes nothing large.
+
+    Args:
+        config ([`RunConfig`]): With the demo resolved.
+
+    Raises:
+        ValueError: If the teacher cannot be compressed or a stage does not fit what comes before it.
+        OSError: If the teacher cannot be read.
+    """
+    model_config = load_teacher_config(config)
+    inputs = fingerprint(corpus_fingerprint(config.train), corpus_fingerprint(config.validation), config.block_size, config.seed)
+    parent = fingerprint(_teacher_fingerprint(config.teacher, model_config))
+    plan = [_planned(0, "teacher", None, model_config, parent)]
+    for index, (name, stage) in enumerate(config.stages.items(), start=1):
+        training = {}
+        if hasattr(stage, "training"):
+            training = dict(config.training) | dict(stage.training)
+            training_arguments(training, output_dir=".", seed=config.seed)
+        try:
+            model_config = stage.resized(model_config)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        parent = fingerprint(parent, inputs, name, asdict(stage), training)
+        plan.append(_planned(index, name, stage, model_config, parent))
+    return plan
+
+
+def load_teacher_config(config: RunConfig) -> PretrainedConfig:
+    """The teacher's config, once it is known to be an encoder that can be compressed.
+
+    Raises:
+        ValueError: If the model type is not supported, has no masked-LM class, or is too short for the block size.
+        OSError: If the config cannot be read.
+    """
+    try:
+        model_config = AutoConfig.from_pretrained(config.teacher, revision=config.teacher_revision)
+    except OSError as error:
+        raise OSError(_why_no_teacher(config.teacher, error)) from error
+    masked_lm_on_meta(model_config)
+    longest = model_config.max_position_embeddings - architecture_of(model_config).position_offset
+    if not 8 <= config.block_size <= longest:
+        raise ValueError(f"block_size {config.block_size} must be 8 to {longest}, the most positions {config.teacher} has")
+    return model_config
+
+
+def load_teacher_tokenizer(config: RunConfig) -> PreTrainedTokenizerFast:
+    """The teacher's fast tokenizer.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(config.teacher, revision=config.teacher_revision)
+    if not tokenizer.is_fast:
+        raise ValueError(f"{config.teacher} has only a slow tokenizer; save it with a tokenizer.json first")
+    return tokenizer
+
+
+def _planned(index: int, name: str, stage: Stage | None, config: PretrainedConfig, stage_fingerprint: str) -> PlannedStage:
+    parameters = masked_lm_on_meta(config).num_parameters()
+    return PlannedStage(name, f"{index:02d}-{name}", stage, config, parameters, stage_fingerprint)
+
+
+def _teacher_fingerprint(teacher: str, model_config: PretrainedConfig) -> Any:
+    """Of a local directory the contents; of a model on the Hub its id and commit."""
+    if not Path(teacher).is_dir():
+        return [teacher, model_config._commit_hash]
+    files = sorted(path for path in Path(teacher).iterdir() if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt"))
+    return {path.name: file_hash(path) for path in files}
+
+
+def _why_no_teacher(teacher: str, error: OSError) -> str:
+    if Path(teacher).exists():
+        return f"{teacher} holds no model: {' '.join(str(error).split())}"
+    if "connect" in str(error).lower() or "offline" in str(error).lower():
+        return f"the Hugging Face Hub cannot be reached to load {teacher}; for a run without it: {DEMO_COMMAND}"
+    return f"there is no model {teacher!r}, neither as a directory nor on the Hugging Face Hub"
+
+
+def summary(plan: list[PlannedStage]) -> list[Mapping[str, Any]]:
+    """One row a stage: its sizes, parameters, megabytes (fp32) and reduction against the teacher."""
+    return [
+        {
+            "stage": planned.name,
+            "layers": planned.model_config.num_hidden_layers,
+            "intermediate": planned.model_config.intermediate_size,
+            "hidden": planned.model_config.hidden_size,
+            "vocabulary": planned.model_config.vocab_size,
+            "parameters": planned.parameters,
+            "size_mb": planned.parameters * 4 / 1e6,
+            "reduction_percent": 100 * (1 - planned.parameters / plan[0].parameters),
+        }
+        for planned in plan
+    ]

@@ -1,0 +1,99 @@
+"""The report of a run: `report.json`, `report.md` and the directory of the final model, all from the stages' records."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from hf_lrcompress.configuration import RunConfig
+from hf_lrcompress.demo import DEMO_NOTICE
+from hf_lrcompress.model_card import render_model_card
+from hf_lrcompress.run_folder import MODEL_DIR, RECORD_FILE, StageRecord, copy_directory, write_atomically
+
+COLUMNS = {
+    "stage": "stage",
+    "parameters": "parameters",
+    "size_mb": "MB",
+    "reduction_percent": "reduction %",
+    "mlm_accuracy": "MLM accuracy",
+    "mlm_loss": "MLM loss",
+    "seconds": "seconds",
+    "peak_memory_mb": "peak memory MB",
+}
+FORMATS = {
+    "layers": "d",
+    "intermediate": "d",
+    "hidden": "d",
+    "vocabulary": ",d",
+    "parameters": ",d",
+    "size_mb": ".1f",
+    "reduction_percent": ".1f",
+    "mlm_accuracy": ".4f",
+    "mlm_loss": ".3f",
+    "seconds": ".0f",
+    "peak_memory_mb": ",.0f",
+}
+
+
+def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
+    """One row a stage: its name and what was measured."""
+    return [{"stage": record.name, **record.metrics} for record in records]
+
+
+def table(rows: Sequence[dict[str, Any]], columns: dict[str, str] | None = None, style: str = "github") -> str:
+    """Rows as a text table, numbers formatted by the kind of column."""
+    columns = columns or {key: key for key in rows[0]}
+    cells = [[_cell(key, row.get(key)) for key in columns] for row in rows]
+    return tabulate(cells, headers=list(columns.values()), tablefmt=style, disable_numparse=True, colalign=_alignment(columns))
+
+
+def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: Path) -> None:
+    """Write `report.json` and `report.md`."""
+    content = {
+        "language": config.language.tag,
+        "teacher": config.teacher,
+        "machine_written_text": config.machine_written,
+        "fingerprint": records[-1].fingerprint,
+        "version": records[-1].version,
+        "environment": records[-1].environment,
+        "stages": rows_of(records),
+    }
+    write_atomically(output_dir / "report.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(output_dir / "report.md", render_report(config, records))
+
+
+def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
+    """The report as Markdown."""
+    lines = [f"# {config.teacher} compressed to {config.language.name}", ""]
+    if config.machine_written:
+        lines += [f"**{DEMO_NOTICE}**", ""]
+    masked = records[0].metrics["masked_tokens"]
+    lines += [
+        table(rows_of(records), COLUMNS),
+        "",
+        f"MLM accuracy and loss: the same {masked:,} masked tokens of the validation text for every model. The loss is over each",
+        "model's own vocabulary, so it falls when the vocabulary is trimmed. Peak memory: of the process, up to the end of the stage.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_model_dir(config: RunConfig, records: Sequence[StageRecord], output_dir: Path, last_stage: str) -> None:
+    """Make `model/`: the last stage's model and tokenizer, and the card. One that is there already is left alone."""
+    if (output_dir / MODEL_DIR).exists():
+        return
+    final, rows = records[-1], rows_of(records)
+    card = render_model_card(config, rows, table(rows, COLUMNS), final.version, final.environment)
+    ignored = (RECORD_FILE, "checkpoint-*", "training_args.bin", "runs")
+    copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, {"README.md": card})
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "not measured"
+    return format(value, FORMATS[key]) if key in FORMATS else str(value)
+
+
+def _alignment(columns: dict[str, str]) -> list[str]:
+    return ["right" if key in FORMATS else "left" for key in columns]

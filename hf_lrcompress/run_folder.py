@@ -1,0 +1,145 @@
+"""The folder of a run: what each stage recorded, and what may be kept, resumed or replaced."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+RECORD_FILE = "stage.json"
+MODEL_DIR = "model"
+OURS = re.compile(r"^(\d\d-\w+|model(\.partial)?|config\.yaml|report\.(json|md)|token_counts\.safetensors|\.lock)$")
+PACKAGES = ("hf_lrcompress", "torch", "transformers", "tokenizers", "datasets", "accelerate")
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of JSON-like values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def environment() -> dict[str, str]:
+    """What a result depends on besides its settings: versions, processor, operating system."""
+    versions = {name: version(name) for name in PACKAGES}
+    return versions | {"python": platform.python_version(), "machine": platform.machine(), "cpu_count": str(os.cpu_count())}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage leaves in its directory (`stage.json`), written last and by rename.
+
+    Args:
+        name (`str`): The stage.
+        fingerprint (`str`): Hash of settings, inputs and the parent's fingerprint.
+        complete (`bool`): Whether the stage's model is there.
+        metrics (`Mapping`): What was measured.
+        version (`str`): Version of this package.
+        environment (`Mapping`): See [`environment`].
+    """
+
+    name: str
+    fingerprint: str
+    complete: bool = False
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    version: str = field(default_factory=lambda: version("hf_lrcompress"))
+    environment: Mapping[str, str] = field(default_factory=environment)
+
+    @classmethod
+    def read(cls, stage_dir: Path) -> "StageRecord | None":
+        """The record in a directory, or `None` if there is none."""
+        path = stage_dir / RECORD_FILE
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, stage_dir: Path) -> "StageRecord":
+        """Put the record into a directory, in one step."""
+        stage_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(stage_dir / RECORD_FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        return self
+
+    def with_metrics(self, complete: bool = False, **metrics: Any) -> "StageRecord":
+        """A copy with further metrics."""
+        return replace(self, complete=complete or self.complete, metrics={**self.metrics, **metrics})
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def check_run_folder(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str], overwrite: bool) -> None:
+    """Refuse a folder that holds something else than this run, complete or begun.
+
+    Args:
+        output_dir (`Path`): The folder; it need not exist.
+        planned (`Sequence[StageRecord]`): The records that the stages will have.
+        directories (`Sequence[str]`): Names of their directories.
+        overwrite (`bool`): Whether stages made with other settings may be deleted.
+
+    Raises:
+        FileExistsError: If something would have to be overwritten, and `overwrite` is false.
+    """
+    if not output_dir.exists():
+        return
+    if not output_dir.is_dir():
+        raise FileExistsError(f"{output_dir} is a file; give another --output_dir")
+    names = {path.name for path in output_dir.iterdir()}
+    foreign = sorted(name for name in names if not OURS.match(name))
+    if foreign and not overwrite and not (output_dir / "config.yaml").exists():
+        raise FileExistsError(f"{output_dir} holds other files (such as {foreign[0]}); give an empty or new --output_dir")
+    stale = stale_directories(output_dir, planned, directories)
+    if stale and not overwrite:
+        raise FileExistsError(
+            f"{output_dir / stale[0]} was made with other settings; give another --output_dir, or --overwrite to make it again"
+        )
+
+
+def stale_directories(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> list[str]:
+    """Directories of stages, and of the final model, that do not belong to the planned run."""
+    current = dict(zip(directories, planned, strict=True))
+    stale = []
+    for path in sorted(output_dir.glob("[0-9][0-9]-*")):
+        record = StageRecord.read(path)
+        if path.name not in current or record is None or record.fingerprint != current[path.name].fingerprint:
+            stale.append(path.name)
+    report = output_dir / "report.json"
+    final = json.loads(report.read_text(encoding="utf-8"))["fingerprint"] if report.is_file() else None
+    if (output_dir / MODEL_DIR).exists() and final != planned[-1].fingerprint:
+        stale.append(MODEL_DIR)
+    return stale
+
+
+def delete_stale(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> None:
+    """Delete what [`check_run_folder`] would refuse."""
+    for name in stale_directories(output_dir, planned, directories):
+        shutil.rmtree(output_dir / name)
+
+
+def delete_checkpoints(stage_dir: Path) -> None:
+    """Delete the checkpoints of a complete stage."""
+    for checkpoint in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        shutil.rmtree(checkpoint)
+
+
+def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Mapping[str, str]) -> None:
+    """Copy `source` and the text files `extra` to the new directory `target`, which is there whole or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*ignore))
+    for name, text in extra.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    partial.replace(target)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,18 @@
+"""The stages by name. Their order comes from the configuration."""
+
+from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
+from hf_lrcompress.stages.prune_ffn import PruneFFN
+from hf_lrcompress.stages.reduce_layers import ReduceLayers
+from hf_lrcompress.stages.stage import Stage, StageTask
+from hf_lrcompress.stages.trim_vocab import TrimVocab
+from hf_lrcompress.stages.truncate_hidden import TruncateHidden
+
+STAGES: dict[str, type[Stage]] = {
+    "adapt_teacher": AdaptTeacher,
+    "reduce_layers": ReduceLayers,
+    "prune_ffn": PruneFFN,
+    "truncate_hidden": TruncateHidden,
+    "trim_vocab": TrimVocab,
+}
+
+__all__ = ["STAGES", "Stage", "StageTask"]

@@ -1,0 +1,39 @@
+"""Stage: remove the feed-forward neurons that matter least for masked-LM on the validation text."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+from hf_lrcompress.architectures import changed
+from hf_lrcompress.importance import score_neurons
+from hf_lrcompress.stages.stage import Stage, StageTask, training_arguments
+from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
+
+
+@dataclass(frozen=True)
+class PruneFFN(Stage):
+    """Settings of FFN pruning.
+
+    Args:
+        intermediate_size (`int`, *optional*, defaults to 2048): Neurons to keep in each layer.
+        batch_size (`int`, *optional*, defaults to 8): Blocks whose gradient makes one importance term.
+    """
+
+    intermediate_size: int = 2048
+    batch_size: int = 8
+
+    def resized(self, config: PretrainedConfig) -> PretrainedConfig:
+        select_neurons(torch.zeros(1, config.intermediate_size), self.intermediate_size)
+        return changed(config, intermediate_size=self.intermediate_size)
+
+    def run(self, task: StageTask) -> dict[str, Any]:
+        model, tokenizer = task.load_parent()
+        blocks = task.blocks(task.validation, tokenizer)
+        bf16 = training_arguments(task.training, str(task.stage_dir), task.seed).bf16
+        scores = score_neurons(model, blocks, tokenizer, batch_size=self.batch_size, seed=task.seed, bf16=bf16)
+        keep_neurons = select_neurons(scores, self.intermediate_size)
+        kept_share = scores.gather(1, keep_neurons).sum() / scores.sum()
+        task.save(prune_ffn(model.cpu(), keep_neurons), tokenizer)
+        return {"importance_kept": kept_share.item()}

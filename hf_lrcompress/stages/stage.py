@@ -1,0 +1,141 @@
+"""What all stages share: a stage's settings, its task, and how a model is loaded, trained and saved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.trainer import DistillationTrainer
+
+OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """Where a stage reads and writes.
+
+    Args:
+        parent (`str`): Directory (or, for the teacher, Hub id) of the model to start from.
+        revision (`str` or `None`): Git revision of the parent where it is a Hub id.
+        stage_dir (`Path`): Where the stage saves its model and tokenizer; checkpoints go there while it runs.
+        train, validation ([`CorpusSource`]): The texts.
+        block_size (`int`): Tokens of a training example.
+        seed (`int`): Of everything random.
+        training (`Mapping`): Training arguments of all stages; a stage's own go first.
+        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): Counted on `train` with the teacher's tokenizer.
+    """
+
+    parent: str
+    revision: str | None
+    stage_dir: Path
+    train: CorpusSource
+    validation: CorpusSource
+    block_size: int
+    seed: int
+    training: Mapping[str, Any]
+    token_counts: torch.Tensor | None
+
+    def load_parent(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        """The parent's masked LM and tokenizer."""
+        return load_masked_lm(self.parent, self.revision), AutoTokenizer.from_pretrained(self.parent, revision=self.revision)
+
+    def blocks(self, source: CorpusSource, tokenizer: PreTrainedTokenizerFast):
+        """A corpus as full blocks of tokens."""
+        with PartialState().main_process_first():
+            return tokenize_corpus(load_corpus(source), tokenizer, self.block_size)
+
+    def train_student(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel | None,
+        tokenizer: PreTrainedTokenizerFast,
+        own_training: Mapping[str, Any],
+    ) -> dict[str, float]:
+        """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it."""
+        settings = dict(self.training) | dict(own_training) | ({} if teacher else {"alpha": 1.0})
+        trainer = DistillationTrainer(
+            student,
+            training_arguments(settings, str(self.stage_dir), self.seed),
+            teacher_model=teacher,
+            train_dataset=self.blocks(self.train, tokenizer),
+            eval_dataset=self.blocks(self.validation, tokenizer),
+            processing_class=tokenizer,
+        )
+        result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(self.stage_dir)))
+        self.save(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
+        return {"train_loss": result.training_loss, "steps": result.global_step}
+
+    def save(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Save model and tokenizer, from the main process."""
+        if PartialState().is_main_process:
+            model.save_pretrained(self.stage_dir)
+            tokenizer.save_pretrained(self.stage_dir)
+        PartialState().wait_for_everyone()
+
+
+class Stage:
+    """Base of the stages: a frozen dataclass of settings that says what sizes it makes, and makes them."""
+
+    def resized(self, config: PretrainedConfig) -> PretrainedConfig:
+        """The config of the model that this stage makes from a model with `config`.
+
+        Raises:
+            ValueError: If the settings do not fit the model.
+        """
+        return config
+
+    def run(self, task: StageTask) -> dict[str, Any]:
+        """Make the model, save it in `task.stage_dir` and return what was measured."""
+        raise NotImplementedError
+
+
+def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedModel:
+    """Load a masked LM in fp32; every weight must be in the checkpoint.
+
+    Raises:
+        ValueError: If the checkpoint has no masked-LM head, or lacks other weights.
+    """
+    model, info = AutoModelForMaskedLM.from_pretrained(
+        name_or_dir, revision=revision, dtype=torch.float32, output_loading_info=True
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"{name_or_dir} lacks {len(missing)} weights of {type(model).__name__} (such as {missing[0]}); "
+            "choose a checkpoint that was saved with its masked-LM head"
+        )
+    return model
+
+
+def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
+    """Training arguments from a configuration's `training` section.
+
+    Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it.
+
+    Raises:
+        ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
+    """
+    known = {field.name for field in fields(DistillationConfig)} - set(OWNED_BY_THE_STAGE)
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"unknown training argument {key!r}; see transformers.TrainingArguments and DistillationConfig")
+    precision = {} if "bf16" in settings or "fp16" in settings else {"bf16": computes_in_bf16()}
+    defaults = {"save_total_limit": 1, "report_to": "none"} | precision
+    try:
+        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | dict(settings)))
+    except TypeError as error:
+        raise ValueError(f"training: {error}") from error
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine has bf16 arithmetic (rather than emulating it)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,0 +1,34 @@
+"""Stage: keep some of the hidden dimensions, then distil from the model that had them all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from hf_lrcompress.architectures import changed
+from hf_lrcompress.stages.stage import Stage, StageTask
+from hf_lrcompress.surgery.hidden_truncation import select_dims, truncate_hidden
+
+
+@dataclass(frozen=True)
+class TruncateHidden(Stage):
+    """Settings of hidden truncation.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 564): The new hidden size.
+        method (`str`, *optional*, defaults to `"truncate"`): Which dimensions, see [`select_dims`].
+        training (`Mapping`, *optional*): Training arguments of this stage.
+    """
+
+    hidden_size: int = 564
+    method: str = "truncate"
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def resized(self, config: PretrainedConfig) -> PretrainedConfig:
+        return changed(config, hidden_size=len(select_dims(config, self.hidden_size, self.method)))
+
+    def run(self, task: StageTask) -> dict[str, Any]:
+        teacher, tokenizer = task.load_parent()
+        student = truncate_hidden(teacher, self.hidden_size, self.method)
+        return task.train_student(student, teacher, tokenizer, self.training)

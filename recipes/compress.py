@@ -1,0 +1,98 @@
+"""Compress a multilingual encoder into a monolingual one.
+
+    accelerate launch recipes/compress.py --lang sk
+    accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml   # no Hub, no GPU
+"""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers.utils import logging as transformers_logging
+
+from hf_lrcompress.configuration import RunConfig, override, parse_yaml, read_yaml
+from hf_lrcompress.demo import DEMO_NOTICE
+from hf_lrcompress.languages import Language
+from hf_lrcompress.pipeline import Pipeline
+from hf_lrcompress.planning import make_plan, resolve_demo, summary
+from hf_lrcompress.report import table
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--lang", required=True, help="target language, a BCP-47 tag such as sk")
+    parser.add_argument("--config", default=DEFAULT_CONFIG, help="YAML file (default: the paper's for XLM-R)")
+    parser.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
+    parser.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
+    parser.add_argument("--train_file", nargs="+", help="text, .jsonl or .parquet files to train on")
+    parser.add_argument("--validation_file", nargs="+", help="the same, to validate on")
+    parser.add_argument("--stages", help="comma-separated stages, in order")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
+    parser.add_argument("--dry_run", action="store_true", help="print the plan and the sizes of every stage, then stop")
+    parser.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
+    return parser.parse_args(arguments)
+
+
+def read_config(arguments: argparse.Namespace) -> RunConfig:
+    """The configuration file with the command line's changes."""
+    mapping: dict[str, Any] = read_yaml(arguments.config)
+    if arguments.teacher:
+        mapping |= {"teacher": arguments.teacher, "teacher_revision": None}
+    for name in ("train", "validation"):
+        if files := getattr(arguments, f"{name}_file"):
+            mapping[name] = {"files": files}
+    if arguments.stages:
+        mapping["stages"] = [name.strip() for name in arguments.stages.split(",")]
+    for change in arguments.set:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set {change}: give it as key=value")
+        mapping = override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
+    return RunConfig.from_mapping(mapping, Language.from_tag(arguments.lang))
+
+
+def use_all_cores() -> None:
+    """`accelerate launch` gives a CPU process one thread unless told otherwise; a process that is alone may have them all."""
+    if PartialState().num_processes == 1 and not torch.cuda.is_available() and os.environ.get("OMP_NUM_THREADS") == "1":
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    main_process = PartialState().is_main_process
+    logging.basicConfig(level=logging.INFO if main_process else logging.ERROR, format="%(message)s")
+    transformers_logging.set_verbosity_error()
+    use_all_cores()
+    try:
+        config = read_config(arguments)
+        if config.machine_written and main_process:
+            print(DEMO_NOTICE, flush=True)
+        if arguments.dry_run:
+            print(table(summary(make_plan(resolve_demo(config))), style="simple"))
+            return 0
+        output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
+        pipeline = Pipeline(config, output_dir, overwrite=arguments.overwrite)
+    except (ValueError, OSError, ImportError) as error:
+        if main_process:
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    model_dir = pipeline.run()
+    if main_process:
+        print((output_dir / "report.md").read_text(encoding="utf-8"))
+        print(f"The model: {model_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)

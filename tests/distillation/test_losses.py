@@ -1,0 +1,101 @@
+"""Every loss against the naive one: make all logits, then subtract."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hf_lrcompress.distillation import losses
+
+TOKENS, VOCABULARY, STUDENT, TEACHER = 23, 61, 8, 12
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK_LOGITS", 5 * VOCABULARY)  # 23 tokens: four full chunks and a part
+
+
+@pytest.fixture
+def student():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(TOKENS, STUDENT), (VOCABULARY, STUDENT), (VOCABULARY,)]
+    return [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+
+
+@pytest.fixture
+def teacher():
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(shape, generator=generator) for shape in [(TOKENS, TEACHER), (VOCABULARY, TEACHER), (VOCABULARY,)]]
+
+
+@pytest.fixture
+def labels():
+    return torch.randint(0, VOCABULARY, (TOKENS,), generator=torch.Generator().manual_seed(2))
+
+
+def logits(features, weight, bias):
+    return features @ weight.T + (0 if bias is None else bias)
+
+
+def assert_same_loss_and_gradients(actual, expected, tensors):
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    for mine, naive in zip(
+        torch.autograd.grad(0.3 * actual, tensors), torch.autograd.grad(0.3 * expected, tensors), strict=True
+    ):
+        torch.testing.assert_close(mine, naive, rtol=1e-4, atol=1e-5)
+
+
+def test_mse(student, teacher):
+    expected = (logits(*student) - logits(*teacher)).square().sum()
+    assert_same_loss_and_gradients(losses.linear_mse(*student, *teacher), expected, student)
+
+
+@pytest.mark.parametrize("without", ["student", "teacher", "both"])
+def test_mse_without_a_bias(student, teacher, without):
+    tensors = student[:2] if without != "teacher" else student
+    if without in ("student", "both"):
+        student = [*student[:2], None]
+    if without in ("teacher", "both"):
+        teacher = [*teacher[:2], None]
+    expected = (logits(*student) - logits(*teacher)).square().sum()
+    assert_same_loss_and_gradients(losses.linear_mse(*student, *teacher), expected, tensors)
+
+
+def test_mse_is_computed_in_fp32_inside_autocast(student, teacher):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = losses.linear_mse(*student, *teacher)
+    assert torch.equal(inside, losses.linear_mse(*student, *teacher))
+
+
+def test_cross_entropy(student, labels):
+    expected = F.cross_entropy(logits(*student), labels, reduction="sum")
+    assert_same_loss_and_gradients(losses.linear_cross_entropy(*student, labels), expected, student)
+    with torch.no_grad():
+        torch.testing.assert_close(losses.linear_cross_entropy(*student, labels), expected)
+
+
+def test_cross_entropy_without_bias_and_without_tokens(student, labels):
+    features, weight, _ = student
+    expected = F.cross_entropy(features @ weight.T, labels, reduction="sum")
+    assert_same_loss_and_gradients(losses.linear_cross_entropy(features, weight, None, labels), expected, [features, weight])
+    none = losses.linear_cross_entropy(features[:0], weight, None, labels[:0])
+    assert none == 0
+    assert torch.autograd.grad(none, weight)[0].eq(0).all()
+    with torch.no_grad():
+        assert losses.linear_cross_entropy(features[:0], weight, None, labels[:0]) == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_kl(student, teacher, temperature):
+    log_student = (logits(*student) / temperature).log_softmax(-1)
+    target = (logits(*teacher) / temperature).softmax(-1)
+    expected = temperature**2 * (target * (target.log() - log_student)).sum()
+    assert_same_loss_and_gradients(losses.linear_kl(*student, *teacher, temperature), expected, student)
+
+
+def test_argmax(student):
+    features, weight, bias = student
+    layer = nn.Linear(STUDENT, VOCABULARY)
+    layer.weight, layer.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+    assert torch.equal(losses.linear_argmax(features, layer), logits(*student).argmax(-1))
+    assert losses.linear_argmax(features[:0], layer).shape == (0,)

@@ -1,0 +1,206 @@
+import copy
+
+import pytest
+import torch
+from conftest import tiny_model
+from torch.nn import functional as F
+from transformers import AutoModelForMaskedLM
+
+from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
+
+LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
+
+
+def collate(rows):
+    """Pads, and masks the tokens whose id divides by 4: the same ones however the rows are batched."""
+    length = max(len(row["input_ids"]) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+        mask[i, : len(row["input_ids"])] = 1
+    masked = (ids % 4 == 0) & mask.bool()
+    return {"input_ids": ids.masked_fill(masked, 3), "attention_mask": mask, "labels": ids.masked_fill(~masked, -100)}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    generator = torch.Generator().manual_seed(7)
+    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in LENGTHS * 4]
+
+
+@pytest.fixture
+def teacher(model_type):
+    return tiny_model(model_type)
+
+
+@pytest.fixture
+def student(teacher):
+    return reduce_layers(teacher, [0, 2])
+
+
+def make_trainer(student, teacher, dataset, output_dir, **settings):
+    defaults = {
+        "per_device_train_batch_size": 8,
+        "max_steps": 4,
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "disable_dropout": True,
+        "save_strategy": "no",
+        "use_cpu": True,
+    }
+    args = DistillationConfig(output_dir=str(output_dir), **defaults | settings)
+    return DistillationTrainer(
+        student, args, teacher_model=teacher, data_collator=collate, train_dataset=dataset, eval_dataset=dataset[:10]
+    )
+
+
+def history(trainer, key):
+    return [entry[key] for entry in trainer.state.log_history if key in entry]
+
+
+def naive_parts(student, teacher, batch):
+    """Mean cross-entropy at masked tokens; mean squared logit difference at real tokens."""
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    real, labels = batch["attention_mask"].bool(), batch["labels"]
+    student_logits, teacher_logits = student(**inputs).logits, teacher(**inputs).logits.detach()
+    mlm = F.cross_entropy(student_logits[labels != -100], labels[labels != -100])
+    return mlm, (student_logits - teacher_logits)[real].square().mean()
+
+
+def test_loss_and_gradients_are_those_of_the_definition(student, teacher, dataset, tmp_path):
+    batch, naive_student = collate(dataset[:8]), copy.deepcopy(student)
+    trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=0.3)
+    loss = trainer.compute_loss(student.train(), batch)
+    mlm, mse = naive_parts(naive_student.eval(), teacher, batch)
+    expected = 0.3 * mlm + 0.7 * mse
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    loss.backward(), expected.backward()
+    for (name, mine), naive in zip(student.named_parameters(), naive_student.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, naive.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_kl_with_temperature_is_the_mean_over_tokens(student, teacher, dataset, tmp_path):
+    batch = collate(dataset[:8])
+    trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=0.0, distillation_loss="kl", temperature=2.0)
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        logits = [model(**inputs).logits[real] / 2 for model in (student, teacher)]
+        loss = trainer.compute_loss(student.train(), batch)
+    expected = 4 * F.kl_div(logits[0].log_softmax(-1), logits[1].softmax(-1), reduction="batchmean")
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_both_parts_are_logged_and_make_the_loss(student, teacher, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=0.25, logging_steps=2)
+    trainer.train()
+    losses, mlm, mse = (history(trainer, key) for key in ("loss", "mlm_loss", "distillation_loss"))
+    assert len(losses) == 2
+    for total, first, second in zip(losses, mlm, mse, strict=True):
+        assert total == pytest.approx(0.25 * first + 0.75 * second, abs=2e-4)
+    assert all(key not in trainer.state.log_history[-1] for key in ("mlm_loss",))
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 8), (2, 4)])
+def test_accumulation_gives_the_losses_of_one_large_batch(student, teacher, dataset, tmp_path, batch_size, accumulation):
+    """Rows have different lengths: dividing each small batch by its own count would give other losses."""
+    whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path)
+    parts = make_trainer(
+        student, teacher, dataset, tmp_path, per_device_train_batch_size=batch_size, gradient_accumulation_steps=accumulation
+    )
+    whole.train(), parts.train()
+    assert history(parts, "loss") == pytest.approx(history(whole, "loss"), abs=1e-4)
+    assert history(parts, "grad_norm") == pytest.approx(history(whole, "grad_norm"), rel=1e-4)
+    assert history(parts, "mlm_loss") == pytest.approx(history(whole, "mlm_loss"), abs=1e-4)
+
+
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(student, teacher, dataset, tmp_path):
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3}
+    whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, **settings)
+    whole.train()
+    resumed = make_trainer(student, teacher, dataset, tmp_path, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    for key in ("loss", "mlm_loss", "distillation_loss"):
+        assert history(resumed, key)[-3:] == pytest.approx(history(whole, key)[-3:], abs=1e-5)
+
+
+def test_a_checkpoint_holds_the_student_only_and_loads_strictly(student, teacher, dataset, tmp_path):
+    make_trainer(student, teacher, dataset, tmp_path, max_steps=1, save_strategy="steps", save_steps=1).train()
+    loaded, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "checkpoint-1", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert loaded.num_parameters() == student.num_parameters()
+    assert loaded.config.hidden_dropout_prob > 0
+
+
+def test_the_teacher_is_frozen_and_unchanged(student, teacher, dataset, tmp_path):
+    before = copy.deepcopy(teacher.state_dict())
+    make_trainer(student, teacher.train(), dataset, tmp_path).train()
+    assert not teacher.training and not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+
+
+def test_the_student_is_an_ordinary_model_to_everyone_else(student, teacher, dataset, tmp_path):
+    inputs = {"input_ids": torch.arange(5, 15)[None]}
+    with torch.no_grad():
+        before = student(**inputs).logits
+        make_trainer(student, teacher, dataset, tmp_path)
+        torch.testing.assert_close(student.eval()(**inputs).logits, before)
+
+
+def test_evaluation_reports_masked_token_accuracy(student, teacher, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, per_device_eval_batch_size=4)
+    metrics = trainer.evaluate()
+    batch = collate(dataset[:10])
+    with torch.no_grad():
+        predicted = student.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.argmax(-1)
+    masked = batch["labels"] != -100
+    assert metrics["eval_mlm_accuracy"] == pytest.approx((predicted == batch["labels"])[masked].float().mean().item())
+    assert metrics["eval_loss"] == pytest.approx(0.5 * (metrics["eval_mlm_loss"] + metrics["eval_distillation_loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "part"), [(0.9, "mlm_loss"), (0.0, "distillation_loss")])
+def test_training_lowers_the_loss(student, teacher, dataset, tmp_path, alpha, part):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=alpha, max_steps=40, learning_rate=3e-3)
+    trainer.train()
+    assert history(trainer, part)[-1] < 0.8 * history(trainer, part)[0]
+
+
+def test_alpha_one_is_plain_mlm_and_needs_no_teacher(student, dataset, tmp_path):
+    batch = collate(dataset[:8])
+    trainer = make_trainer(student, None, dataset, tmp_path, alpha=1.0)
+    with torch.no_grad():
+        expected = student.eval()(**batch).loss
+        torch.testing.assert_close(trainer.compute_loss(student.train(), batch), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bf16_autocast_stays_close(student, teacher, dataset, tmp_path):
+    exact = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path)
+    rough = make_trainer(student, teacher, dataset, tmp_path, bf16=True)
+    exact.train(), rough.train()
+    assert history(rough, "loss") == pytest.approx(history(exact, "loss"), rel=0.02)
+
+
+def test_wrong_pairs_are_refused(student, teacher, dataset, tmp_path, model_type):
+    with pytest.raises(ValueError, match="give teacher_model, or set alpha=1"):
+        make_trainer(student, None, dataset, tmp_path)
+    with pytest.raises(ValueError, match="vocabulary has 101 rows, the teacher's 120; trim the teacher's with trim_vocab"):
+        make_trainer(student, tiny_model(model_type, vocab_size=120), dataset, tmp_path)
+    with pytest.raises(ValueError, match="same object"):
+        make_trainer(teacher, teacher, dataset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 1.5}, "alpha must be from 0"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"distillation_loss": "cosine"}, "'mse' or 'kl'"),
+        ({"mlm_probability": 0.0}, "mlm_probability must be between"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        DistillationConfig(output_dir=str(tmp_path), **settings)

@@ -1,0 +1,104 @@
+"""Promises that every surgery keeps, on every family."""
+
+import copy
+
+import pytest
+import torch
+from conftest import logits_of, randomise, tiny_model
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
+from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
+from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+
+
+def scores(model, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(model.config.num_hidden_layers, model.config.intermediate_size, generator=generator)
+
+
+SURGERIES = {
+    "reduce_layers": lambda model: reduce_layers(model, [0, 2]),
+    "prune_ffn": lambda model: prune_ffn(model, select_neurons(scores(model), 20)),
+    "truncate_hidden": lambda model: truncate_hidden(model, 12),
+}
+KEEP_EVERYTHING = {
+    "reduce_layers": lambda model: reduce_layers(model, range(4)),
+    "prune_ffn": lambda model: prune_ffn(model, torch.arange(36).expand(4, -1)),
+    "truncate_hidden": lambda model: truncate_hidden(model, 24),
+}
+
+
+@pytest.fixture(params=SURGERIES)
+def name(request):
+    return request.param
+
+
+def test_keeping_everything_changes_nothing(model, inputs, name):
+    torch.testing.assert_close(logits_of(KEEP_EVERYTHING[name](model), inputs), logits_of(model, inputs), rtol=0, atol=0)
+
+
+def test_the_callers_model_is_untouched(model, name):
+    before, config = copy.deepcopy(model.state_dict()), copy.deepcopy(model.config.to_dict())
+    small = SURGERIES[name](model)
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.zero_()
+    assert model.config.to_dict() == config
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[key]), key
+
+
+def test_a_saved_model_loads_strictly_and_computes_the_same(model, inputs, name, tmp_path):
+    small = SURGERIES[name](model)
+    small.save_pretrained(tmp_path)
+    loaded, info = AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert type(loaded) is type(model)
+    torch.testing.assert_close(logits_of(loaded, inputs), logits_of(small, inputs), rtol=0, atol=0)
+    assert AutoModel.from_pretrained(tmp_path).config.to_dict()["num_hidden_layers"] == small.config.num_hidden_layers
+
+
+def test_ties_dtype_mode_and_requires_grad_are_kept(model_type, name):
+    model = tiny_model(model_type).to(torch.bfloat16).train()
+    model.get_input_embeddings().weight.requires_grad_(False)
+    small = SURGERIES[name](model)
+    assert small.get_output_embeddings().weight is small.get_input_embeddings().weight
+    assert not small.get_input_embeddings().weight.requires_grad
+    assert small.training and all(module.training for module in small.modules())
+    assert {parameter.dtype for parameter in small.parameters()} == {torch.bfloat16}
+
+
+def test_untied_weights_stay_untied(model_type, name, inputs):
+    model = tiny_model(model_type, tie_word_embeddings=False)
+    small = SURGERIES[name](model)
+    assert small.get_output_embeddings().weight is not small.get_input_embeddings().weight
+    torch.testing.assert_close(logits_of(KEEP_EVERYTHING[name](model), inputs), logits_of(model, inputs))
+
+
+def test_an_encoder_without_head_can_be_cut(model, inputs, name, tmp_path):
+    model.save_pretrained(tmp_path)
+    encoder = randomise(AutoModel.from_pretrained(tmp_path))
+    small = SURGERIES[name](encoder)
+    encoder.save_pretrained(tmp_path / "encoder")
+    with torch.no_grad():
+        expected = SURGERIES[name](AutoModel.from_pretrained(tmp_path / "encoder"))(**inputs)
+        actual = small(**inputs)
+    assert small.num_parameters() < encoder.num_parameters()
+    torch.testing.assert_close(actual.pooler_output, expected.pooler_output, rtol=0, atol=0)
+
+
+def test_a_cut_model_still_trains(model, inputs, name):
+    small = SURGERIES[name](model).train()
+    small(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(parameter.grad is not None for parameter in small.parameters())
+
+
+def test_surgeries_compose(model, inputs, tmp_path):
+    small = model
+    for surgery in SURGERIES.values():
+        small = surgery(small)
+    small.save_pretrained(tmp_path)
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(logits_of(loaded, inputs), logits_of(small, inputs), rtol=0, atol=0)
+    assert select_layers(4, 2) == [0, 2]

@@ -1,0 +1,29 @@
+"""The demo's machine-written text, and the files a run takes."""
+
+import importlib.util
+
+import pytest
+
+from hf_lrcompress import demo
+
+if importlib.util.find_spec("dataset_build") is None:  # not imported: it does not import on Python 3.11
+    pytest.skip("dataset_build is not installed", allow_module_level=True)
+
+
+def test_languages_and_paths():
+    languages = demo.demo_languages()
+    assert len(languages) >= 38 and languages == sorted(set(languages))
+    assert {"slk", "swa", "eng"} <= set(languages) and not {"test", "coding"} & set(languages)
+    assert all(demo.demo_text_path(language).stat().st_size > 50_000 for language in languages)
+    with pytest.raises(ValueError, match="'mlt'; choose one of: ara, ben"):
+        demo.demo_text_path("mlt")
+
+
+@pytest.mark.parametrize("language", demo.demo_languages())
+def test_splits_are_disjoint_and_cover_the_file(language):
+    train, validation = demo.demo_text(language)
+    lines = {line.strip() for line in demo.demo_text_path(language).read_text(encoding="utf-8").splitlines()} - {""}
+    assert not set(train) & set(validation)
+    assert set(train) | set(validation) == lines and len(train) + len(validation) == len(lines)
+    assert 8 <= len(validation) <= len(train) / 8
+    assert demo.demo_text(language) == (train, validation)
