@@ -177,8 +177,6 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
     (module._parameters if isinstance(tensor, nn.Parameter) else module._buffers)[leaf] = tensor
 
 
-
-
 def disable_dropout(model: nn.Module) -> None:
     """Set every dropout probability inside `model` to 0, in place. The config, and so what is saved, keeps its own."""
     for module in model.modules():

@@ -85,6 +85,11 @@ class RunConfig:
         return plain | {name: _unbuilt(stage) for name, stage in self.stages.items()}
 
     @property
+    def teacher_name(self) -> str:
+        """The teacher as a card names it."""
+        return "intfloat/multilingual-e5-small" if self.teacher == DEMO else self.teacher
+
+    @property
     def machine_written(self) -> bool:
         """Whether the text is the demo's, so that no score means anything."""
         return DEMO in (self.train, self.validation)

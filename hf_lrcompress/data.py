@@ -1,37 +1,43 @@
-"""Texts: from local files or the Hub, checked, and packed into full blocks of tokens."""
+"""Text corpora: where they come from, reading them, and cutting them into full blocks of tokens."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
-from datasets import Dataset, Features, IterableDataset, List, Value, load_dataset
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets import Dataset, Features, IterableDataset, List, Value
+from datasets.exceptions import DatasetGenerationError
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-DEMO_COMMAND = "accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml"
-DOCUMENTS_PER_BATCH = 1000
-BLOCK_FEATURES = Features({"input_ids": List(Value("int32")), "attention_mask": List(Value("int8"))})
+from hf_lrcompress.text_readers import READERS, read_hub
+
+_TEXT = Features({"text": Value("string")})
+_BATCH_SIZE = 256  # documents tokenised at a time
 
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """Where text comes from: local files or a data set on the Hub.
+    """
+    Where a corpus comes from: local files, or a data set on the Hugging Face Hub.
 
     Args:
-        files (`tuple[str, ...]`, *optional*): `.txt` (a document a line), `.jsonl` or `.parquet` files.
-        path, name, split, revision (`str`, *optional*): A data set on the Hub, as `datasets.load_dataset` takes it.
-        column (`str`, *optional*, defaults to `"text"`): The column with the text.
+        files (`tuple[str, ...]`, *optional*):
+            Local files of one kind: `.txt` with a document a line, `.jsonl` or `.json` with an object a line, `.parquet`.
+        path, name (`str`, *optional*): A data set on the Hub and its configuration, instead of `files`.
+        split (`str`, *optional*, defaults to `"train"`): Its split.
+        revision (`str`, *optional*): Its branch, tag or commit. Without one a cached copy is not updated.
+        column (`str`, *optional*, defaults to `"text"`): Where the text is, in anything but `.txt`.
         max_documents (`int`, *optional*): Take only the first ones; from the Hub no more than these are downloaded.
         streaming (`bool`, *optional*, defaults to `False`):
             Read while training instead of before it. The number of training steps must then be given (`max_steps`).
 
     Raises:
-        ValueError: If it is neither files nor a data set, or both.
+        ValueError: If the fields contradict each other or name what cannot be read.
     """
 
     files: tuple[str, ...] = ()
@@ -46,172 +52,143 @@ class CorpusSource:
     def __post_init__(self):
         if bool(self.files) == bool(self.path):
             raise ValueError("a text source needs either files or path (a data set on the Hub), not both")
+        kinds = sorted({Path(file).suffix for file in self.files})
+        if not isinstance(self.files, tuple):
+            raise ValueError(f"files must be a tuple of paths, got {self.files!r}")
+        if len(kinds) > 1 or not READERS.keys() >= set(kinds):
+            raise ValueError(f"files end in {' and '.join(kinds)}; give files of one kind: {', '.join(READERS)}")
+        if self.files and (self.name or self.revision):
+            raise ValueError("name and revision belong to a data set on the Hub; remove them or files")
+        if self.path and (not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.path) or Path(self.path).exists()):
+            raise ValueError(f"path {self.path!r} must be a Hub id such as cis-lmu/GlotCC-V1; local files belong in files")
+        if not re.fullmatch(r"[\w.-]+", self.split):
+            raise ValueError(f"split {self.split!r} must be a name such as train; for a part of it set max_documents")
         if self.max_documents is not None and self.max_documents < 1:
             raise ValueError(f"max_documents must be 1 or more, got {self.max_documents}")
 
 
 def load_corpus(source: CorpusSource) -> Dataset | IterableDataset:
-    """Load a corpus: the single column `text`, a document a row, blank ones dropped.
+    """
+    Read a corpus, without its blank documents.
+
+    What is read is cached under [`corpus_fingerprint`], so a changed file is read anew whatever its name or date.
+
+    Returns:
+        `Dataset` or, with `source.streaming`, `IterableDataset`: One column, `text`; at least one document.
 
     Raises:
         FileNotFoundError: If a file or data set does not exist.
-        ValueError: If a file is empty, not UTF-8, not JSON lines, lacks the column, or has an unknown ending.
+        ValueError: If there is no document, a file is not what its name says or not UTF-8, or the column is missing.
         ConnectionError: If the Hub cannot be reached.
     """
-    documents = _from_files if source.files else _from_hub
-    if source.streaming:
-        corpus = IterableDataset.from_generator(documents, gen_kwargs={"source": source})
-        _check_not_empty(next(iter(corpus), None), source)
-        return corpus
-    try:
-        corpus = Dataset.from_generator(
-            documents,
-            features=Features({"text": Value("string")}),
-            gen_kwargs={"source": source},
-            fingerprint=corpus_fingerprint(source)[:16],
-        )
-    except DatasetGenerationError as error:
-        raise error.__cause__ or error from None
-    _check_not_empty(len(corpus) or None, source)
+    key = corpus_fingerprint(source)
+    if not source.streaming:
+        return _cached(_documents, _TEXT, {"source": source}, key)
+    corpus = IterableDataset.from_generator(_documents, features=_TEXT, gen_kwargs={"source": source})
+    next(iter(corpus))
     return corpus
 
 
 def corpus_fingerprint(source: CorpusSource) -> str:
-    """SHA-256 of what a corpus is: contents of local files, wherever they lie, or the name of a data set on the Hub."""
-    digest = hashlib.sha256(json.dumps(asdict(source) | {"files": None}, sort_keys=True).encode())
-    for file in source.files:
-        with _existing(file).open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
+    """
+    SHA-256 of what a corpus consists of: the contents of its files wherever they lie, or the names it has on the Hub.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+    """
+    identity = asdict(source) | {"files": [_file_digest(file) for file in source.files], "streaming": None}
+    if source.files:
+        kind = Path(source.files[0]).suffix
+        identity |= {"kind": kind, "split": None, "column": None if kind == ".txt" else source.column}
+    return _digest(identity)
 
 
 def tokenize_corpus(
     corpus: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerFast, block_size: int
 ) -> Dataset | IterableDataset:
-    """Pack a corpus into full blocks: `[cls]`, `block_size − 2` tokens of documents joined by `[sep]`, `[sep]`.
+    """
+    Pack a corpus into full blocks of tokens: `[cls]`, `block_size - 2` tokens of documents joined by `[sep]`, `[sep]`.
 
-    Nothing is padding, and no token is lost but the last incomplete block.
+    Nothing is padding and no token is lost but those after the last full block. A `Dataset` is cached; an
+    `IterableDataset` is tokenised as it is read.
 
     Args:
         corpus (`Dataset` or `IterableDataset`): With a column `text`.
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): A fast tokenizer.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Not changed; its truncation and padding do not matter.
         block_size (`int`): Tokens of a block.
 
     Returns:
-        `Dataset` or `IterableDataset`: Rows of `input_ids` and `attention_mask`, each `block_size` long.
+        `Dataset` or `IterableDataset`: Rows of `input_ids` (int32) and `attention_mask` (int8), each `block_size` long.
 
     Raises:
-        ValueError: If the corpus does not fill one block, or the block is longer than the tokenizer's `model_max_length`.
+        ValueError: If the tokenizer is slow or has no classification and separator token, if `block_size` is larger than
+            its `model_max_length` or smaller than 3, or if the corpus does not fill one block (an `IterableDataset`
+            raises this when it is read).
     """
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
+    ends = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    if None in ends:
+        raise ValueError("the tokenizer has no cls_token or no sep_token; set both, blocks begin and end with them")
     if not 3 <= block_size <= tokenizer.model_max_length:
         raise ValueError(f"block_size {block_size} must be from 3 to the tokenizer's {tokenizer.model_max_length}")
-    arguments = {"corpus": corpus, "tokenizer": tokenizer, "block_size": block_size}
+    settings = {"tokenizer_json": tokenizer.backend_tokenizer.to_str(), "ends": ends, "block_size": block_size}
+    features = Features({"input_ids": List(Value("int32"), block_size), "attention_mask": List(Value("int8"), block_size)})
     if isinstance(corpus, IterableDataset):
-        return IterableDataset.from_generator(_blocks, features=BLOCK_FEATURES, gen_kwargs=arguments)
-    parts = [corpus._fingerprint, tokenizer.backend_tokenizer.to_str(), str(block_size)]
-    fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    blocks = Dataset.from_generator(_blocks, features=BLOCK_FEATURES, gen_kwargs=arguments, fingerprint=fingerprint)
-    if len(blocks) == 0:
+        return IterableDataset.from_generator(_blocks, features=features, gen_kwargs=settings | {"corpus": corpus})
+    return _cached(_blocks, features, settings | {"corpus": corpus}, _digest([settings, corpus._fingerprint]))
+
+
+def _blocks(corpus, tokenizer_json: str, ends: tuple[int, int], block_size: int) -> Iterator[dict[str, np.ndarray]]:
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    rest, mask = None, np.ones(block_size, dtype=np.int8)
+    found = False
+    for batch in corpus.iter(batch_size=_BATCH_SIZE):
+        encodings = tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)
+        documents = (chain((ends[1],), encoding.ids) for encoding in encodings if len(encoding))
+        ids = np.fromiter(chain.from_iterable(documents), dtype=np.int32)
+        ids = ids[1:] if rest is None else np.concatenate([rest, ids])  # no separator before the first document
+        full = len(ids) // (block_size - 2) * (block_size - 2)
+        blocks = np.pad(ids[:full].reshape(-1, block_size - 2), ((0, 0), (1, 1)))
+        blocks[:, 0], blocks[:, -1] = ends
+        for block in blocks:
+            found = True
+            yield {"input_ids": block, "attention_mask": mask}
+        rest = ids[full:] if len(ids) else rest
+    if not found:
         raise ValueError(f"the text does not fill one block of {block_size} tokens; give more text or a smaller block_size")
-    return blocks
 
 
-def _blocks(corpus: Iterable[dict], tokenizer: PreTrainedTokenizerFast, block_size: int) -> Iterator[dict]:
-    inside, mask = block_size - 2, np.ones(block_size, dtype=np.int8)
-    rest = np.empty(0, dtype=np.int32)
-    for batch in corpus.iter(DOCUMENTS_PER_BATCH):
-        documents = tokenizer(batch["text"], add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-        tokens = [token for document in documents if document for token in (*document, tokenizer.sep_token_id)]
-        rest = np.concatenate([rest, np.array(tokens, dtype=np.int32)])
-        full = len(rest) // inside
-        for block in rest[: full * inside].reshape(full, inside):
-            ids = np.concatenate([[tokenizer.cls_token_id], block, [tokenizer.sep_token_id]]).astype(np.int32)
-            yield {"input_ids": ids, "attention_mask": mask}
-        rest = rest[full * inside :]
+def _documents(source: CorpusSource) -> Iterator[dict[str, str]]:
+    if source.files:
+        read = READERS[Path(source.files[0]).suffix]
+        texts = chain.from_iterable(read(file, source.column) for file in source.files)
+    else:
+        texts = read_hub(source.path, source.name, source.split, source.revision, source.column)
+    found = False
+    for text in islice((text for text in texts if text and not text.isspace()), source.max_documents):
+        found = True
+        yield {"text": text}
+    if not found:
+        raise ValueError(f"{source.path or ', '.join(source.files)} has no text; give at least one document")
 
 
-def _from_files(source: CorpusSource) -> Iterator[dict[str, str]]:
-    taken = 0
-    for file in source.files:
-        reader = READERS.get(Path(file).suffix)
-        if reader is None:
-            raise ValueError(f"{file}: unknown ending; give {', '.join(READERS)} files")
-        found = False
-        for text in reader(_existing(file), source.column):
-            if text.strip():
-                found = True
-                yield {"text": text.strip()}
-                taken += 1
-                if taken == source.max_documents:
-                    return
-        if not found:
-            raise ValueError(f"{file} is empty; give a file with text")
-
-
-def _from_hub(source: CorpusSource) -> Iterator[dict[str, str]]:
-    name = f"{source.path}{f' ({source.name})' if source.name else ''}"
-    lazily = source.streaming or source.max_documents is not None
+def _cached(generator, features: Features, arguments: dict, key: str) -> Dataset:
+    """What `generator` yields, from the cache where it is there."""
     try:
-        rows = load_dataset(source.path, source.name, split=source.split, revision=source.revision, streaming=lazily)
-    except DatasetNotFoundError as error:
-        raise FileNotFoundError(f"there is no data set {name} on the Hub, or it needs a login") from error
-    except OSError as error:
-        raise ConnectionError(f"the Hugging Face Hub cannot be reached to load {name}; a run without it: {DEMO_COMMAND}") from error
-    if rows.column_names and source.column not in rows.column_names:
-        raise ValueError(f"{name} has no column {source.column!r}; there are: {', '.join(rows.column_names)}")
-    rows = rows.select_columns([source.column])
-    for row in rows.take(source.max_documents) if source.max_documents else rows:
-        if row[source.column] and row[source.column].strip():
-            yield {"text": row[source.column].strip()}
+        return Dataset.from_generator(generator, features=features, gen_kwargs=arguments, fingerprint=key[:32])
+    except DatasetGenerationError as error:
+        raise (error.__cause__ or error) from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from error
-
-
-def _read_text(path: Path, column: str) -> Iterator[str]:
-    return (line for _, line in _lines(path))
-
-
-def _read_json_lines(path: Path, column: str) -> Iterator[str]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error.msg}); give one JSON object a line") from error
-        if not isinstance(row, dict) or not isinstance(row.get(column), str):
-            there = f"; there are: {', '.join(row)}" if isinstance(row, dict) else ""
-            raise ValueError(f"{path}, line {number}: no text in column {column!r}{there}")
-        yield row[column]
-
-
-def _read_parquet(path: Path, column: str) -> Iterator[str]:
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a parquet file") from error
-    if column not in file.schema_arrow.names:
-        raise ValueError(f"{path} has no column {column!r}; there are: {', '.join(file.schema_arrow.names)}")
-    for batch in file.iter_batches(columns=[column]):
-        yield from (text for text in batch.column(0).to_pylist() if text)
-
-
-READERS = {".txt": _read_text, ".jsonl": _read_json_lines, ".json": _read_json_lines, ".parquet": _read_parquet}
-
-
-def _existing(file: str) -> Path:
+def _file_digest(file: str) -> str:
     if not Path(file).is_file():
         raise FileNotFoundError(f"text file {file} does not exist")
-    return Path(file)
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _check_not_empty(first: object, source: CorpusSource) -> None:
-    if first is None:
-        raise ValueError(f"{source.path or ', '.join(source.files)} has no text; check column and split")
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -98,10 +98,9 @@ def score_neurons(
             report_to="none",
             seed=seed,
             bf16=bf16,
+            use_cpu=not torch.accelerator.is_available(),  # bf16 on a CPU must be asked for so
         )
-        trainer = DistillationTrainer(
-            model, args, train_dataset=dataset, processing_class=processing_class, callbacks=[callback]
-        )
+        trainer = DistillationTrainer(model, args, train_dataset=dataset, processing_class=processing_class, callbacks=[callback])
         trainer.train()
     return callback.scores
 

@@ -26,7 +26,7 @@ _INDIVIDUAL = {
 _MACRO = {individual: macro for macro, individual in _INDIVIDUAL.items()}
 
 # Facts about the data sets, not about languages: where they do not name the individual language or its script.
-_FLORES = {"cmn": "zho", "ekk": "est", "gug": "grn", "kng": "kon", "src": "srd"}  # the list of FLORES-200
+_FLORES = {"cmn": "zho", "ekk": "est", "gug": "grn", "kng": "kon", "src": "srd"}  # FLORES-200 (facebook/flores)
 _GLOTCC = {"dgo": "doi", "pes": "fas", "prs": "fas", "src": "srd", "tgl": "fil", "xpe": "kpe"}  # labels of GlotLID v3
 _SAME_SCRIPT = {("Hani", "Hans"), ("Hani", "Hant"), ("Kore", "Hang")}  # asked for, usual: the first leaves the form open
 _GLOTCC_SCRIPT = {"Hans": "Hani", "Hant": "Hani"}
@@ -94,7 +94,7 @@ class Language:
         script = parsed.script or _likely_script(parsed, macro)
         if script is None:
             name = langcodes.get(base).display_name()
-            raise ValueError(f"unknown script of {tag!r} ({name}); give it too, such as {base}-Latn")
+            raise ValueError(f"{tag!r} ({name}) does not say in which script; give that too, such as {base}-Latn")
         if (script, usual) in _SAME_SCRIPT:
             script = usual
         tag = base if script == usual else f"{base}-{script}"
@@ -126,7 +126,7 @@ class Language:
 def _parse(tag: str) -> langcodes.Language:
     """The parts of a tag that is known to name one language."""
     if not tag.strip():
-        raise ValueError(f"the language is empty; {_ADVICE}")
+        raise ValueError(f"{tag!r} is not a language tag; {_ADVICE}")
     try:
         parsed = langcodes.get(tag)
     except langcodes.LanguageTagError:
@@ -134,7 +134,7 @@ def _parse(tag: str) -> langcodes.Language:
     if len(parsed.language or "") not in (2, 3) or not parsed.is_valid():
         raise ValueError(_unknown(tag))
     if parsed.extlangs or parsed.variants or parsed.extensions or parsed.private:
-        raise ValueError(f"language tag {tag!r} has more than language, script and region; {_ADVICE}")
+        raise ValueError(f"{tag!r} has more parts than language, script and region; {_ADVICE}")
     return parsed
 
 
@@ -142,8 +142,8 @@ def _unknown(tag: str) -> str:
     try:
         found = langcodes.find(tag)
     except LookupError:
-        return f"unknown language {tag!r}; {_ADVICE}"
-    return f"unknown language {tag!r}; did you mean {str(found)!r} ({found.display_name()})?"
+        return f"{tag!r} is not a language tag; {_ADVICE}"
+    return f"{tag!r} is not a language tag; did you mean {str(found)!r} ({found.display_name()})?"
 
 
 def _likely_script(language: langcodes.Language, macro: str) -> str | None:

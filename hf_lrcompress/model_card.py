@@ -25,7 +25,7 @@ def render_model_card(
         environment (`Mapping`): Versions and machine of the run.
     """
     teacher, final = rows[0], rows[-1]
-    base_model = {"base_model": config.teacher} if "/" in config.teacher else {}
+    base_model = {"base_model": config.teacher_name} if "/" in config.teacher_name else {}
     metadata = ModelCardData(
         language=config.language.tag,
         library_name="transformers",
@@ -34,18 +34,22 @@ def render_model_card(
         **base_model,
     )
     template = files("hf_lrcompress").joinpath("templates/model_card.md").read_text(encoding="utf-8")
-    return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template).render(
-        metadata=metadata.to_yaml(),
-        title=f"{config.teacher.rstrip('/').rpartition('/')[2]} compressed to {config.language.name}",
-        notice=DEMO_NOTICE if config.machine_written else None,
-        language_name=config.language.name,
-        parameters=final["parameters"],
-        teacher=config.teacher,
-        teacher_parameters=teacher["parameters"],
-        version=version,
-        table=table,
-        masked_tokens=final["masked_tokens"],
-        stages=", ".join(row["stage"] for row in rows[1:]),
-        settings=yaml.safe_dump(config.to_mapping(), sort_keys=False, allow_unicode=True),
-        environment=", ".join(f"{name} {value}" for name, value in environment.items()),
+    return (
+        Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+        .from_string(template)
+        .render(
+            metadata=metadata.to_yaml(),
+            title=f"{config.teacher_name.rstrip('/').rpartition('/')[2]} compressed to {config.language.name}",
+            notice=DEMO_NOTICE if config.machine_written else None,
+            language_name=config.language.name,
+            parameters=final["parameters"],
+            teacher=config.teacher_name,
+            teacher_parameters=teacher["parameters"],
+            version=version,
+            table=table,
+            masked_tokens=final["masked_tokens"],
+            stages=", ".join(row["stage"] for row in rows[1:]),
+            settings=yaml.safe_dump(config.to_mapping(), sort_keys=False, allow_unicode=True),
+            environment=", ".join(f"{name} {value}" for name, value in environment.items()),
+        )
     )

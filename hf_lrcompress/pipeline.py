@@ -20,7 +20,7 @@ from hf_lrcompress import report
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.data import corpus_fingerprint, load_corpus
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
-from hf_lrcompress.planning import PlannedStage, load_teacher_tokenizer, make_plan, resolve_demo
+from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
 from hf_lrcompress.run_folder import (
     MODEL_DIR,
     StageRecord,

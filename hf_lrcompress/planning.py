@@ -9,11 +9,13 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from hf_lrcompress.architectures import architecture_of, masked_lm_on_meta
 from hf_lrcompress.configuration import DEMO, RunConfig
-from hf_lrcompress.data import DEMO_COMMAND, CorpusSource, corpus_fingerprint
+from hf_lrcompress.data import CorpusSource, corpus_fingerprint
 from hf_lrcompress.demo import save_demo
 from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
+from hf_lrcompress.text_readers import DEMO_COMMAND
+
 
 @dataclass(frozen=True)
 class PlannedStage:

@@ -53,7 +53,7 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     """Write `report.json` and `report.md`."""
     content = {
         "language": config.language.tag,
-        "teacher": config.teacher,
+        "teacher": config.teacher_name,
         "machine_written_text": config.machine_written,
         "fingerprint": records[-1].fingerprint,
         "version": records[-1].version,
@@ -66,15 +66,15 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
 
 def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
     """The report as Markdown."""
-    lines = [f"# {config.teacher} compressed to {config.language.name}", ""]
+    lines = [f"# {config.teacher_name} compressed to {config.language.name}", ""]
     if config.machine_written:
         lines += [f"**{DEMO_NOTICE}**", ""]
     masked = records[0].metrics["masked_tokens"]
     lines += [
         table(rows_of(records), COLUMNS),
         "",
-        f"MLM accuracy and loss: the same {masked:,} masked tokens of the validation text for every model. The loss is over each",
-        "model's own vocabulary, so it falls when the vocabulary is trimmed. Peak memory: of the process, up to the end of the stage.",
+        f"MLM accuracy and loss: the same {masked:,} masked tokens of the validation text for every model. The loss is over",
+        "each model's own vocabulary, so it falls when that is trimmed. Peak memory: of the process, to the end of the stage.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
 """Compress a multilingual encoder into a monolingual one.
 
-    accelerate launch recipes/compress.py --lang sk
-    accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml   # no Hub, no GPU
+accelerate launch recipes/compress.py --lang sk
+accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml   # no Hub, no GPU
 """
 
 import argparse

@@ -33,7 +33,9 @@ def test_moved_dimensions_finds_every_dimension_of_a_size(model):
     for name, dims in moved_dimensions(model, "hidden_size", step=3).items():
         shape = dict(model.named_parameters(remove_duplicate=False))[name].shape
         assert all(shape[dim] == 24 * multiple for dim, multiple in dims.items()), name
-    assert all("intermediate" in name or "output.dense.weight" in name for name in moved_dimensions(model, "intermediate_size", 1))
+    assert all(
+        "intermediate" in name or "output.dense.weight" in name for name in moved_dimensions(model, "intermediate_size", 1)
+    )
 
 
 def test_unknown_families_and_decoders_are_refused():

@@ -223,4 +223,3 @@ def test_loading_is_strict(model):
     for broken in ({k: v for k, v in tensors.items() if k != "l3.q.b"}, tensors | {"l12.q.b": torch.zeros(1)}):
         with pytest.raises(ValueError, match=r"\['l(3|12)\.q\.b'\]"):
             e5_small._build_model(model.config, broken)
-

@@ -53,9 +53,7 @@ def unigram(special: list[str]) -> dict:
     backend.normalizer = normalizers.NFKC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=900, special_tokens=special, unk_token=special[-1], show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=900, special_tokens=special, unk_token=special[-1], show_progress=False)
     backend.train_from_iterator(TRAIN, trainer)
     return json.loads(backend.to_str())
 

@@ -9,8 +9,18 @@ from transformers import PreTrainedTokenizerFast
 
 # Arguments that describe the untrimmed vocabulary; everything else a tokenizer was made with is passed on.
 STALE_ARGUMENTS = frozenset(
-    "vocab merges vocab_file merges_file tokenizer_file spm_file special_tokens_map_file added_tokens_decoder "
-    "tokenizer_object from_slow".split()
+    [
+        "vocab",
+        "merges",
+        "vocab_file",
+        "merges_file",
+        "tokenizer_file",
+        "spm_file",
+        "special_tokens_map_file",
+        "added_tokens_decoder",
+        "tokenizer_object",
+        "from_slow",
+    ]
 )
 # Attributes that may have been set after the tokenizer was made.
 CURRENT_ATTRIBUTES = (
@@ -24,9 +34,7 @@ CURRENT_ATTRIBUTES = (
 )
 
 
-def trim_tokenizer(
-    tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] | torch.LongTensor
-) -> PreTrainedTokenizerFast:
+def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] | torch.LongTensor) -> PreTrainedTokenizerFast:
     """Remove tokens from a fast tokenizer.
 
     Old id `keep_ids[i]` has new id `i`. Text that `tokenizer` makes into kept tokens, the returned tokenizer makes
@@ -135,7 +143,7 @@ def _post_processor_slots(processor: dict | None) -> Iterator[tuple[list, int]]:
 
 def _arguments(tokenizer: PreTrainedTokenizerFast) -> dict:
     """What to make a tokenizer of the same class from, apart from its vocabulary: as it is now, not as it was made."""
-    special = {name: None for name in tokenizer.SPECIAL_TOKENS_ATTRIBUTES}
+    special = dict.fromkeys(tokenizer.SPECIAL_TOKENS_ATTRIBUTES)
     names = {*tokenizer.init_kwargs, *CURRENT_ATTRIBUTES} - {*STALE_ARGUMENTS, *special}
     arguments = {name: getattr(tokenizer, name, tokenizer.init_kwargs.get(name)) for name in names}
     if hasattr(tokenizer, "special_tokens_map_extended"):  # transformers 4: with lstrip, rstrip ...
@@ -159,9 +167,7 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, keep_ids: list[int], special:
         raise ValueError(f"keep_ids must hold all special tokens, but lacks {names}")
 
 
-def _check_result(
-    tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: list[int], state: dict
-) -> None:
+def _check_result(tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: list[int], state: dict) -> None:
     old, new = tokenizer.backend_tokenizer, trimmed.backend_tokenizer
     tokens = [old.id_to_token(i) for i in keep_ids]
     if None in tokens or tokens != [new.id_to_token(i) for i in range(len(trimmed))]:

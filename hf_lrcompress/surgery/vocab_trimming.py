@@ -82,9 +82,7 @@ def select_tokens(
     required[_character_ids(tokenizer, written_with)] = True
     smallest, largest = int(required.sum()), int((required | seen).sum())
     if vocab_size < smallest:
-        raise ValueError(
-            f"vocab_size {vocab_size} is too small: special tokens, single characters and `keep` need {smallest}"
-        )
+        raise ValueError(f"vocab_size {vocab_size} is too small: special tokens, single characters and `keep` need {smallest}")
     if vocab_size > largest:
         raise ValueError(
             f"the corpus has only {int(seen.sum())} distinct tokens ({largest} with those that must stay), "
@@ -170,9 +168,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _check_request(
-    tokenizer: PreTrainedTokenizerFast, counts: torch.LongTensor, vocab_size: int, keep: Sequence[int]
-) -> None:
+def _check_request(tokenizer: PreTrainedTokenizerFast, counts: torch.LongTensor, vocab_size: int, keep: Sequence[int]) -> None:
     size = len(tokenizer)
     if counts.shape != (size,):
         raise ValueError(f"counts must have one entry for each of the {size} tokens, got shape {list(counts.shape)}")

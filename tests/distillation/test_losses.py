@@ -39,9 +39,7 @@ def logits(features, weight, bias):
 
 def assert_same_loss_and_gradients(actual, expected, tensors):
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
-    for mine, naive in zip(
-        torch.autograd.grad(0.3 * actual, tensors), torch.autograd.grad(0.3 * expected, tensors), strict=True
-    ):
+    for mine, naive in zip(torch.autograd.grad(0.3 * actual, tensors), torch.autograd.grad(0.3 * expected, tensors), strict=True):
         torch.testing.assert_close(mine, naive, rtol=1e-4, atol=1e-5)
 
 

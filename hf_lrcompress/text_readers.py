@@ -1,0 +1,90 @@
+"""Reading documents: one function per file format, and one for the Hub. Errors are one line: where, and what to do."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import config, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+
+DEMO_COMMAND = "accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml"
+
+_PROBE_SECONDS = 10
+
+
+def _read_lines(file: str, column: str = "") -> Iterator[str]:
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                raise ValueError(f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8") from None
+
+
+def _read_json(file: str, column: str) -> Iterator[str | None]:
+    for number, line in enumerate(_read_lines(file), start=1):
+        if line.strip():
+            where = f"{file}, line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{where}: not JSON ({error.msg}); give one JSON object a line") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{where}: not a JSON object; give one JSON object a line")
+            _check_column(column, row, where)
+            yield _checked(row[column], column, where)
+
+
+def _read_parquet(file: str, column: str) -> Iterator[str | None]:
+    try:
+        parquet = pq.ParquetFile(file)
+    except pa.ArrowInvalid:
+        raise ValueError(f"{file} is not a Parquet file; give one, or name it after what it is") from None
+    _check_column(column, parquet.schema_arrow.names, file)
+    for batch in parquet.iter_batches(columns=[column]):
+        yield from (_checked(text, column, file) for text in batch.column(0).to_pylist())
+
+
+READERS = {".txt": _read_lines, ".jsonl": _read_json, ".json": _read_json, ".parquet": _read_parquet}
+
+
+def read_hub(path: str, name: str | None, split: str, revision: str | None, column: str) -> Iterator[str | None]:
+    """Documents of a data set on the Hub, downloaded as they are read."""
+    where = f"{path} ({name})" if name else path
+    try:
+        if not config.HF_HUB_OFFLINE:
+            _probe_hub()
+        rows = load_dataset(path, name, split=split, revision=revision, streaming=True)
+    except DatasetNotFoundError:
+        raise FileNotFoundError(f"there is no data set {where} on the Hub, or it needs a login") from None
+    except ConnectionError as error:
+        reached = f"the Hugging Face Hub cannot be reached to load {where}"
+        raise ConnectionError(f"{reached}; a run without it: {DEMO_COMMAND}") from error
+    for row in rows:
+        _check_column(column, row, where)
+        yield _checked(row[column], column, where)
+
+
+def _probe_hub() -> None:
+    """Ask the Hub for a sign of life: `load_dataset` would repeat its request for half a minute."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(config.HF_ENDPOINT, method="HEAD"), timeout=_PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # an answer
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def _check_column(column: str, columns: Iterable[str], where: str) -> None:
+    if column not in columns:
+        raise ValueError(f"{where} has no column {column!r}; there are: {', '.join(columns)}")
+
+
+def _checked(text: object, column: str, where: str) -> str | None:
+    if not isinstance(text, str | None):
+        raise ValueError(f"{where}: column {column!r} holds {type(text).__name__}, not text; name another column")
+    return text
