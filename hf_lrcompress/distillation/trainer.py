@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import DataCollatorForLanguageModeling, EvalPrediction, PreTrainedModel, Trainer
+from transformers import EvalPrediction, PreTrainedModel, Trainer
 
 from hf_lrcompress.architectures import disable_dropout
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.losses import linear_argmax, linear_cross_entropy, linear_kl, linear_mse
+from hf_lrcompress.distillation.masking import ReproducibleMasking
 
 LOSS_PARTS = ("mlm_loss", "distillation_loss")
 
@@ -53,7 +54,7 @@ class DistillationTrainer(Trainer):
         if data_collator is None:
             if processing_class is None:
                 raise ValueError("give a data_collator that masks tokens, or the tokenizer as processing_class")
-            data_collator = DataCollatorForLanguageModeling(processing_class, mlm_probability=args.mlm_probability)
+            data_collator = ReproducibleMasking(processing_class, args.mlm_probability, args.seed)
         super().__init__(
             model,
             args,

@@ -1,0 +1,326 @@
+"""The whole pipeline on tiny models with real tokenizers: run, skip, resume, refuse, overwrite; and every kind of bad input."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import logits_of, tiny_model
+from filelock import FileLock
+from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
+
+from hf_lrcompress.distillation.trainer import DistillationTrainer
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "compress.py"
+TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
+STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
+DIRECTORIES = ["00-teacher", *(f"{i:02d}-{name}" for i, name in enumerate(STAGES, start=1))]
+SETTINGS = {
+    "block_size": 32,
+    "training": {"max_steps": 3, "per_device_train_batch_size": 4, "save_steps": 1, "disable_tqdm": True},
+    "reduce_layers": {"num_hidden_layers": 2},
+    "prune_ffn": {"intermediate_size": 20},
+    "truncate_hidden": {"hidden_size": 12},
+    "trim_vocab": {"vocab_size": 300},
+}
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    spec = importlib.util.spec_from_file_location("compress", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with teachers of two families, texts, and a configuration for each."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "train.txt").write_text("\n".join(make_texts(500, 1)), encoding="utf-8")
+    (folder / "validation.txt").write_text("\n".join(make_texts(60, 2)), encoding="utf-8")
+    for family, make in TOKENIZERS.items():
+        tokenizer = make()
+        model = tiny_model(family, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        model.save_pretrained(folder / family), tokenizer.save_pretrained(folder / family)
+        texts = {name: {"files": [str(folder / f"{name}.txt")]} for name in ("train", "validation")}
+        config = SETTINGS | texts | {"teacher": str(folder / family), "stages": STAGES}
+        (folder / f"{family}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def compress(recipe, inputs, monkeypatch, capsys):
+    """Run the recipe in this process: `compress("--stages", …)` → (exit code, what it printed, its errors)."""
+
+    def run(*arguments, family="xlm-roberta", config=None, language="sk"):
+        config = config or inputs / f"{family}.yaml"
+        monkeypatch.setattr(sys, "argv", ["compress.py", "--lang", language, "--config", str(config), *map(str, arguments)])
+        code = recipe.main()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, inputs, tmp_path_factory):
+    """Complete runs of both families."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        for family in TOKENIZERS:
+            config = str(inputs / f"{family}.yaml")
+            patch.setattr(sys, "argv", ["c", "--lang", "sk", "--config", config, "--output_dir", str(folder / family)])
+            assert recipe.main() == 0
+    return folder
+
+
+def report_of(run):
+    return json.loads((run / "report.json").read_text(encoding="utf-8"))
+
+
+def modified(run):
+    return {name: (run / name / "stage.json").stat().st_mtime_ns for name in DIRECTORIES}
+
+
+@pytest.mark.parametrize("family", TOKENIZERS)
+def test_a_run_leaves_a_stock_model_and_its_report(finished, family):
+    run = finished / family
+    model, info = AutoModelForMaskedLM.from_pretrained(run / "model", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    config = AutoModel.from_pretrained(run / "model").config
+    sizes = (config.num_hidden_layers, config.intermediate_size, config.hidden_size, config.vocab_size)
+    assert sizes == (2, 20, 12, 300)
+    assert config.model_type == family and len(AutoTokenizer.from_pretrained(run / "model")) == 300
+    fill_mask = pipeline("fill-mask", model=str(run / "model"))
+    assert len(fill_mask(f"a {fill_mask.tokenizer.mask_token} b", top_k=3)) == 3
+    assert sorted(path.name for path in run.iterdir() if path.is_dir()) == [*DIRECTORIES, "model"]
+    assert not list(run.glob("*/checkpoint-*")) and not list((run / "model").glob("stage.json"))
+
+    rows = report_of(run)["stages"]
+    assert [row["stage"] for row in rows] == ["teacher", *STAGES]
+    assert rows[-1]["parameters"] == model.num_parameters() < rows[0]["parameters"]
+    assert rows[-1]["reduction_percent"] == pytest.approx(100 * (1 - rows[-1]["parameters"] / rows[0]["parameters"]))
+    assert len({row["masked_text"] for row in rows}) == len({row["masked_tokens"] for row in rows}) == 1
+    assert all(0 <= row["mlm_accuracy"] <= 1 and row["mlm_loss"] > 0 and row["seconds"] >= 0 for row in rows)
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert f"{rows[-1]['parameters']:,}" in text and "machine-written" not in text
+
+
+def test_the_card_has_the_reports_numbers_and_metadata(finished):
+    card = (finished / "xlm-roberta" / "model" / "README.md").read_text(encoding="utf-8")
+    metadata = yaml.safe_load(card.split("---")[1])
+    assert metadata["language"] == "sk" and metadata["pipeline_tag"] == "fill-mask"
+    for row in report_of(finished / "xlm-roberta")["stages"]:
+        assert f"{row['parameters']:,}" in card and f"{row['mlm_accuracy']:.4f}" in card
+    assert "not measured" in card and "written by a language model" not in card
+
+
+def test_the_stages_start_from_each_other(finished):
+    """Pruning does not train: its model is the cut of the one before, and trimming keeps its logits."""
+    run, tokenizer = finished / "xlm-roberta", None
+    before, after = (AutoModelForMaskedLM.from_pretrained(run / name) for name in DIRECTORIES[-2:])
+    old, tokenizer = (AutoTokenizer.from_pretrained(run / name) for name in DIRECTORIES[-2:])
+    keep = torch.tensor(old.convert_tokens_to_ids(tokenizer.convert_ids_to_tokens(range(300))))
+    text = next(text for text in make_texts(100, 3) if old.tokenize(text) == tokenizer.tokenize(text))
+    logits = [logits_of(model, t(text, return_tensors="pt")) for model, t in ((before, old), (after, tokenizer))]
+    torch.testing.assert_close(logits[1], logits[0][:, keep], rtol=1e-5, atol=1e-6)
+    pruned, unpruned = (AutoModelForMaskedLM.from_pretrained(run / name) for name in (DIRECTORIES[3], DIRECTORIES[2]))
+    assert torch.equal(pruned.get_input_embeddings().weight, unpruned.get_input_embeddings().weight)
+
+
+def test_a_complete_run_is_not_run_again(finished, compress):
+    run = finished / "xlm-roberta"
+    before = modified(run)
+    (run / "model" / "README.md").write_text("my own words", encoding="utf-8")
+    code, out, _ = compress("--output_dir", run)
+    assert code == 0 and "| trim_vocab" in out
+    assert modified(run) == before
+    assert (run / "model" / "README.md").read_text(encoding="utf-8") == "my own words"
+
+
+def test_changed_settings_are_refused_then_only_what_they_change_is_made_again(finished, compress):
+    run, change = finished / "bert", ("--set", "truncate_hidden.hidden_size=6")
+    before = modified(run)
+    code, _, err = compress("--output_dir", run, *change, family="bert")
+    assert code == 2 and "04-truncate_hidden was made with other settings" in err and "--overwrite" in err
+    assert modified(run) == before
+    assert compress("--output_dir", run, *change, "--overwrite", family="bert")[0] == 0
+    after = modified(run)
+    assert [after[name] == before[name] for name in DIRECTORIES] == [True] * 4 + [False] * 2
+    assert AutoModel.from_pretrained(run / "model").config.hidden_size == 6
+
+
+@pytest.mark.parametrize("interrupted_at", [1, 2])
+def test_an_interrupted_run_resumes_from_its_checkpoint(compress, tmp_path, monkeypatch, interrupted_at):
+    settings = ("training.bf16=false", "training.learning_rate=0.01", "training.warmup_steps=0")
+    arguments = ("--stages", "reduce_layers,trim_vocab", *(word for setting in settings for word in ("--set", setting)))
+    assert compress("--output_dir", tmp_path / "whole", *arguments)[0] == 0
+
+    class Interrupt(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == interrupted_at:
+                raise KeyboardInterrupt
+
+    plain = DistillationTrainer.__init__
+
+    def interrupting(self, *args, **kwargs):
+        plain(self, *args, **kwargs, callbacks=[Interrupt()])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "__init__", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            compress("--output_dir", tmp_path / "run", *arguments)
+    record = json.loads((tmp_path / "run" / "01-reduce_layers" / "stage.json").read_text(encoding="utf-8"))
+    assert not record["complete"] and record["metrics"]["seconds"] > 0
+    steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "training_step", counting(DistillationTrainer.training_step, steps))
+        assert compress("--output_dir", tmp_path / "run", *arguments)[0] == 0
+    assert len(steps) == 3 - interrupted_at
+    whole, resumed = (report_of(tmp_path / name)["stages"] for name in ("whole", "run"))
+    for expected, actual in zip(whole, resumed, strict=True):
+        assert actual["mlm_loss"] == pytest.approx(expected["mlm_loss"], rel=1e-5)
+
+
+def counting(function, calls):
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    return counted
+
+
+def test_trimming_first_gives_the_same_tokens_and_the_same_sizes(finished, compress, tmp_path):
+    order = "trim_vocab,adapt_teacher,reduce_layers,prune_ffn,truncate_hidden"
+    assert compress("--output_dir", tmp_path / "run", "--stages", order)[0] == 0
+    last, first = report_of(finished / "xlm-roberta")["stages"], report_of(tmp_path / "run")["stages"]
+    assert last[-1]["parameters"] == first[-1]["parameters"]
+    assert last[-1]["masked_text"] == first[-1]["masked_text"]
+    assert AutoTokenizer.from_pretrained(tmp_path / "run/model").get_vocab() == (
+        AutoTokenizer.from_pretrained(finished / "xlm-roberta/model").get_vocab()
+    )
+
+
+def test_accuracies_are_measured_again_when_other_places_are_masked(compress, tmp_path):
+    arguments = ("--output_dir", tmp_path / "run", "--stages", "reduce_layers")
+    assert compress(*arguments)[0] == 0
+    first = report_of(tmp_path / "run")["stages"]
+    assert compress("--output_dir", tmp_path / "run", "--stages", "reduce_layers,trim_vocab", "--overwrite")[0] == 0
+    again = report_of(tmp_path / "run")["stages"]
+    assert len({row["masked_text"] for row in again}) == 1 and again[0]["masked_text"] != first[0]["masked_text"]
+    assert again[1]["train_loss"] == first[1]["train_loss"]
+
+
+def test_dry_run_prints_the_sizes_and_writes_nothing(compress, finished, tmp_path):
+    code, out, _ = compress("--dry_run", "--output_dir", tmp_path / "run")
+    assert code == 0 and not (tmp_path / "run").exists()
+    for row in report_of(finished / "xlm-roberta")["stages"]:
+        assert f"{row['parameters']:,}" in out
+
+
+def assert_one_line(err, message):
+    """Below progress bars, one line that says what is wrong."""
+    lines = [line for line in err.splitlines() if line.strip() and "Generating" not in line]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], err
+
+
+BAD_INPUTS = {
+    "language": ({"language": "xx"}, [], "'xx' is not a language tag"),
+    "heads": ({}, ["--set", "truncate_hidden.hidden_size=13"], "not divisible by the 3 attention heads; use 12 or 15"),
+    "wider": ({}, ["--set", "truncate_hidden.hidden_size=27"], "hidden_size 27 is not in 1 to 24"),
+    "deeper": ({}, ["--set", "reduce_layers.num_hidden_layers=9"], "cannot keep 9 of 4 layers"),
+    "neurons": ({}, ["--set", "prune_ffn.intermediate_size=99"], "cannot keep 99 of 36 neurons"),
+    "vocabulary": ({}, ["--set", "trim_vocab.vocab_size=90000"], "vocab_size 90000 is larger than the model's"),
+    "few_tokens": ({}, ["--set", "trim_vocab.vocab_size=890"], "the corpus has only"),
+    "few_kept": ({}, ["--set", "trim_vocab.vocab_size=9"], "vocab_size 9 is too small"),
+    "key": ({}, ["--set", "trim_vocab.vocabsize=9"], "unknown key in trim_vocab: 'vocabsize'; did you mean 'vocab_size'"),
+    "set": ({}, ["--set", "trim_vocab"], "give it as key=value"),
+    "stage": ({}, ["--stages", "prune"], "unknown stage: 'prune'"),
+    "argument": ({}, ["--set", "training.lr=1"], "unknown training argument 'lr'"),
+    "block": ({}, ["--set", "block_size=64"], "block_size 64 must be 8 to 38"),
+    "no_file": ({}, ["--train_file", "nowhere.txt"], "nowhere.txt does not exist"),
+    "no_config": ({"config": "nowhere.yaml"}, [], "configuration nowhere.yaml does not exist"),
+    "no_teacher": ({}, ["--teacher", "./nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_is_one_line_and_exit_code_2_before_any_work(compress, tmp_path, name):
+    keywords, arguments, message = BAD_INPUTS[name]
+    code, out, err = compress("--output_dir", tmp_path / "run", *arguments, **keywords)
+    assert code == 2
+    assert_one_line(err, message)
+    assert not list((tmp_path / "run").glob("*/*.safetensors"))
+
+
+BAD_TEXTS = {
+    "empty.txt": (b"", "empty.txt has no text"),
+    "blank.txt": (b"\n \n", "blank.txt has no text"),
+    "latin2.txt": ("dobré\nžltý kôň".encode("iso8859-2"), "line 1: byte 0xe9 is not UTF-8"),
+    "text.doc": (b"x", "files end in .doc"),
+}
+
+
+@pytest.mark.parametrize("file", BAD_TEXTS)
+@pytest.mark.parametrize("option", ["--train_file", "--validation_file"])
+def test_bad_texts(compress, tmp_path, file, option):
+    content, message = BAD_TEXTS[file]
+    (tmp_path / file).write_bytes(content)
+    code, _, err = compress("--output_dir", tmp_path / "run", option, tmp_path / file)
+    assert code == 2
+    assert_one_line(err, message)
+
+
+def test_too_little_text(compress, tmp_path):
+    (tmp_path / "short.txt").write_text("a b", encoding="utf-8")
+    code, _, err = compress("--output_dir", tmp_path / "run", "--train_file", tmp_path / "short.txt")
+    assert code == 2
+    assert_one_line(err, "the corpus has only")
+
+
+def test_a_teacher_that_is_no_masked_lm(compress, tmp_path):
+    GPT2Config().save_pretrained(tmp_path / "gpt2")
+    code, _, err = compress("--output_dir", tmp_path / "run", "--teacher", tmp_path / "gpt2")
+    assert code == 2 and "'gpt2' has no masked-LM class" in err
+
+
+def test_a_teacher_without_its_head(compress, inputs, tmp_path):
+    AutoModel.from_pretrained(inputs / "xlm-roberta").save_pretrained(tmp_path / "headless")
+    AutoTokenizer.from_pretrained(inputs / "xlm-roberta").save_pretrained(tmp_path / "headless")
+    code, _, err = compress("--output_dir", tmp_path / "run", "--teacher", tmp_path / "headless")
+    assert code == 2
+    assert_one_line(err, "masked-LM head")
+
+
+def test_the_hub_out_of_reach_names_the_demo(compress, tmp_path):
+    code, _, err = compress("--output_dir", tmp_path / "run", "--teacher", "FacebookAI/xlm-roberta-base")
+    assert code == 2
+    assert_one_line(err, "Hub cannot be reached")
+    assert "--config recipes/configs/demo.yaml" in err
+
+
+def test_a_folder_with_other_files_is_left_alone(compress, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
+    code, _, err = compress("--output_dir", tmp_path)
+    assert code == 2 and "holds other files (such as thesis.tex)" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_in_use_is_left_alone(compress, tmp_path):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        code, _, err = compress("--output_dir", tmp_path / "run")
+    assert code == 2 and "another run is using" in err
