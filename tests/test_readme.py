@@ -1,0 +1,76 @@
+"""The README's commands and code, and the wheel."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import tiny_model
+from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^(?:accelerate launch -q|python) (recipes/\w+\.py .*)$", README.replace("\\\n", " "), re.MULTILINE)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SMALLER = {
+    "FacebookAI/xlm-roberta-base": "teacher",
+    "hidden_size=564": "hidden_size=12",
+    "vocab_size=40_000": "vocab_size=300",
+    "num_train_epochs=3": "num_train_epochs=1",
+}
+
+
+def test_there_are_commands_and_code():
+    assert len(COMMANDS) >= 3 and len(PYTHON) == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_have_valid_options_and_configurations(command, monkeypatch):
+    script, *arguments = shlex.split(command, comments=True)
+    monkeypatch.chdir(ROOT)
+    spec = importlib.util.spec_from_file_location("recipe", script)
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    assert recipe.read_config(recipe.parse_arguments(arguments)).stages
+
+
+def test_every_option_is_in_the_readme():
+    spec = importlib.util.spec_from_file_location("recipe", ROOT / "recipes" / "compress.py")
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    for option in vars(recipe.parse_arguments(["--lang", "sk"])):
+        assert f"--{option}" in README
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_examples_run(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    tokenizer = xlm_roberta()
+    model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), num_hidden_layers=12, max_position_embeddings=514)
+    model.save_pretrained("teacher"), tokenizer.save_pretrained("teacher")
+    for name, count in {"slovak": 500, "train": 20, "validation": 5}.items():
+        Path(f"{name}.txt").write_text("\n".join(make_texts(count, 1)), encoding="utf-8")
+    code = PYTHON[number]
+    for large, small in SMALLER.items():
+        code = code.replace(large, small)
+    exec(compile(code, f"README example {number}", "exec"), {})
+    saved = {0: "small", 1: "distilled"}[number]
+    assert (tmp_path / saved / "model.safetensors").is_file()
+
+
+def test_the_wheel_holds_what_it_needs(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
+    subprocess.run(build, check=True, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+    assert "hf_lrcompress/templates/model_card.md" in names
+    assert any(name.endswith("LICENSE") for name in names)
+    assert not any(name.startswith(("tests/", "recipes/")) for name in names)
+    packaged = {str(path.relative_to(ROOT)) for path in (ROOT / "hf_lrcompress").rglob("*.py")}
+    assert packaged <= names

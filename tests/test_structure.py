@@ -1,0 +1,84 @@
+"""The house rules: imports go down only, and each outside library has its place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "hf_lrcompress"
+MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+
+FLOORS = [
+    {"architectures", "languages", "text_readers", "e5_small"},
+    {"surgery", "data", "demo"},
+    {"distillation"},
+    {"importance", "masked_accuracy"},
+    {"stages"},
+    {"configuration", "run_folder"},
+    {"planning", "model_card"},
+    {"report"},
+    {"pipeline"},
+]
+PLACES = {
+    "datasets": {"data", "text_readers", "evaluation"},
+    "adapters": {"evaluation"},
+    "huggingface_hub": {"model_card", "stages"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "hf_lrcompress" else {node.module}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.parts[1].removesuffix(".py")
+
+
+def floor_of(part: str) -> int:
+    return next(i for i, floor in enumerate(FLOORS) if part in floor)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py" or len(path.parts) > 2], ids=str)
+def test_imports_go_down_only(path):
+    part = part_of(path)
+    for name in imports_of(path):
+        if name.startswith("hf_lrcompress."):
+            imported = name.split(".")[1]
+            assert imported == part or floor_of(imported) < floor_of(part), f"{path} imports {name}"
+        if name.split(".")[0] in PLACES:
+            assert part in PLACES[name.split(".")[0]], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parts[1] == "surgery"], ids=str)
+def test_surgery_knows_torch_and_transformers_only(path):
+    allowed = {"torch", "transformers", "tokenizers", "hf_lrcompress", "collections", "dataclasses", "itertools", "json"}
+    assert {name.split(".")[0] for name in imports_of(path)} <= allowed
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parts[1] == "surgery"], ids=str)
+def test_surgery_has_no_question_about_a_model_type(path):
+    assert "model_type" not in (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_modules_and_functions_stay_small(path):
+    source = (ROOT / path).read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 250
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+def test_every_public_name_is_documented():
+    import hf_lrcompress
+
+    for name in hf_lrcompress.__all__:
+        assert len(getattr(hf_lrcompress, name).__doc__) > 100, name
