@@ -22,6 +22,9 @@ from hf_lrcompress.data import corpus_fingerprint, load_corpus
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
 from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
 from hf_lrcompress.run_folder import (
+    CONFIG_FILE,
+    CONFIG_HEADER,
+    LOCK_FILE,
     MODEL_DIR,
     StageRecord,
     check_run_folder,
@@ -66,7 +69,10 @@ class Pipeline:
         self.plan = make_plan(self.config)
         self._folder = (self.output_dir, [stage.record for stage in self.plan], [stage.directory for stage in self.plan])
         check_run_folder(*self._folder, overwrite)
-        self._lock = _lock(self.output_dir) if self.state.is_main_process else None
+        if self.state.is_main_process:
+            self._lock = _lock(self.output_dir)
+            if not (self.output_dir / CONFIG_FILE).exists():
+                self._write_config()
         with self.state.main_process_first():
             self._prepare()
 
@@ -78,18 +84,21 @@ class Pipeline:
         """
         if self.state.is_main_process:
             delete_stale(*self._folder)
-            settings = yaml.safe_dump(self.given_config.to_mapping(), sort_keys=False, allow_unicode=True)
-            write_atomically(self.output_dir / "config.yaml", settings)
+            self._write_config()
         self.state.wait_for_everyone()
         for position in range(len(self.plan)):
             self._run_stage(position)
             self.state.wait_for_everyone()
         if self.state.is_main_process:
             records = [StageRecord.read(self.output_dir / planned.directory) for planned in self.plan]
-            report.write_model_dir(self.given_config, records, self.output_dir, self.plan[-1].directory)
             report.write_report(self.given_config, records, self.output_dir)
+            report.write_model_dir(self.given_config, records, self.output_dir, self.plan[-1].directory)
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
+
+    def _write_config(self) -> None:
+        settings = yaml.safe_dump(self.given_config.to_mapping(), sort_keys=False, allow_unicode=True)
+        write_atomically(self.output_dir / CONFIG_FILE, f"{CONFIG_HEADER}\n{settings}")
 
     def _prepare(self) -> None:
         """Read teacher and texts, count tokens and choose the places to mask."""
@@ -198,7 +207,7 @@ class Pipeline:
 
 def _lock(output_dir: Path) -> FileLock:
     output_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output_dir / ".lock", timeout=0)
+    lock = FileLock(output_dir / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:

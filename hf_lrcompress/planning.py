@@ -16,6 +16,24 @@ from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
 from hf_lrcompress.text_readers import DEMO_COMMAND
 
+WITHOUT_EFFECT = frozenset(
+    [
+        "logging_steps",
+        "logging_strategy",
+        "save_steps",
+        "save_strategy",
+        "save_total_limit",
+        "eval_steps",
+        "eval_strategy",
+        "report_to",
+        "run_name",
+        "disable_tqdm",
+        "dataloader_num_workers",
+        "per_device_eval_batch_size",
+    ]
+)
+"""Training arguments that a run may be resumed with other values of."""
+
 
 @dataclass(frozen=True)
 class PlannedStage:
@@ -80,11 +98,12 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
         if hasattr(stage, "training"):
             training = dict(config.training) | dict(stage.training)
             training_arguments(training, output_dir=".", seed=config.seed)
+            training = {key: value for key, value in training.items() if key not in WITHOUT_EFFECT}
         try:
             model_config = stage.resized(model_config)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        parent = fingerprint(parent, inputs, name, asdict(stage), training)
+        parent = fingerprint(parent, inputs, name, asdict(stage) | {"training": training})
         plan.append(_planned(index, name, stage, model_config, parent))
     return plan
 

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.demo import DEMO_NOTICE
 from hf_lrcompress.model_card import render_model_card
-from hf_lrcompress.run_folder import MODEL_DIR, RECORD_FILE, StageRecord, copy_directory, write_atomically
+from hf_lrcompress.run_folder import MODEL_DIR, RECORD_FILE, REPORT_FILE, StageRecord, copy_directory, write_atomically
 
 COLUMNS = {
     "stage": "stage",
@@ -60,7 +60,7 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
         "environment": records[-1].environment,
         "stages": rows_of(records),
     }
-    write_atomically(output_dir / "report.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(output_dir / REPORT_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_atomically(output_dir / "report.md", render_report(config, records))
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 RECORD_FILE = "stage.json"
 MODEL_DIR = "model"
-OURS = re.compile(r"^(\d\d-\w+|model(\.partial)?|config\.yaml|report\.(json|md)|token_counts\.safetensors|\.lock)$")
+REPORT_FILE = "report.json"
+LOCK_FILE = ".lock"
+CONFIG_FILE = "config.yaml"
+CONFIG_HEADER = "# The configuration of a run of hf_lrcompress."
 PACKAGES = ("hf_lrcompress", "torch", "transformers", "tokenizers", "datasets", "accelerate")
 
 
@@ -85,16 +87,16 @@ def check_run_folder(output_dir: Path, planned: Sequence[StageRecord], directori
         overwrite (`bool`): Whether stages made with other settings may be deleted.
 
     Raises:
-        FileExistsError: If something would have to be overwritten, and `overwrite` is false.
+        FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
     """
     if not output_dir.exists():
         return
     if not output_dir.is_dir():
         raise FileExistsError(f"{output_dir} is a file; give another --output_dir")
-    names = {path.name for path in output_dir.iterdir()}
-    foreign = sorted(name for name in names if not OURS.match(name))
-    if foreign and not overwrite and not (output_dir / "config.yaml").exists():
-        raise FileExistsError(f"{output_dir} holds other files (such as {foreign[0]}); give an empty or new --output_dir")
+    names = sorted(path.name for path in output_dir.iterdir() if path.name != LOCK_FILE)
+    config = output_dir / CONFIG_FILE
+    if names and not (config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIG_HEADER)):
+        raise FileExistsError(f"{output_dir} holds other files (such as {names[0]}); give an empty or new --output_dir")
     stale = stale_directories(output_dir, planned, directories)
     if stale and not overwrite:
         raise FileExistsError(
@@ -108,9 +110,11 @@ def stale_directories(output_dir: Path, planned: Sequence[StageRecord], director
     stale = []
     for path in sorted(output_dir.glob("[0-9][0-9]-*")):
         record = StageRecord.read(path)
-        if path.name not in current or record is None or record.fingerprint != current[path.name].fingerprint:
-            stale.append(path.name)
-    report = output_dir / "report.json"
+        if path.name in current or record is not None:
+            wanted = current.get(path.name)
+            if record is None or wanted is None or record.fingerprint != wanted.fingerprint:
+                stale.append(path.name)
+    report = output_dir / REPORT_FILE
     final = json.loads(report.read_text(encoding="utf-8"))["fingerprint"] if report.is_file() else None
     if (output_dir / MODEL_DIR).exists() and final != planned[-1].fingerprint:
         stale.append(MODEL_DIR)

@@ -4,9 +4,11 @@ import pytest
 import torch
 from conftest import tiny_model
 from distillation.test_trainer import collate
+from surgery.test_token_selection import unigram
 from transformers import Trainer, TrainingArguments
 
 from hf_lrcompress import GradientImportanceCallback, prune_ffn, select_neurons
+from hf_lrcompress.importance import score_neurons
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,13 @@ def test_high_scores_matter_more_than_low_ones(dataset, tmp_path):
         good = prune_ffn(model, select_neurons(scores, 24))(**batch).loss
         bad = prune_ffn(model, select_neurons(-scores, 24))(**batch).loss
     assert (good - whole).abs() < (bad - whole).abs()
+
+
+def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type):
+    tokenizer, model = unigram(), tiny_model(model_type)
+    rows = [{"input_ids": [0, *range(5, 20), 2], "attention_mask": [1] * 17} for _ in range(6)]
+    before = copy.deepcopy(model.state_dict())
+    scores = score_neurons(model, rows, tokenizer, batch_size=2)
+    assert scores.shape == (4, 36) and (scores > 0).all()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(score_neurons(tiny_model(model_type), rows, tokenizer, batch_size=2), scores)

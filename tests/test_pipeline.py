@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -317,6 +318,31 @@ def test_a_folder_with_other_files_is_left_alone(compress, tmp_path):
     code, _, err = compress("--output_dir", tmp_path)
     assert code == 2 and "holds other files (such as thesis.tex)" in err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model", "01-reduce_layers", "report.json"])
+def test_not_even_overwrite_touches_a_folder_that_is_no_run(compress, tmp_path, name):
+    path = tmp_path / name if "." in name else tmp_path / name / "my.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine", encoding="utf-8")
+    code, _, err = compress("--output_dir", tmp_path, "--overwrite")
+    assert code == 2 and "holds other files" in err
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_how_often_to_log_and_save_may_change(finished, compress):
+    before = modified(finished / "xlm-roberta")
+    assert compress("--output_dir", finished / "xlm-roberta", "--set", "training.logging_steps=7")[0] == 0
+    assert modified(finished / "xlm-roberta") == before
+
+
+def test_a_run_killed_before_its_model_was_written_is_finished(finished, compress, tmp_path):
+    shutil.copytree(finished / "xlm-roberta", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    before = modified(tmp_path / "run")
+    assert compress("--output_dir", tmp_path / "run")[0] == 0
+    assert AutoModel.from_pretrained(tmp_path / "run" / "model").config.hidden_size == 12
+    assert modified(tmp_path / "run") == before
 
 
 def test_a_folder_in_use_is_left_alone(compress, tmp_path):

@@ -5,11 +5,14 @@ import copy
 import pytest
 import torch
 from conftest import logits_of, randomise, tiny_model
-from transformers import AutoModel, AutoModelForMaskedLM
+from test_architectures import MBERT, XLMR_BASE
+from transformers import AutoModel, AutoModelForMaskedLM, BertTokenizerFast
 
+from hf_lrcompress.architectures import masked_lm_on_meta
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.surgery.vocab_trimming import select_tokens, trim_vocab
 
 
 def scores(model, seed=3):
@@ -102,3 +105,35 @@ def test_surgeries_compose(model, inputs, tmp_path):
     loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
     torch.testing.assert_close(logits_of(loaded, inputs), logits_of(small, inputs), rtol=0, atol=0)
     assert select_layers(4, 2) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        (XLMR_BASE, [278_295_186, 235_767_954, 226_324_626, 163_400_418]),
+        (MBERT, [177_974_523, 135_447_291, 126_003_963, 89_692_779]),
+    ],
+)
+def test_parameter_counts_of_the_paper_come_out_of_the_surgeries(config, sizes):
+    """On the real configurations; without memory for the weights, which the counts do not depend on."""
+    base = masked_lm_on_meta(config)
+    layers = reduce_layers(base, select_layers(12, 6))
+    pruned = prune_ffn(layers, select_neurons(torch.rand(6, 3072), 2048))
+    narrow = truncate_hidden(pruned, 564)
+    assert [model.num_parameters() for model in (base, layers, pruned, narrow)] == sizes
+    for hidden_size in (456, 312):
+        assert truncate_hidden(pruned, hidden_size).num_parameters() == truncate_hidden(narrow, hidden_size).num_parameters()
+
+
+@pytest.mark.slow
+def test_the_papers_smallest_mbert_from_random_weights_and_the_real_vocabulary(real_data, tmp_path):
+    tokenizer = BertTokenizerFast(str(real_data / "tokenizers/mbert-cased/vocab.txt"), do_lower_case=False)
+    model = AutoModelForMaskedLM.from_config(MBERT).eval()
+    small = truncate_hidden(prune_ffn(reduce_layers(model, range(6, 12)), torch.arange(2048).expand(6, -1)), 312)
+    counts = torch.ones(len(tokenizer), dtype=torch.long)  # more distinct tokens than the Slovak text has
+    trimmed = trim_vocab(small, tokenizer, select_tokens(tokenizer, counts, 40_000))
+    assert trimmed.model.num_parameters() == 22_812_376
+    trimmed.model.save_pretrained(tmp_path), trimmed.tokenizer.save_pretrained(tmp_path)
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    inputs = trimmed.tokenizer("Dobrý deň, svet.", return_tensors="pt")
+    torch.testing.assert_close(logits_of(loaded, inputs), logits_of(trimmed.model, inputs), rtol=0, atol=0)
