@@ -66,7 +66,7 @@ def use_all_cores() -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    main_process = PartialState().is_main_process
+    main_process = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
     logging.basicConfig(level=logging.INFO if main_process else logging.ERROR, format="%(message)s")
     transformers_logging.set_verbosity_error()
     use_all_cores()
