@@ -186,6 +186,7 @@ def test_an_interrupted_run_resumes_from_its_checkpoint(compress, tmp_path, monk
             compress("--output_dir", tmp_path / "run", *arguments)
     record = json.loads((tmp_path / "run" / "01-reduce_layers" / "stage.json").read_text(encoding="utf-8"))
     assert not record["complete"] and record["metrics"]["seconds"] > 0
+    (tmp_path / "run" / "01-reduce_layers" / "checkpoint-99").mkdir()  # killed while it was written
     steps = []
     with monkeypatch.context() as patch:
         patch.setattr(DistillationTrainer, "training_step", counting(DistillationTrainer.training_step, steps))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
 from hf_lrcompress.distillation.config import DistillationConfig
@@ -68,7 +69,7 @@ class StageTask:
             eval_dataset=self.blocks(self.validation, tokenizer),
             processing_class=tokenizer,
         )
-        result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(self.stage_dir)))
+        result = trainer.train(resume_from_checkpoint=_last_checkpoint(self.stage_dir))
         self.save(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
         return {"train_loss": result.training_loss, "steps": result.global_step}
 
@@ -132,6 +133,12 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | dict(settings)))
     except TypeError as error:
         raise ValueError(f"training: {error}") from error
+
+
+def _last_checkpoint(stage_dir: Path) -> str | None:
+    """The newest checkpoint that was written whole: its trainer state is written last."""
+    whole = [path.parent for path in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def computes_in_bf16() -> bool:
