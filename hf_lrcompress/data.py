@@ -135,7 +135,7 @@ def tokenize_corpus(
     settings = {"tokenizer_json": tokenizer.backend_tokenizer.to_str(), "ends": ends, "block_size": block_size}
     features = Features({"input_ids": List(Value("int32"), block_size), "attention_mask": List(Value("int8"), block_size)})
     if isinstance(corpus, IterableDataset):
-        return IterableDataset.from_generator(_blocks, features=features, gen_kwargs=settings | {"corpus": corpus})
+        return IterableDataset.from_generator(_streamed_blocks, features=features, gen_kwargs=settings | {"corpus": corpus})
     return _cached(_blocks, features, settings | {"corpus": corpus}, _digest([settings, corpus._fingerprint]))
 
 
@@ -159,6 +159,12 @@ def _blocks(corpus, tokenizer_json: str, ends: tuple[int, int], block_size: int)
         rest = ids[full:] if len(ids) else rest
     if not found:
         raise ValueError(f"the text does not fill one block of {block_size} tokens; give more text or a smaller block_size")
+
+
+def _streamed_blocks(**arguments) -> Iterator[dict[str, list[int]]]:
+    """As `_blocks`; what a stream yields goes to the collator as it is, which wants Python numbers."""
+    for row in _blocks(**arguments):
+        yield {name: values.tolist() for name, values in row.items()}
 
 
 def _documents(source: CorpusSource) -> Iterator[dict[str, str]]:

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_lrcompress import report
 from hf_lrcompress.configuration import RunConfig
-from hf_lrcompress.data import corpus_fingerprint, load_corpus
+from hf_lrcompress.data import corpus_fingerprint, load_corpus, tokenize_corpus
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
 from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
 from hf_lrcompress.run_folder import (
@@ -106,7 +106,11 @@ class Pipeline:
         if teacher is None or not teacher.complete:
             load_masked_lm(self.config.teacher, self.config.teacher_revision)  # raises if a weight is missing
         tokenizer = load_teacher_tokenizer(self.config)
-        texts = [row["text"] for row in load_corpus(self.config.validation)]
+        validation = load_corpus(self.config.validation)
+        try:
+            tokenize_corpus(validation, tokenizer, self.config.block_size)
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from error
         tokenizers, self.token_counts = [tokenizer], None
         for name, stage in self.config.stages.items():
             if isinstance(stage, TrimVocab):
@@ -116,7 +120,7 @@ class Pipeline:
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
                 tokenizers.append(trim_tokenizer(tokenizer, keep_ids))
-        self.masked: MaskedText = mask_text(texts, tokenizers, self.config.block_size, seed=self.config.seed)
+        self.masked: MaskedText = mask_text(validation["text"], tokenizers, self.config.block_size, seed=self.config.seed)
 
     def _count_tokens(self, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
         path = self.output_dir / COUNTS_FILE

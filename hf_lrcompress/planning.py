@@ -89,6 +89,8 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
         ValueError: If the teacher cannot be compressed or a stage does not fit what comes before it.
         OSError: If the teacher cannot be read.
     """
+    if config.validation.streaming:
+        raise ValueError("validation text is read many times and cannot be streamed; set validation.streaming=false")
     model_config = load_teacher_config(config)
     inputs = fingerprint(corpus_fingerprint(config.train), corpus_fingerprint(config.validation), config.block_size, config.seed)
     parent = fingerprint(_teacher_fingerprint(config.teacher, model_config))
@@ -97,7 +99,9 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
         training = {}
         if hasattr(stage, "training"):
             training = dict(config.training) | dict(stage.training)
-            training_arguments(training, output_dir=".", seed=config.seed)
+            arguments = training_arguments(training, output_dir=".", seed=config.seed)
+            if config.train.streaming and arguments.max_steps <= 0:
+                raise ValueError(f"{name}: streamed text has no end; say how long to train, such as training.max_steps=10000")
             training = {key: value for key, value in training.items() if key not in WITHOUT_EFFECT}
         try:
             model_config = stage.resized(model_config)

@@ -286,6 +286,28 @@ def test_bad_texts(compress, tmp_path, file, option):
     assert_one_line(err, message)
 
 
+def test_streamed_text_trains_for_a_given_number_of_steps(compress, tmp_path):
+    arguments = ("--output_dir", tmp_path / "run", "--stages", "reduce_layers", "--set", "train.streaming=true")
+    assert compress(*arguments)[0] == 0
+    assert report_of(tmp_path / "run")["stages"][-1]["steps"] == 3
+
+
+def test_streamed_text_without_an_end_is_refused(compress, tmp_path):
+    for setting, message in (("train", "such as training.max_steps=10000"), ("validation", "cannot be streamed")):
+        code, _, err = compress(
+            "--output_dir", tmp_path / "run", "--set", f"{setting}.streaming=true", "--set", "training.max_steps=-1"
+        )
+        assert code == 2
+        assert_one_line(err, message)
+
+
+def test_a_validation_text_shorter_than_a_block(compress, tmp_path):
+    (tmp_path / "short.txt").write_text("a b", encoding="utf-8")
+    code, _, err = compress("--output_dir", tmp_path / "run", "--validation_file", tmp_path / "short.txt")
+    assert code == 2
+    assert_one_line(err, "validation: the text does not fill one block of 32 tokens")
+
+
 def test_too_little_text(compress, tmp_path):
     (tmp_path / "short.txt").write_text("a b", encoding="utf-8")
     code, _, err = compress("--output_dir", tmp_path / "run", "--train_file", tmp_path / "short.txt")

@@ -37,7 +37,8 @@ class DistillationTrainer(Trainer):
             `callbacks`, `optimizers`, …), except `compute_metrics`.
 
     Raises:
-        ValueError: If there is no teacher and `alpha` is below 1, or student and teacher have different vocabularies.
+        ValueError: If there is no teacher and `alpha` is below 1, student and teacher have different vocabularies, or several
+            GPUs are given to one process.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class DistillationTrainer(Trainer):
         **kwargs,
     ):
         _check_models(model, teacher_model, args)
+        if args.n_gpu > 1:
+            raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
         if data_collator is None:
             if processing_class is None:
                 raise ValueError("give a data_collator that masks tokens, or the tokenizer as processing_class")

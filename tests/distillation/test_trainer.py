@@ -192,6 +192,13 @@ def test_wrong_pairs_are_refused(student, teacher, dataset, tmp_path, model_type
         make_trainer(teacher, teacher, dataset, tmp_path)
 
 
+def test_several_gpus_in_one_process_are_refused(student, tmp_path):
+    args = DistillationConfig(output_dir=str(tmp_path), alpha=1.0, use_cpu=True)
+    args._n_gpu = 2
+    with pytest.raises(ValueError, match="start with accelerate launch"):
+        DistillationTrainer(student, args, data_collator=collate)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
