@@ -128,9 +128,15 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         if key not in known:
             raise ValueError(f"unknown training argument {key!r}; see transformers.TrainingArguments and DistillationConfig")
     precision = {} if "bf16" in settings or "fp16" in settings else {"bf16": computes_in_bf16()}
-    defaults = {"save_total_limit": 1, "report_to": "none", "use_cpu": not torch.accelerator.is_available()} | precision
+    defaults = {
+        "save_total_limit": 1,
+        "logging_steps": 50,
+        "report_to": "none",
+        "disable_tqdm": False,
+        "use_cpu": not torch.accelerator.is_available(),
+    }
     try:
-        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | dict(settings)))
+        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
     except TypeError as error:
         raise ValueError(f"training: {error}") from error
 
