@@ -86,8 +86,10 @@ class RunConfig:
 
     @property
     def teacher_name(self) -> str:
-        """The teacher as a card names it."""
-        return "intfloat/multilingual-e5-small" if self.teacher == DEMO else self.teacher
+        """The teacher as a report names it: its Hub id, or the name of its directory."""
+        if self.teacher == DEMO:
+            return "intfloat/multilingual-e5-small"
+        return Path(self.teacher).resolve().name if Path(self.teacher).is_dir() else self.teacher
 
     @property
     def machine_written(self) -> bool:

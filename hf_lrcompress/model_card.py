@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -49,7 +50,15 @@ def render_model_card(
             table=table,
             masked_tokens=final["masked_tokens"],
             stages=", ".join(row["stage"] for row in rows[1:]),
-            settings=yaml.safe_dump(config.to_mapping(), sort_keys=False, allow_unicode=True),
+            settings=yaml.safe_dump(_without_paths(config.to_mapping()), sort_keys=False, allow_unicode=True),
             environment=", ".join(f"{name} {value}" for name, value in environment.items()),
         )
     )
+
+
+def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the names of local files instead of where they lie on this machine."""
+    for name in ("train", "validation"):
+        if isinstance(settings[name], dict):
+            settings[name] = settings[name] | {"files": [Path(file).name for file in settings[name]["files"]]}
+    return settings | {"teacher": Path(settings["teacher"]).name} if Path(settings["teacher"]).is_dir() else settings

@@ -126,6 +126,8 @@ def test_the_card_has_the_reports_numbers_and_metadata(finished):
     assert metadata["language"] == "sk" and metadata["pipeline_tag"] == "fill-mask"
     for row in report_of(finished / "xlm-roberta")["stages"]:
         assert f"{row['parameters']:,}" in card and f"{row['mlm_accuracy']:.4f}" in card
+    assert str(finished.parent) not in card and "train.txt" in card
+    assert "base_model" not in metadata
     assert "not measured" in card and "written by a language model" not in card
 
 
