@@ -37,7 +37,7 @@ from hf_lrcompress.stages import StageTask
 from hf_lrcompress.stages.stage import load_masked_lm
 from hf_lrcompress.stages.trim_vocab import TrimVocab
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
-from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens
+from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens, trimmed_config
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,9 @@ class Pipeline:
         self.config = resolve_demo(config)
         self.plan = make_plan(self.config)
         self._folder = (self.output_dir, [stage.record for stage in self.plan], [stage.directory for stage in self.plan])
-        check_run_folder(*self._folder, overwrite)
+        inputs = [self.config.teacher, *self.config.train.files, *self.config.validation.files]
         if self.state.is_main_process:
+            check_run_folder(*self._folder, overwrite, inputs)
             self._lock = _lock(self.output_dir)
             if not (self.output_dir / CONFIG_FILE).exists():
                 self._write_config()
@@ -117,6 +118,7 @@ class Pipeline:
                 self.token_counts = self._count_tokens(tokenizer)
                 try:
                     keep_ids = select_tokens(tokenizer, self.token_counts, stage.vocab_size)
+                    trimmed_config(self.plan[0].model_config, tokenizer, keep_ids)
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
                 tokenizers.append(trim_tokenizer(tokenizer, keep_ids))

@@ -100,6 +100,8 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
         if hasattr(stage, "training"):
             training = dict(config.training) | dict(stage.training)
             arguments = training_arguments(training, output_dir=".", seed=config.seed)
+            if arguments.n_gpu > 1:
+                raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
             if config.train.streaming and arguments.max_steps <= 0:
                 raise ValueError(f"{name}: streamed text has no end; say how long to train, such as training.max_steps=10000")
             training = {key: value for key, value in training.items() if key not in WITHOUT_EFFECT}

@@ -77,7 +77,13 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def check_run_folder(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str], overwrite: bool) -> None:
+def check_run_folder(
+    output_dir: Path,
+    planned: Sequence[StageRecord],
+    directories: Sequence[str],
+    overwrite: bool,
+    inputs: Sequence[str] = (),
+) -> None:
     """Refuse a folder that holds something else than this run, complete or begun.
 
     Args:
@@ -85,6 +91,7 @@ def check_run_folder(output_dir: Path, planned: Sequence[StageRecord], directori
         planned (`Sequence[StageRecord]`): The records that the stages will have.
         directories (`Sequence[str]`): Names of their directories.
         overwrite (`bool`): Whether stages made with other settings may be deleted.
+        inputs (`Sequence[str]`): What the run reads: it must not lie in what would be deleted.
 
     Raises:
         FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
@@ -93,7 +100,7 @@ def check_run_folder(output_dir: Path, planned: Sequence[StageRecord], directori
         return
     if not output_dir.is_dir():
         raise FileExistsError(f"{output_dir} is a file; give another --output_dir")
-    names = sorted(path.name for path in output_dir.iterdir() if path.name != LOCK_FILE)
+    names = sorted(path.name for path in output_dir.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial")
     config = output_dir / CONFIG_FILE
     if names and not (config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIG_HEADER)):
         raise FileExistsError(f"{output_dir} holds other files (such as {names[0]}); give an empty or new --output_dir")
@@ -102,6 +109,10 @@ def check_run_folder(output_dir: Path, planned: Sequence[StageRecord], directori
         raise FileExistsError(
             f"{output_dir / stale[0]} was made with other settings; give another --output_dir, or --overwrite to make it again"
         )
+    for name in stale:
+        for path in inputs:
+            if Path(path).resolve().is_relative_to((output_dir / name).resolve()):
+                raise FileExistsError(f"{path} lies in {output_dir / name}, which would be deleted; give another --output_dir")
 
 
 def stale_directories(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> list[str]:

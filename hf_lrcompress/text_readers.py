@@ -12,6 +12,9 @@ from datasets.exceptions import DatasetNotFoundError
 
 DEMO_COMMAND = "accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml"
 
+PARQUET_BRANCH = "refs/convert/parquet"
+"""Where the Hub keeps its own parquet copy of a data set that has a loading script. It has files, but no configurations."""
+
 _PROBE_SECONDS = 10
 
 
@@ -58,7 +61,11 @@ def read_hub(path: str, name: str | None, split: str, revision: str | None, colu
     try:
         if not config.HF_HUB_OFFLINE:
             _probe_hub()
-        rows = load_dataset(path, name, split=split, revision=revision, streaming=True)
+        if revision == PARQUET_BRANCH:
+            files = f"hf://datasets/{path}@{revision.replace('/', '%2F')}/{name or 'default'}/{split}/*.parquet"
+            rows = load_dataset("parquet", data_files=files, split="train", streaming=True)
+        else:
+            rows = load_dataset(path, name, split=split, revision=revision, streaming=True)
     except DatasetNotFoundError:
         raise FileNotFoundError(f"there is no data set {where} on the Hub, or it needs a login") from None
     except ConnectionError as error:

@@ -75,13 +75,14 @@ def main() -> int:
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
         if arguments.dry_run:
-            print(table(summary(make_plan(resolve_demo(config))), style="simple"))
+            plan = table(summary(make_plan(resolve_demo(config))), style="simple")
+            print(plan if main_process else "", end="\n" if main_process else "")
             return 0
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
         pipeline = Pipeline(config, output_dir, overwrite=arguments.overwrite)
     except (ValueError, OSError, ImportError) as error:
         if main_process:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     model_dir = pipeline.run()
     if main_process:

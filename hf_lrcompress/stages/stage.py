@@ -123,10 +123,11 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
     Raises:
         ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
     """
-    known = {field.name for field in fields(DistillationConfig)} - set(OWNED_BY_THE_STAGE)
-    for key in settings:
+    known = {field.name: field.default for field in fields(DistillationConfig) if field.name not in OWNED_BY_THE_STAGE}
+    for key, value in settings.items():
         if key not in known:
             raise ValueError(f"unknown training argument {key!r}; see transformers.TrainingArguments and DistillationConfig")
+        _check_type(key, value, known[key])
     precision = {} if "bf16" in settings or "fp16" in settings else {"bf16": computes_in_bf16()}
     defaults = {
         "save_total_limit": 1,
@@ -141,6 +142,16 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         raise ValueError(f"training: {error}") from error
 
 
+def _check_type(key: str, value: Any, default: Any) -> None:
+    """A number or a switch must be one: YAML has `no` and `1e3s` as text, which would count as true or fail much later."""
+    wanted = {bool: bool, int: int, float: int | float}.get(type(default))
+    if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
+        name = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
+        raise ValueError(f"training: {key} must be {name}, got {value!r}")
+    if key in ("per_device_train_batch_size", "gradient_accumulation_steps") and value < 1:
+        raise ValueError(f"training: {key} must be 1 or more, got {value}")
+
+
 def _last_checkpoint(stage_dir: Path) -> str | None:
     """The newest checkpoint that was written whole: its trainer state is written last."""
     whole = [path.parent for path in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
@@ -151,4 +162,5 @@ def computes_in_bf16() -> bool:
     """Whether this machine has bf16 arithmetic (rather than emulating it)."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    on_cpu = not torch.accelerator.is_available() and torch.backends.mkldnn.is_available()
+    return on_cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -125,11 +125,9 @@ def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_
         ValueError: If the model has fewer rows than the tokenizer has tokens, a special token of the tokenizer or the config
             is not kept, or the padding token of a model that counts positions from it would move.
     """
-    rows = model.config.vocab_size
-    if rows < len(tokenizer):
-        raise ValueError(f"the model has {rows} rows, but its tokenizer {len(tokenizer)} tokens; they do not belong together")
-    trimmed = trim_tokenizer(tokenizer, keep_ids)
     keep_ids = torch.as_tensor(keep_ids)
+    config = trimmed_config(model.config, tokenizer, keep_ids)
+    trimmed = trim_tokenizer(tokenizer, keep_ids)
     moves = moved_dimensions(model, "vocab_size", step=1)
 
     def cut(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -137,10 +135,19 @@ def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_
             tensor = tensor.index_select(dim, keep_ids.to(tensor.device))
         return tensor
 
-    config = changed(model.config, vocab_size=len(keep_ids), **_new_token_ids(model.config, keep_ids.tolist()))
-    if architecture_of(config).position_offset and config.pad_token_id != model.config.pad_token_id:
-        raise ValueError("this model counts positions from its padding token, which must keep its id: keep all tokens before it")
     return TrimmedVocab(rebuild(model, config, cut), trimmed, keep_ids)
+
+
+def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.LongTensor) -> PretrainedConfig:
+    """The config of a model with a smaller vocabulary; raises what [`trim_vocab`] would, without the model."""
+    if config.vocab_size < len(tokenizer):
+        raise ValueError(
+            f"the model has {config.vocab_size} rows, but its tokenizer {len(tokenizer)} tokens; they do not belong together"
+        )
+    trimmed = changed(config, vocab_size=len(keep_ids), **_new_token_ids(config, keep_ids.tolist()))
+    if architecture_of(config).position_offset and trimmed.pad_token_id != config.pad_token_id:
+        raise ValueError("this model counts positions from its padding token, which must keep its id: keep all tokens before it")
+    return trimmed
 
 
 def _new_token_ids(config: PretrainedConfig, keep_ids: list[int]) -> dict[str, int]:
