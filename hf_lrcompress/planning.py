@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from hf_lrcompress.architectures import architecture_of, masked_lm_on_meta
 from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.data import CorpusSource, corpus_fingerprint
-from hf_lrcompress.demo import save_demo
+from hf_lrcompress.demo import save_demo_teacher, save_demo_text
 from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
@@ -68,15 +68,13 @@ def resolve_demo(config: RunConfig) -> RunConfig:
         ImportError: If a package of the demo is not installed.
         ValueError: If the demo has no text in the language.
     """
-    if DEMO not in (config.teacher, config.train, config.validation):
-        return config
-    files = save_demo(config.language)
-    return replace(
-        config,
-        teacher=str(files.teacher_dir) if config.teacher == DEMO else config.teacher,
-        train=CorpusSource(files=(str(files.train_file),)) if config.train == DEMO else config.train,
-        validation=CorpusSource(files=(str(files.validation_file),)) if config.validation == DEMO else config.validation,
-    )
+    teacher, train, validation = config.teacher, config.train, config.validation
+    if teacher == DEMO:
+        teacher = str(save_demo_teacher())
+    if config.machine_written:
+        texts = [CorpusSource(files=(str(file),)) for file in save_demo_text(config.language)]
+        train, validation = (texts[i] if source == DEMO else source for i, source in enumerate((train, validation)))
+    return replace(config, teacher=teacher, train=train, validation=validation)
 
 
 def make_plan(config: RunConfig) -> list[PlannedStage]:
@@ -104,7 +102,8 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
                 raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
             if config.train.streaming and arguments.max_steps <= 0:
                 raise ValueError(f"{name}: streamed text has no end; say how long to train, such as training.max_steps=10000")
-            training = {key: value for key, value in training.items() if key not in WITHOUT_EFFECT}
+            ignored = WITHOUT_EFFECT | stage.without_effect
+            training = {key: value for key, value in training.items() if key not in ignored}
         try:
             model_config = stage.resized(model_config)
         except ValueError as error:

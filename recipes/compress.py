@@ -75,8 +75,9 @@ def main() -> int:
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
         if arguments.dry_run:
-            plan = table(summary(make_plan(resolve_demo(config))), style="simple")
-            print(plan if main_process else "", end="\n" if main_process else "")
+            plan = make_plan(resolve_demo(config))
+            if main_process:
+                print(table(summary(plan), style="simple"))
             return 0
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
         pipeline = Pipeline(config, output_dir, overwrite=arguments.overwrite)

@@ -100,6 +100,10 @@ def test_files_that_are_no_configuration_are_refused(tmp_path):
         ({"learning_rat": 1}, "unknown training argument 'learning_rat'"),
         ({"output_dir": "x"}, "'output_dir'"),
         ({"alpha": 2.0}, "alpha must be from 0"),
+        ({"bf16": "no"}, "bf16 must be true or false, got 'no'"),
+        ({"max_steps": 1e3}, "max_steps must be a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number"),
+        ({"per_device_train_batch_size": 0}, "must be 1 or more"),
     ],
 )
 def test_wrong_training_arguments_are_refused(settings, message):

@@ -314,3 +314,22 @@ def test_slow_tokenizers_are_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]))
     with pytest.raises(ValueError, match="BertTokenizer is a slow tokenizer"):
         tokenize_corpus(Dataset.from_dict({"text": ["a"]}), BertTokenizer(str(tmp_path / "vocab.txt")), 8)
+
+
+def test_the_parquet_branch_is_read_by_its_files(tmp_path, monkeypatch):
+    """The Hub's own parquet copies lie in configuration/split/ and have no card that would name configurations."""
+    for split, text in (("dev", "dobré ráno"), ("devtest", "dobrú noc")):
+        folder = tmp_path / "slk_Latn" / split
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"sentence": [text]}), folder / "0000.parquet")
+    load, prefix = text_readers.load_dataset, "hf://datasets/facebook/flores@refs%2Fconvert%2Fparquet"
+
+    def load_from_here(kind, data_files, **arguments):
+        assert data_files.startswith(prefix)
+        return load(kind, data_files=data_files.replace(prefix, str(tmp_path)), **arguments)
+
+    monkeypatch.setattr(text_readers, "load_dataset", load_from_here)
+    monkeypatch.setattr(text_readers, "_probe_hub", lambda: None)
+    names = {"path": "facebook/flores", "name": "slk_Latn", "split": "dev", "column": "sentence"}
+    corpus = load_corpus(CorpusSource(**names, revision="refs/convert/parquet"))
+    assert corpus["text"][:] == ["dobré ráno"]

@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from hf_lrcompress import demo
+from hf_lrcompress.languages import Language
 
 if importlib.util.find_spec("dataset_build") is None:  # not imported: it does not import on Python 3.11
     pytest.skip("dataset_build is not installed", allow_module_level=True)
@@ -27,3 +28,12 @@ def test_splits_are_disjoint_and_cover_the_file(language):
     assert set(train) | set(validation) == lines and len(train) + len(validation) == len(lines)
     assert 8 <= len(validation) <= len(train) / 8
     assert demo.demo_text(language) == (train, validation)
+
+
+@pytest.mark.parametrize("code", demo.demo_languages())
+def test_every_language_of_the_demo_can_be_asked_for(code, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    train, validation = demo.save_demo_text(Language.from_tag(code))
+    assert (train.read_text(encoding="utf-8").splitlines(), validation.read_text(encoding="utf-8").splitlines()) == (
+        tuple(demo.demo_text(code))
+    )

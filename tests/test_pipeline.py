@@ -355,6 +355,30 @@ def test_not_even_overwrite_touches_a_folder_that_is_no_run(compress, tmp_path, 
     assert path.read_text(encoding="utf-8") == "mine"
 
 
+def test_overwrite_does_not_delete_what_the_run_reads(finished, compress, tmp_path):
+    shutil.copytree(finished / "xlm-roberta", tmp_path / "run")
+    adapted = tmp_path / "run" / "01-adapt_teacher"
+    code, _, err = compress("--output_dir", tmp_path / "run", "--overwrite", "--stages", "reduce_layers", "--teacher", adapted)
+    assert code == 2 and "would be deleted" in err
+    assert (adapted / "model.safetensors").exists()
+
+
+def test_a_vocabulary_that_cannot_be_trimmed_is_found_before_any_work(compress, inputs, tmp_path):
+    shutil.copytree(inputs / "xlm-roberta", tmp_path / "teacher")
+    path = tmp_path / "teacher" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_start_token_id": 800}))
+    code, _, err = compress("--output_dir", tmp_path / "run", "--teacher", tmp_path / "teacher")
+    assert code == 2
+    assert_one_line(err, "decoder_start_token_id 800 is not among the kept tokens")
+
+
+def test_the_distillation_loss_does_not_touch_the_adapted_teacher(finished, compress):
+    before = modified(finished / "xlm-roberta")
+    code, _, err = compress("--output_dir", finished / "xlm-roberta", "--set", "training.alpha=0.7")
+    assert code == 2 and "02-reduce_layers was made with other settings" in err
+    assert modified(finished / "xlm-roberta") == before
+
+
 def test_how_often_to_log_and_save_may_change(finished, compress):
     before = modified(finished / "xlm-roberta")
     assert compress("--output_dir", finished / "xlm-roberta", "--set", "training.logging_steps=7")[0] == 0

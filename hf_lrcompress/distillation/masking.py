@@ -3,29 +3,40 @@
 import zlib
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 
 class ReproducibleMasking(DataCollatorForLanguageModeling):
-    """Mask tokens (80 % by the mask token, 10 % by a random one, 10 % left) as a function of seed and batch alone.
+    """Mask tokens (80 % by the mask token, 10 % by a random one, 10 % left) as a function of seed, epoch and example alone.
 
-    A run that is resumed masks as the uninterrupted one would have: the usual collator draws from the global random state, which
-    a checkpoint stores after the data loader has read ahead. Every evaluation masks the same tokens.
+    However examples are batched they are masked alike, and a run that is resumed masks as the uninterrupted one would have: the
+    usual collator draws from the global random state, which a checkpoint stores after the data loader has read ahead.
 
     Args:
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): With a mask token.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): With a mask token; sequences are padded at the end.
         mlm_probability (`float`): Share of tokens to mask.
         seed (`int`): Of the choice.
+
+    Attributes:
+        epoch (`int`): Set it as training goes on, or every epoch masks the same tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, mlm_probability: float, seed: int):
         super().__init__(tokenizer, mlm_probability=mlm_probability)
         self.mask_seed = seed
+        self.epoch = 0
 
     def torch_call(self, examples):
-        state = self.mask_seed
-        for example in examples:
-            state = zlib.crc32(torch.as_tensor(example["input_ids"], dtype=torch.int64).numpy().tobytes(), state)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(state)
-            return super().torch_call(examples)
+        masked = [self._masked(example) for example in examples]
+        padding = {"input_ids": self.tokenizer.pad_token_id, "labels": -100}
+        return {
+            key: pad_sequence([row[key][0] for row in masked], batch_first=True, padding_value=padding.get(key, 0))
+            for key in masked[0]
+        }
+
+    def _masked(self, example) -> dict[str, torch.Tensor]:
+        ids = torch.as_tensor(example["input_ids"], dtype=torch.int64)
+        state = zlib.crc32(ids.numpy().tobytes(), self.mask_seed + self.epoch * 1_000_003)
+        self.generator = torch.Generator().manual_seed(state)
+        return super().torch_call([example])

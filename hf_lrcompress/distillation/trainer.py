@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import EvalPrediction, PreTrainedModel, Trainer
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 from hf_lrcompress.architectures import disable_dropout
 from hf_lrcompress.distillation.config import DistillationConfig
@@ -66,6 +66,8 @@ class DistillationTrainer(Trainer):
             compute_metrics=_masked_token_metrics,
             **kwargs,
         )
+        if isinstance(data_collator, ReproducibleMasking):
+            self.add_callback(_MaskAnew(data_collator))
         # compute_loss divides by the counts of the whole optimiser step: the Trainer must not divide again.
         self.model_accepts_loss_kwargs = True  # transformers 4
         self.loss_is_scaled_for_ga = True  # transformers 5
@@ -105,6 +107,16 @@ class DistillationTrainer(Trainer):
                 teacher_features = features_of(self.teacher_model, **inputs)[mask]
         return model(**inputs, distillation=(labels, mask, teacher_features))
 
+    def evaluate(self, *args, **kwargs):
+        epoch = getattr(self.data_collator, "epoch", None)
+        if epoch is not None:
+            self.data_collator.epoch = 0  # the same masks in every evaluation
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            if epoch is not None:
+                self.data_collator.epoch = epoch
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
@@ -129,6 +141,16 @@ class DistillationTrainer(Trainer):
             self._logged_parts.zero_()
             self._logged_from = None
         super().log(logs, start_time)
+
+
+class _MaskAnew(TrainerCallback):
+    """Masks other tokens in every epoch."""
+
+    def __init__(self, collator: ReproducibleMasking):
+        self.collator = collator
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.collator.epoch = int(state.epoch + 1e-6)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_lrcompress.stages.stage import Stage, StageTask
 
@@ -11,6 +11,7 @@ from hf_lrcompress.stages.stage import Stage, StageTask
 class AdaptTeacher(Stage):
     """Args: training (`Mapping`): Training arguments of this stage."""
 
+    without_effect: ClassVar[frozenset[str]] = frozenset({"alpha", "distillation_loss", "temperature"})  # it has no teacher
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, task: StageTask) -> dict[str, Any]:

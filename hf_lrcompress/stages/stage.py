@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import PartialState
@@ -83,6 +83,9 @@ class StageTask:
 
 class Stage:
     """Base of the stages: a frozen dataclass of settings that says what sizes it makes, and makes them."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Training arguments that change nothing here, so that the stage need not be made again for them."""
 
     def resized(self, config: PretrainedConfig) -> PretrainedConfig:
         """The config of the model that this stage makes from a model with `config`.

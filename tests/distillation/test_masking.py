@@ -24,11 +24,23 @@ def test_the_same_batch_is_masked_the_same_whatever_happened_before(tokenizer):
     assert torch.equal(labels(ReproducibleMasking(tokenizer, 0.15, seed=1), ROWS[:8]), first)
 
 
-def test_another_seed_or_another_batch_is_masked_otherwise(tokenizer):
-    first = labels(ReproducibleMasking(tokenizer, 0.15, seed=1), ROWS[:8])
-    assert not torch.equal(labels(ReproducibleMasking(tokenizer, 0.15, seed=2), ROWS[:8]), first)
-    shuffled = labels(ReproducibleMasking(tokenizer, 0.15, seed=1), [*ROWS[4:8], *ROWS[:4]])
-    assert not torch.equal(torch.cat([shuffled[4:], shuffled[:4]]), first)
+@pytest.mark.parametrize("change", [{"seed": 2}, {"epoch": 1}])
+def test_another_seed_or_epoch_masks_otherwise(tokenizer, change):
+    first = labels(ReproducibleMasking(tokenizer, 0.15, seed=1), ROWS[:1])
+    collator = ReproducibleMasking(tokenizer, 0.15, seed=change.get("seed", 1))
+    collator.epoch = change.get("epoch", 0)
+    assert not torch.equal(labels(collator, ROWS[:1]), first)
+
+
+def test_an_example_is_masked_alike_in_every_batch_and_padded(tokenizer):
+    collator = ReproducibleMasking(tokenizer, 0.15, seed=1)
+    short = {"input_ids": ROWS[0]["input_ids"][:25], "attention_mask": [1] * 25}
+    long = {"input_ids": ROWS[1]["input_ids"], "attention_mask": [1] * 40}
+    together, alone = collator([long, short]), collator([short])
+    for key in ("input_ids", "labels", "attention_mask"):
+        assert torch.equal(together[key][1, :25], alone[key][0])
+    assert together["input_ids"][1, 25:].eq(tokenizer.pad_token_id).all()
+    assert together["labels"][1, 25:].eq(-100).all() and together["attention_mask"][1, 25:].eq(0).all()
 
 
 def test_the_global_random_state_is_left_alone(tokenizer):
