@@ -135,6 +135,7 @@ def stale_directories(output_dir: Path, planned: Sequence[StageRecord], director
 def delete_stale(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> None:
     """Delete what [`check_run_folder`] would refuse."""
     for name in stale_directories(output_dir, planned, directories):
+        (output_dir / name / RECORD_FILE).unlink(missing_ok=True)  # first: what is half deleted must not count as complete
         shutil.rmtree(output_dir / name)
 
 

@@ -63,7 +63,7 @@ class DistillationTrainer(Trainer):
             args,
             data_collator,
             processing_class=processing_class,
-            compute_metrics=_masked_token_metrics,
+            compute_metrics=self._evaluation_metrics,
             **kwargs,
         )
         if isinstance(data_collator, ReproducibleMasking):
@@ -89,14 +89,12 @@ class DistillationTrainer(Trainer):
         if num_items_in_batch is None:
             num_items_in_batch = self._get_num_items_in_batch([inputs], self.args.device)
         outputs = self._run_student(model, inputs)
-        vocab_size = self.model.get_output_embeddings().weight.shape[0] if self.args.distillation_loss == "mse" else 1
-        divisor = num_items_in_batch.clamp(min=1) * torch.tensor([1, vocab_size], device=num_items_in_batch.device)
         # Processes average their gradients; the counts are sums over processes.
-        parts = outputs["loss_sums"] / divisor * self.accelerator.num_processes
+        parts = outputs["loss_sums"] / self._divisor(num_items_in_batch) * self.accelerator.num_processes
         if model.training:
             self._log_parts(parts)
         loss = self.args.alpha * parts[0] + (1 - self.args.alpha) * parts[1]
-        return (loss, outputs | {"loss_parts": parts}) if return_outputs else loss
+        return (loss, outputs) if return_outputs else loss
 
     def _run_student(self, model, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         inputs = dict(inputs)
@@ -120,12 +118,26 @@ class DistillationTrainer(Trainer):
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            # The Trainer gathers the loss over processes itself: divide by this process's own counts.
-            counts = _counts(inputs) * self.accelerator.num_processes
-            loss, outputs = self.compute_loss(model, inputs, return_outputs=True, num_items_in_batch=counts)
-        rows = len(inputs["labels"])
-        predictions = torch.cat([outputs["correct"][:, None], outputs["loss_parts"].expand(rows, -1)], dim=1)
-        return loss.detach(), predictions, (inputs["labels"] != -100).sum(dim=1)
+            outputs = self._run_student(model, inputs)
+        labels, rows = inputs["labels"], len(inputs["labels"])
+        sums = torch.cat([outputs["correct"][:, None], (outputs["loss_sums"] / rows).expand(rows, -1)], dim=1)
+        counts = torch.stack([(labels != -100).sum(dim=1), _token_mask(inputs).sum(dim=1)], dim=1)
+        return None, sums, counts  # _evaluation_metrics divides, once
+
+    def _evaluation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        correct, *loss_sums = prediction.predictions.astype(np.float64).sum(axis=0)
+        mlm_loss, distillation_loss = loss_sums / self._divisor(torch.as_tensor(prediction.label_ids).sum(dim=0)).numpy()
+        return {
+            "loss": float(self.args.alpha * mlm_loss + (1 - self.args.alpha) * distillation_loss),
+            "mlm_accuracy": float(correct / max(1, prediction.label_ids[:, 0].sum())),
+            "mlm_loss": float(mlm_loss),
+            "distillation_loss": float(distillation_loss),
+        }
+
+    def _divisor(self, counts: torch.Tensor) -> torch.Tensor:
+        """What the sums of both losses are divided by, from masked tokens and tokens: shape `(2,)`."""
+        vocab_size = self.model.get_output_embeddings().weight.shape[0] if self.args.distillation_loss == "mse" else 1
+        return counts.clamp(min=1) * torch.tensor([1, vocab_size], device=counts.device)
 
     def _log_parts(self, parts: torch.Tensor) -> None:
         if self._logged_from is None:
@@ -208,15 +220,6 @@ def _token_mask(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 def _counts(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Masked tokens and tokens of a batch: shape `(2,)`."""
     return torch.stack([(batch["labels"] != -100).sum(), _token_mask(batch).sum()])
-
-
-def _masked_token_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    correct, mlm_loss, distillation_loss = prediction.predictions.T
-    return {
-        "mlm_accuracy": float(correct.sum() / max(1, prediction.label_ids.sum())),
-        "mlm_loss": float(np.mean(mlm_loss)),
-        "distillation_loss": float(np.mean(distillation_loss)),
-    }
 
 
 def _check_models(student: nn.Module, teacher: nn.Module | None, args: DistillationConfig) -> None:
