@@ -146,7 +146,7 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:
-    """A number or a switch must be one: YAML has `no` and `1e3s` as text, which would count as true or fail much later."""
+    """A number or a switch must be one: YAML has `no` as text, which would count as true or fail much later."""
     wanted = {bool: bool, int: int, float: int | float}.get(type(default))
     if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
         name = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
