@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 
 from hf_lrcompress.architectures import architecture_of, disable_dropout
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 
 SCORES_FILE = "importance_scores.safetensors"
@@ -68,8 +69,8 @@ def score_neurons(
 ) -> torch.Tensor:
     """Score every feed-forward neuron by its importance for masked-LM on `dataset`, one pass.
 
-    The weights are not changed (learning rate 0), but dropout stays off in `model` afterwards: score a model that is not trained
-    on, or a copy.
+    The weights are not changed (learning rate 0), but dropout stays off in `model` afterwards, and under FSDP it stays sharded:
+    score a model that is not used further, or a copy.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): A masked LM.
@@ -114,7 +115,7 @@ def _ffn_inputs(model: nn.Module) -> list[nn.Linear]:
 
 def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:
     """w · ∂L/∂w + b ∂L/∂b for each neuron: shape `(intermediate_size,)`."""
-    terms = (linear.weight.detach().float() * linear.weight.grad.float()).sum(dim=1)
+    terms = (gathered(linear.weight.detach()).float() * gathered(linear.weight.grad).float()).sum(dim=1)
     if linear.bias is not None:
-        terms += linear.bias.detach().float() * linear.bias.grad.float()
+        terms += gathered(linear.bias.detach()).float() * gathered(linear.bias.grad).float()
     return terms.view(-1, intermediate_size).sum(dim=0)

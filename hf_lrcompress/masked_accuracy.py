@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.distillation.losses import rows_per_chunk
-from hf_lrcompress.distillation.trainer import features_of
+from hf_lrcompress.distillation.forward import encode
+from hf_lrcompress.distillation.losses import linear_predictions
 
 Span = tuple[int, int]
 """First character of a token in its text, and the one after its last."""
@@ -105,13 +104,12 @@ def masked_token_accuracy(
         inputs, labels = _masked_batch(tokenizer, masked, rows, model.device)
         chosen = labels != -100
         layer = model.get_output_embeddings()
-        features = features_of(model, **inputs)[chosen]
-        chunk = rows_per_chunk(layer.weight.shape[0])
-        for part, target in zip(features.split(chunk), labels[chosen].split(chunk), strict=True):
-            logits = layer(part).float()
-            found += (logits.argmax(dim=-1) == target).sum().item()
-            loss += F.cross_entropy(logits, target, reduction="sum").item()
-        count += int(chosen.sum())
+        losses, correct = linear_predictions(
+            encode(model, **inputs)["features"][chosen], layer.weight, layer.bias, labels[chosen]
+        )
+        found += int(correct.sum())
+        loss += losses.sum().item()
+        count += len(losses)
     model.train(was_training)
     return {"mlm_accuracy": found / count, "mlm_loss": loss / count, "masked_tokens": count}
 

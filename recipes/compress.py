@@ -8,6 +8,7 @@ import argparse
 import logging
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def use_all_cores() -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    main_process = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    # Others wait while one process reads and counts a large corpus.
+    main_process = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=1)).is_main_process
     logging.basicConfig(level=logging.INFO if main_process else logging.ERROR, format="%(message)s")
     transformers_logging.set_verbosity_error()
     use_all_cores()
@@ -85,7 +87,11 @@ def main() -> int:
         if main_process:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    model_dir = pipeline.run()
+    try:
+        model_dir = pipeline.run()
+    except FloatingPointError as error:
+        print(f"error: {error}; the same command goes on from there", file=sys.stderr)
+        return 1
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))
         print(f"The model: {model_dir}")

@@ -1,11 +1,9 @@
 """Losses over a whole vocabulary that never hold (tokens × vocabulary) logits.
 
 All take *features*, the input of the output layer, with that layer's weight and bias: `logits = features @ weight.T + bias`.
-All return a sum over tokens, so that the caller chooses what to divide by.
 """
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -47,7 +45,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(
     features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy of `features @ weight.T + bias` with `labels`, summed.
+    """Cross-entropy of `features @ weight.T + bias` with `labels`, summed over tokens, for training.
 
     Args:
         features (`torch.Tensor` of shape `(tokens, hidden)`): Only the tokens that have a label.
@@ -58,40 +56,48 @@ def linear_cross_entropy(
     Returns:
         `torch.Tensor`: A scalar in fp32.
     """
-    bias = _bias_or_zeros(weight, bias)
-    if torch.is_grad_enabled():
-        return _LinearCrossEntropy.apply(features, weight, bias, labels)
-    losses = [
-        F.cross_entropy(F.linear(chunk, weight, bias).float(), target, reduction="sum")
-        for chunk, target in _chunks(weight.shape[0], features, labels)
-    ]
-    return torch.stack(losses).sum() if losses else features.new_zeros((), dtype=torch.float32)
+    return _LinearCrossEntropy.apply(features, weight, _bias_or_zeros(weight, bias), labels)
+
+
+@torch.no_grad()
+def linear_predictions(
+    features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of every token, and whether its label is the most likely one: each of shape `(tokens,)`.
+
+    For evaluation, without gradients. Arguments as in [`linear_cross_entropy`].
+    """
+    losses, correct = [], []
+    for chunk, target in zip(*(tensor.split(rows_per_chunk(weight.shape[0])) for tensor in (features, labels)), strict=True):
+        logits = F.linear(chunk, weight, bias).float()
+        losses.append(F.cross_entropy(logits, target, reduction="none"))
+        correct.append(logits.argmax(dim=-1) == target)
+    return torch.cat(losses), torch.cat(correct)
 
 
 class _LinearMSE(torch.autograd.Function):
-    """See [`linear_mse`]. Two vocabulary-sized products for each of its Gram matrices, two more in the backward pass."""
+    """See [`linear_mse`]. Four vocabulary-sized products: two Gram matrices here, two in the backward pass."""
 
     @staticmethod
-    def forward(ctx, h_s, w_s, b_s, h_t, w_t, b_t):
+    def forward(ctx, h_s, w_s, b_s, h_t, w_t, b_t, g_tt):
         delta = b_s - b_t
-        g_ss, g_st, g_tt = w_s.T @ w_s, w_s.T @ w_t, w_t.T @ w_t
-        sum_s, sum_t = h_s.sum(dim=0), h_t.sum(dim=0)
-        toward = h_s @ g_ss - h_t @ g_st.T
-        loss = (toward * h_s).sum() - ((h_s @ g_st - h_t @ g_tt) * h_t).sum()
-        w_delta = w_s.T @ delta
-        loss = loss + 2 * (sum_s @ w_delta - sum_t @ (w_t.T @ delta)) + len(h_s) * (delta @ delta)
+        g_ss, g_st = w_s.T @ w_s, w_s.T @ w_t
+        toward, w_delta = h_s @ g_ss - h_t @ g_st.T, w_s.T @ delta
+        loss = (toward * h_s).sum(dim=1) - ((h_s @ g_st - h_t @ g_tt) * h_t).sum(dim=1)
+        loss = loss + 2 * (h_s @ w_delta - h_t @ (w_t.T @ delta)) + delta @ delta
         ctx.save_for_backward(h_s, w_s, h_t, w_t, delta, toward + w_delta)
         return loss
 
     @staticmethod
     def backward(ctx, grad):
         h_s, w_s, h_t, w_t, delta, toward = ctx.saved_tensors
-        scale = 2 * grad
-        sum_s, sum_t = h_s.sum(dim=0), h_t.sum(dim=0)
-        d_weight = w_s @ (h_s.T @ h_s)
-        d_weight.addmm_(w_t, h_t.T @ h_s, alpha=-1).addr_(delta, sum_s)
-        d_bias = w_s @ sum_s - w_t @ sum_t + len(h_s) * delta
-        return scale * toward, d_weight.mul_(scale), scale * d_bias, None, None, None
+        grad = 2 * grad[:, None]
+        scaled = grad * h_s
+        sum_s, sum_t = scaled.sum(dim=0), (grad * h_t).sum(dim=0)
+        d_weight = w_s @ (h_s.T @ scaled)
+        d_weight.addmm_(w_t, h_t.T @ scaled, alpha=-1).addr_(delta, sum_s)
+        d_bias = w_s @ sum_s - w_t @ sum_t + grad.sum() * delta
+        return grad * toward, d_weight, d_bias, None, None, None, None
 
 
 def linear_mse(
@@ -101,13 +107,14 @@ def linear_mse(
     teacher_features: torch.Tensor,
     teacher_weight: torch.Tensor,
     teacher_bias: torch.Tensor | None,
+    teacher_gram: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    r"""Squared error between student and teacher logits over the whole vocabulary, summed, without the logits.
+    r"""Squared error between student and teacher logits, summed over the whole vocabulary, without the logits.
 
-    Exact: with Gram matrices `G_ss = W_sᵀW_s`, `G_st = W_sᵀW_t`, `G_tt = W_tᵀW_t` and `Δb = b_s − b_t`,
+    Exact: for each token, with Gram matrices `G_ss = W_sᵀW_s`, `G_st = W_sᵀW_t`, `G_tt = W_tᵀW_t` and `Δb = b_s − b_t`,
 
-        Σ‖h_s W_sᵀ + b_s − h_t W_tᵀ − b_t‖² = Σ h_s G_ss h_s − 2 Σ h_s G_st h_t + Σ h_t G_tt h_t
-                                              + 2 (Σh_s)·W_sᵀΔb − 2 (Σh_t)·W_tᵀΔb + N Δb·Δb
+        ‖W_s h_s + b_s − W_t h_t − b_t‖² = h_s·G_ss h_s − 2 h_s·G_st h_t + h_t·G_tt h_t
+                                           + 2 h_s·W_sᵀΔb − 2 h_t·W_tᵀΔb + Δb·Δb
 
     Time and memory do not grow with tokens × vocabulary. Computed in fp32, outside autocast. The value is a difference of large
     numbers: where the features and weights of student and teacher differ by 1 % of their size its relative error is 1e-4, at
@@ -118,14 +125,25 @@ def linear_mse(
         student_features, teacher_features (`torch.Tensor` of shape `(tokens, hidden)`): Hidden sizes may differ.
         student_weight, teacher_weight (`torch.Tensor` of shape `(vocabulary, hidden)`): The output layers' weights.
         student_bias, teacher_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): Their biases.
+        teacher_gram (`torch.Tensor` of shape `(hidden, hidden)`, *optional*):
+            [`gram`] of the teacher's weight, which does not change from step to step.
 
     Returns:
-        `torch.Tensor`: A scalar in fp32.
+        `torch.Tensor` of shape `(tokens,)`, in fp32.
     """
     student = (student_features, student_weight, _bias_or_zeros(student_weight, student_bias))
     teacher = (teacher_features, teacher_weight, _bias_or_zeros(teacher_weight, teacher_bias))
     with torch.autocast(student_features.device.type, enabled=False):
-        return _LinearMSE.apply(*(tensor.float() for tensor in student), *(tensor.detach().float() for tensor in teacher))
+        teacher_gram = gram(teacher_weight) if teacher_gram is None else teacher_gram
+        tensors = (*student, *(tensor.detach() for tensor in teacher), teacher_gram)
+        return _LinearMSE.apply(*(tensor.float() for tensor in tensors))
+
+
+@torch.no_grad()
+def gram(weight: torch.Tensor) -> torch.Tensor:
+    """WᵀW in fp32: shape `(vocabulary, hidden)` → `(hidden, hidden)`."""
+    with torch.autocast(weight.device.type, enabled=False):
+        return weight.float().T @ weight.float()
 
 
 def linear_kl(
@@ -137,33 +155,20 @@ def linear_kl(
     teacher_bias: torch.Tensor | None,
     temperature: float = 1.0,
 ) -> torch.Tensor:
-    """KL(teacher ‖ student) of the softened next-token distributions × temperature² (Hinton et al. 2015), summed over tokens.
+    """KL(teacher ‖ student) of the softened token distributions × temperature² (Hinton et al. 2015).
 
-    Logits are made chunk by chunk and made again in the backward pass. Arguments as in [`linear_mse`].
+    Logits are made chunk by chunk and made again in the backward pass. Arguments and result as in [`linear_mse`].
     """
 
     def chunk_loss(h_s: torch.Tensor, h_t: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             target = (F.linear(h_t, teacher_weight, teacher_bias).float() / temperature).log_softmax(dim=-1)
         student = (F.linear(h_s, student_weight, student_bias).float() / temperature).log_softmax(dim=-1)
-        return F.kl_div(student, target, reduction="sum", log_target=True) * temperature**2
+        return F.kl_div(student, target, reduction="none", log_target=True).sum(dim=-1) * temperature**2
 
-    losses = [
-        checkpoint(chunk_loss, h_s, h_t, use_reentrant=False)
-        for h_s, h_t in _chunks(student_weight.shape[0], student_features, teacher_features)
-    ]
-    return torch.stack(losses).sum()
-
-
-@torch.no_grad()
-def linear_argmax(features: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
-    """The most likely token of each row of `features`: shape `(tokens, hidden)` → `(tokens,)`."""
-    best = [layer(chunk).argmax(dim=-1) for (chunk,) in _chunks(layer.weight.shape[0], features)]
-    return torch.cat(best) if best else features.new_zeros(0, dtype=torch.long)
-
-
-def _chunks(vocab_size: int, *tensors: torch.Tensor):
-    return zip(*(tensor.split(rows_per_chunk(vocab_size)) for tensor in tensors if len(tensor)), strict=True)
+    rows = rows_per_chunk(student_weight.shape[0])
+    pairs = zip(student_features.split(rows), teacher_features.split(rows), strict=True)
+    return torch.cat([checkpoint(chunk_loss, h_s, h_t, use_reentrant=False) for h_s, h_t in pairs])
 
 
 def _bias_or_zeros(weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -1,44 +1,49 @@
 """A Trainer for masked-LM distillation."""
 
-import inspect
-from contextlib import contextmanager
-from types import MethodType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 
 from hf_lrcompress.architectures import disable_dropout
+from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.losses import linear_argmax, linear_cross_entropy, linear_kl, linear_mse
+from hf_lrcompress.distillation.forward import HIDDEN_STATE_LOSSES, encode_teacher, return_losses
 from hf_lrcompress.distillation.masking import ReproducibleMasking
+from hf_lrcompress.distillation.sharding import ShardingTrainer, gathered
 
-LOSS_PARTS = ("mlm_loss", "distillation_loss")
+LOSS_PARTS = ("mlm_loss", "distillation_loss", "feature_loss")
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(ShardingTrainer):
     """Train a masked-LM student on `alpha · MLM + (1 - alpha) · distillation loss` against a frozen teacher.
 
-    The logits over the whole vocabulary are never held (see `losses.py`), and the loss is computed inside the student's wrapped
-    forward. Both parts of the loss are logged (`mlm_loss`, `distillation_loss`); evaluation reports the accuracy at masked
-    tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser step, so gradient accumulation
-    and several processes give what one large batch gives.
+    The logits over the whole vocabulary are never held (see `losses.py`), and the losses are made inside the student's wrapped
+    forward (see `forward.py`). Each is logged (`mlm_loss`, `distillation_loss`, `feature_loss`); evaluation reports the accuracy
+    at masked tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser step, so gradient
+    accumulation and several processes give what one large batch gives. Checkpoints hold student and optimiser, in the same files
+    for one process, DDP and FSDP 2: one resumes the other. A loss or a weight that is not finite stops the training.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): The student, with a masked-LM head.
         args ([`DistillationConfig`]): How to train.
         teacher_model ([`~transformers.PreTrainedModel`], *optional*):
-            A masked LM with the same vocabulary. It is put into eval mode and frozen, and is in no checkpoint. Not needed
-            where `args.alpha` is 1.
+            A masked LM in eval mode with the same vocabulary. It is not trained and in no checkpoint. Not needed where
+            `args.alpha` is 1 and there is no `args.feature_loss`.
         data_collator (*optional*): By default masks `args.mlm_probability` of the tokens of `processing_class`.
+        teacher_processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            The teacher's tokenizer, to be compared with `processing_class`.
         kwargs: What [`~transformers.Trainer`] takes besides (`train_dataset`, `eval_dataset`, `processing_class`,
             `callbacks`, `optimizers`, …), except `compute_metrics`.
 
     Raises:
-        ValueError: If there is no teacher and `alpha` is below 1, student and teacher have different vocabularies, or several
-            GPUs are given to one process.
+        ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
+            vocabularies, several GPUs are given to one process, or the launcher asks for FSDP 1.
+        FloatingPointError: While training, if the loss or a weight to be saved is not finite.
     """
 
     def __init__(
@@ -49,9 +54,10 @@ class DistillationTrainer(Trainer):
         teacher_model: PreTrainedModel | None = None,
         data_collator: Any = None,
         processing_class: Any = None,
+        teacher_processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs,
     ):
-        _check_models(model, teacher_model, args)
+        check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
         if data_collator is None:
@@ -73,12 +79,35 @@ class DistillationTrainer(Trainer):
         self.loss_is_scaled_for_ga = True  # transformers 5
         if args.disable_dropout:
             disable_dropout(model)
-        self.teacher_model = teacher_model if args.alpha < 1 else None
+        self.teacher_model = teacher_model if args.needs_teacher else None
         if self.teacher_model is not None:
-            self.teacher_model.requires_grad_(False).eval().to(args.device)
-        _compute_losses_in_forward(model, self.teacher_model, args)
+            self.teacher_model.to(args.device)
+            _add_feature_projection(model, self.teacher_model, args)
+        return_losses(model, self.teacher_model, args)
+        self._weights = torch.tensor([args.alpha, 1 - args.alpha, args.feature_weight], device=args.device)
         self._logged_parts = torch.zeros(len(LOSS_PARTS), device=args.device)
         self._logged_from = None
+        self.shard_if_asked()
+
+    def train(self, *args, **kwargs):
+        if self.state.global_step and _needs_projection(self.model, self.teacher_model, self.args):
+            raise ValueError("its feature projection is gone after training; make a new DistillationTrainer")
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            if hasattr(self.model, "feature_projection"):
+                del self.model.feature_projection  # it is part of the training, not of the student
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            self._stop(f"the loss is {loss.item()}", self.state.global_step + 1)
+        return loss
+
+    def _stop(self, reason: str, step: int) -> None:
+        checkpoint = get_last_checkpoint(self.args.output_dir) if Path(self.args.output_dir).is_dir() else None
+        rest = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was saved before"
+        raise FloatingPointError(f"{reason} at step {step}; {rest}; lower the learning rate, or train without fp16 or bf16")
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
         """Masked tokens and tokens of one optimiser step, over all processes: shape `(2,)`."""
@@ -90,20 +119,24 @@ class DistillationTrainer(Trainer):
             num_items_in_batch = self._get_num_items_in_batch([inputs], self.args.device)
         outputs = self._run_student(model, inputs)
         # Processes average their gradients; the counts are sums over processes.
-        parts = outputs["loss_sums"] / self._divisor(num_items_in_batch) * self.accelerator.num_processes
+        parts = (
+            (outputs if model.training else outputs[:, :3].sum(dim=0))
+            / self._divisor(num_items_in_batch)
+            * self.accelerator.num_processes
+        )
         if model.training:
             self._log_parts(parts)
-        loss = self.args.alpha * parts[0] + (1 - self.args.alpha) * parts[1]
+        loss = (self._weights * parts).sum()
         return (loss, outputs) if return_outputs else loss
 
-    def _run_student(self, model, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def _run_student(self, model, inputs: dict[str, Any]) -> torch.Tensor:
         inputs = dict(inputs)
         labels, mask = inputs.pop("labels"), _token_mask(inputs)
-        teacher_features = None
+        encoded_teacher = None
         if self.teacher_model is not None:
-            with torch.no_grad(), self.accelerator.autocast():
-                teacher_features = features_of(self.teacher_model, **inputs)[mask]
-        return model(**inputs, distillation=(labels, mask, teacher_features))
+            with self.accelerator.autocast():
+                encoded_teacher = encode_teacher(self.teacher_model, self.args.feature_loss, **inputs)
+        return model(**inputs, distillation={"labels": labels, "mask": mask, "teacher": encoded_teacher})
 
     def evaluate(self, *args, **kwargs):
         epoch = getattr(self.data_collator, "epoch", None)
@@ -119,25 +152,32 @@ class DistillationTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             outputs = self._run_student(model, inputs)
-        labels, rows = inputs["labels"], len(inputs["labels"])
-        sums = torch.cat([outputs["correct"][:, None], (outputs["loss_sums"] / rows).expand(rows, -1)], dim=1)
-        counts = torch.stack([(labels != -100).sum(dim=1), _token_mask(inputs).sum(dim=1)], dim=1)
-        return None, sums, counts  # _evaluation_metrics divides, once
+        counts = torch.stack([(inputs["labels"] != -100).sum(dim=1), _token_mask(inputs).sum(dim=1)], dim=1)
+        return None, outputs, counts  # _evaluation_metrics divides, once
 
     def _evaluation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        correct, *loss_sums = prediction.predictions.astype(np.float64).sum(axis=0)
-        mlm_loss, distillation_loss = loss_sums / self._divisor(torch.as_tensor(prediction.label_ids).sum(dim=0)).numpy()
+        *loss_sums, correct = prediction.predictions.astype(np.float64).sum(axis=0)
+        parts = np.array(loss_sums) / self._divisor(torch.as_tensor(prediction.label_ids).sum(dim=0)).numpy()
         return {
-            "loss": float(self.args.alpha * mlm_loss + (1 - self.args.alpha) * distillation_loss),
+            "loss": float((self._weights.cpu().numpy() * parts).sum()),
             "mlm_accuracy": float(correct / max(1, prediction.label_ids[:, 0].sum())),
-            "mlm_loss": float(mlm_loss),
-            "distillation_loss": float(distillation_loss),
+            **{name: float(value) for name, value in zip(self._parts, parts, strict=False)},
         }
 
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """Names of the losses that there are."""
+        if self.teacher_model is None:
+            return LOSS_PARTS[:1]
+        return LOSS_PARTS if self.args.feature_loss else LOSS_PARTS[:2]
+
     def _divisor(self, counts: torch.Tensor) -> torch.Tensor:
-        """What the sums of both losses are divided by, from masked tokens and tokens: shape `(2,)`."""
-        vocab_size = self.model.get_output_embeddings().weight.shape[0] if self.args.distillation_loss == "mse" else 1
-        return counts.clamp(min=1) * torch.tensor([1, vocab_size], device=counts.device)
+        """What the sums of the losses are divided by, from masked tokens and tokens: shape `(3,)`."""
+        masked, tokens = counts.clamp(min=1)
+        distilled = masked if self.args.distillation_positions == "masked" else tokens
+        if self.args.distillation_loss == "mse":
+            distilled = distilled * self.model.get_output_embeddings().weight.shape[0]
+        return torch.stack([masked, distilled, tokens])
 
     def _log_parts(self, parts: torch.Tensor) -> None:
         if self._logged_from is None:
@@ -148,11 +188,20 @@ class DistillationTrainer(Trainer):
         if "loss" in logs and self._logged_from is not None:
             steps = max(1, self.state.global_step - self._logged_from)
             means = self.accelerator.reduce(self._logged_parts, reduction="mean") / steps
-            names = LOSS_PARTS if self.teacher_model is not None else LOSS_PARTS[:1]
-            logs |= {name: round(value, 6) for name, value in zip(names, means.tolist(), strict=False)}
+            logs |= {name: round(value, 6) for name, value in zip(self._parts, means.tolist(), strict=False)}
             self._logged_parts.zero_()
             self._logged_from = None
         super().log(logs, start_time)
+
+    def _inner_training_loop(self, batch_size=None, args=None, resume_from_checkpoint=None, **kwargs):
+        if resume_from_checkpoint and not self.args.auto_find_batch_size:
+            batch_size = self.args.train_batch_size  # not the checkpoint's: there may be more or fewer processes now
+        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, **kwargs)
+
+    def _save_checkpoint(self, model, trial):
+        if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):
+            self._stop("a weight is not finite", self.state.global_step)
+        super()._save_checkpoint(model, trial)
 
 
 class _MaskAnew(TrainerCallback):
@@ -165,53 +214,6 @@ class _MaskAnew(TrainerCallback):
         self.collator.epoch = int(state.epoch + 1e-6)
 
 
-@contextmanager
-def _identity_output_layer(model: PreTrainedModel):
-    """Let the output layer pass its input through: the model's "logits" are then the features before it."""
-    layer = model.get_output_embeddings()
-    layer.forward = lambda features: features
-    try:
-        yield
-    finally:
-        del layer.forward
-
-
-def features_of(model: PreTrainedModel, **inputs) -> torch.Tensor:
-    """The input of a masked LM's output layer, for every token: shape `(batch, sequence, hidden)`."""
-    with _identity_output_layer(model):
-        return type(model).forward(model, **inputs).logits
-
-
-def _compute_losses_in_forward(student: PreTrainedModel, teacher: PreTrainedModel | None, args: DistillationConfig) -> None:
-    """Teach the student's forward the argument `distillation`, with which it returns losses instead of logits.
-
-    They must be made inside the wrapped forward: that is where DDP watches which parameters are used and FSDP has gathered them.
-    """
-    plain_forward = student.forward
-
-    def forward(self, *positional, distillation=None, **inputs):
-        if distillation is None:
-            return plain_forward(*positional, **inputs)
-        labels, mask, teacher_features = distillation
-        features, masked = features_of(self, **inputs), labels != -100
-        layer = self.get_output_embeddings()
-        mlm = linear_cross_entropy(features[masked], layer.weight, layer.bias, labels[masked])
-        distilled = mlm.new_zeros(())
-        if teacher_features is not None:
-            target = teacher.get_output_embeddings()
-            pair = (features[mask], layer.weight, layer.bias, teacher_features, target.weight, target.bias)
-            distilled = linear_mse(*pair) if args.distillation_loss == "mse" else linear_kl(*pair, args.temperature)
-        outputs = {"loss_sums": torch.stack([mlm, distilled])}
-        if not self.training:
-            hits = torch.zeros_like(labels, dtype=torch.float32)
-            hits[masked] = (linear_argmax(features[masked], layer) == labels[masked]).float()
-            outputs["correct"] = hits.sum(dim=1)
-        return outputs
-
-    forward.__signature__ = inspect.signature(type(student).forward)  # the Trainer drops data columns by it
-    student.forward = MethodType(forward, student)
-
-
 def _token_mask(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     mask = inputs.get("attention_mask")
     return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
@@ -222,15 +224,13 @@ def _counts(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.stack([(batch["labels"] != -100).sum(), _token_mask(batch).sum()])
 
 
-def _check_models(student: nn.Module, teacher: nn.Module | None, args: DistillationConfig) -> None:
-    if teacher is None:
-        if args.alpha < 1:
-            raise ValueError(f"alpha={args.alpha} distils from a teacher: give teacher_model, or set alpha=1 for masked LM only")
-        return
-    if teacher is student:
-        raise ValueError("teacher_model and model are the same object; load or copy the student separately")
-    rows = [model.get_output_embeddings().weight.shape[0] for model in (student, teacher)]
-    if rows[0] != rows[1]:
-        raise ValueError(
-            f"the student's vocabulary has {rows[0]} rows, the teacher's {rows[1]}; trim the teacher's with trim_vocab first"
-        )
+def _needs_projection(student: nn.Module, teacher: nn.Module | None, args: DistillationConfig) -> bool:
+    return args.feature_loss in HIDDEN_STATE_LOSSES and student.config.hidden_size != teacher.config.hidden_size
+
+
+def _add_feature_projection(student: nn.Module, teacher: nn.Module, args: DistillationConfig) -> None:
+    """A learned projection of the student's hidden states; at first dimension i to dimension i, as truncation left them."""
+    if _needs_projection(student, teacher, args):
+        sizes = student.config.hidden_size, teacher.config.hidden_size
+        student.feature_projection = nn.Linear(*sizes, bias=False, device=student.device, dtype=student.dtype)
+        nn.init.eye_(student.feature_projection.weight)

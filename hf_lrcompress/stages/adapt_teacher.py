@@ -11,7 +11,9 @@ from hf_lrcompress.stages.stage import Stage, StageTask
 class AdaptTeacher(Stage):
     """Args: training (`Mapping`): Training arguments of this stage."""
 
-    without_effect: ClassVar[frozenset[str]] = frozenset({"alpha", "distillation_loss", "temperature"})  # it has no teacher
+    without_effect: ClassVar[frozenset[str]] = frozenset(  # it has no teacher
+        {"alpha", "distillation_loss", "distillation_positions", "temperature", "feature_loss", "feature_weight"}
+    )
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, task: StageTask) -> dict[str, Any]:

@@ -29,11 +29,11 @@ class PruneFFN(Stage):
         return changed(config, intermediate_size=self.intermediate_size)
 
     def run(self, task: StageTask) -> dict[str, Any]:
-        model, tokenizer = task.load_parent()
+        scored, tokenizer = task.load_parent()
         blocks = task.blocks(task.validation, tokenizer)
         bf16 = training_arguments(task.training, str(task.stage_dir), task.seed).bf16
-        scores = score_neurons(model, blocks, tokenizer, batch_size=self.batch_size, seed=task.seed, bf16=bf16)
+        scores = score_neurons(scored, blocks, tokenizer, batch_size=self.batch_size, seed=task.seed, bf16=bf16)
         keep_neurons = select_neurons(scores, self.intermediate_size)
         kept_share = scores.gather(1, keep_neurons).sum() / scores.sum()
-        task.save(prune_ffn(model.cpu(), keep_neurons), tokenizer)
+        task.save(prune_ffn(task.load_parent()[0], keep_neurons), tokenizer)
         return {"importance_kept": kept_share.item()}

@@ -60,7 +60,7 @@ class StageTask:
         own_training: Mapping[str, Any],
     ) -> dict[str, float]:
         """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it."""
-        settings = dict(self.training) | dict(own_training) | ({} if teacher else {"alpha": 1.0})
+        settings = dict(self.training) | dict(own_training) | ({} if teacher else {"alpha": 1.0, "feature_loss": None})
         trainer = DistillationTrainer(
             student,
             training_arguments(settings, str(self.stage_dir), self.seed),
@@ -70,7 +70,7 @@ class StageTask:
             processing_class=tokenizer,
         )
         result = trainer.train(resume_from_checkpoint=_last_checkpoint(self.stage_dir))
-        self.save(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
+        trainer.save_model(str(self.stage_dir))
         return {"train_loss": result.training_loss, "steps": result.global_step}
 
     def save(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

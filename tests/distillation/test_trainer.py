@@ -3,10 +3,12 @@ import copy
 import pytest
 import torch
 from conftest import tiny_model
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch.nn import functional as F
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast, TrainerCallback
 
-from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
+from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers, truncate_hidden
 
 LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
 
@@ -135,10 +137,10 @@ def test_a_checkpoint_holds_the_student_only_and_loads_strictly(student, teacher
     assert loaded.config.hidden_dropout_prob > 0
 
 
-def test_the_teacher_is_frozen_and_unchanged(student, teacher, dataset, tmp_path):
+def test_the_teacher_is_unchanged(student, teacher, dataset, tmp_path):
     before = copy.deepcopy(teacher.state_dict())
-    make_trainer(student, teacher.train(), dataset, tmp_path).train()
-    assert not teacher.training and not any(parameter.requires_grad for parameter in teacher.parameters())
+    make_trainer(student, teacher, dataset, tmp_path, feature_loss="hidden_cosine").train()
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in teacher.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
 
@@ -171,6 +173,86 @@ def test_training_lowers_the_loss(student, teacher, dataset, tmp_path, alpha, pa
     assert history(trainer, part)[-1] < 0.8 * history(trainer, part)[0]
 
 
+@pytest.mark.parametrize("distillation_loss", ["mse", "kl"])
+def test_masked_positions_only(student, teacher, dataset, tmp_path, distillation_loss):
+    batch = collate(dataset[:8])
+    settings = {"alpha": 0.0, "distillation_loss": distillation_loss, "distillation_positions": "masked"}
+    trainer = make_trainer(student, teacher, dataset, tmp_path, **settings)
+    with torch.no_grad():
+        inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+        logits = [model(**inputs).logits[batch["labels"] != -100] for model in (student, teacher)]
+        loss = trainer.compute_loss(student.train(), batch)
+    if distillation_loss == "mse":
+        expected = (logits[0] - logits[1]).square().mean()
+    else:
+        expected = F.kl_div(logits[0].log_softmax(-1), logits[1].softmax(-1), reduction="batchmean")
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    assert trainer.evaluate(dataset[:8])["eval_distillation_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("feature_loss", ["hidden_mse", "hidden_cosine", "relations"])
+@pytest.mark.parametrize("hidden_size", [24, 12])
+def test_feature_losses_are_learnt_resumed_and_left_out_of_the_model(teacher, dataset, tmp_path, feature_loss, hidden_size):
+    student = reduce_layers(truncate_hidden(teacher, hidden_size), [0, 2])
+    names = set(student.state_dict())
+    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 6, "feature_loss": feature_loss, "feature_weight": 3.0}
+    whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, learning_rate=5e-3, **settings)
+    whole.train()
+    features, losses = history(whole, "feature_loss"), history(whole, "loss")
+    assert features[-1] < 0.9 * features[0]
+    for total, mlm, mse, feature in zip(
+        losses, history(whole, "mlm_loss"), history(whole, "distillation_loss"), features, strict=True
+    ):
+        assert total == pytest.approx(0.5 * mlm + 0.5 * mse + 3 * feature, abs=2e-4)
+    assert set(whole.model.state_dict()) == names
+    resumed = make_trainer(student, teacher, dataset, tmp_path, learning_rate=5e-3, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    assert history(resumed, "feature_loss")[-6:] == pytest.approx(features[-6:], abs=1e-5)
+
+
+def test_hidden_states_are_compared_at_the_same_relative_depth(student, teacher, dataset, tmp_path):
+    batch = collate(dataset[:8])
+    trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=1.0, feature_loss="hidden_mse", feature_weight=0.5)
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        states = [model(**inputs, output_hidden_states=True).hidden_states for model in (student, teacher)]
+        mlm, _ = naive_parts(student, teacher, batch)
+        loss = trainer.compute_loss(student.train(), batch)
+    real = batch["attention_mask"].bool()
+    pairs = [(states[0][i][real], states[1][j][real]) for i, j in ((0, 0), (1, 2), (2, 4))]
+    expected = mlm + 0.5 * sum((s - t).square().mean() for s, t in pairs) / 3
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(student, teacher, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, max_steps=6, save_strategy="steps", save_steps=2)
+
+    class Poison(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 4:
+                model.get_output_embeddings().bias.data[0] = torch.nan
+
+    trainer.add_callback(Poison())
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 5; the last good checkpoint is .*checkpoint-4;"):
+        trainer.train()
+    kept = AutoModelForMaskedLM.from_pretrained(tmp_path / "checkpoint-4")
+    assert all(parameter.isfinite().all() for parameter in kept.parameters())
+
+
+def test_a_checkpoint_with_weights_that_are_not_finite_is_not_written(student, teacher, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, max_steps=4, save_strategy="steps", save_steps=2)
+
+    class Poison(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 4:
+                model.get_output_embeddings().bias.data[0] = torch.nan
+
+    trainer.add_callback(Poison())
+    with pytest.raises(FloatingPointError, match="a weight is not finite at step 4; the last good checkpoint is .*checkpoint-2"):
+        trainer.train()
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
 def test_alpha_one_is_plain_mlm_and_needs_no_teacher(student, dataset, tmp_path):
     batch = collate(dataset[:8])
     trainer = make_trainer(student, None, dataset, tmp_path, alpha=1.0)
@@ -189,10 +271,28 @@ def test_bf16_autocast_stays_close(student, teacher, dataset, tmp_path):
 def test_wrong_pairs_are_refused(student, teacher, dataset, tmp_path, model_type):
     with pytest.raises(ValueError, match="give teacher_model, or set alpha=1"):
         make_trainer(student, None, dataset, tmp_path)
-    with pytest.raises(ValueError, match="vocabulary has 101 rows, the teacher's 120; trim the teacher's with trim_vocab"):
+    with pytest.raises(ValueError, match="101 rows, the teacher's 120: ids 101 to 119 are in one only; trim the teacher with"):
         make_trainer(student, tiny_model(model_type, vocab_size=120), dataset, tmp_path)
     with pytest.raises(ValueError, match="same object"):
         make_trainer(teacher, teacher, dataset, tmp_path)
+    with pytest.raises(ValueError, match="training mode, so its dropout is on; call teacher_model.eval"):
+        make_trainer(student, copy.deepcopy(teacher).train(), dataset, tmp_path)
+    with pytest.raises(ValueError, match="feature_loss='relations' needs the student's 3 heads to divide .* 20"):
+        odd = tiny_model(model_type, hidden_size=20, num_attention_heads=4)
+        make_trainer(student, odd, dataset, tmp_path, feature_loss="relations")
+
+
+def test_tokenizers_that_differ_are_refused_by_id(student, teacher, tmp_path):
+    words = [*"abcdefgh", "[UNK]", "[PAD]", "[MASK]"]
+    tokenizers = [
+        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({w: i for i, w in enumerate(order)}, "[UNK]")))
+        for order in (words, [*words[:3], "x", *words[4:], "more"])
+    ]
+    args = DistillationConfig(output_dir=str(tmp_path), use_cpu=True)
+    with pytest.raises(ValueError, match=r"differ at 2 ids, such as 3 \('d' and 'x'\), 11 \(None and 'more'\); trim the teacher"):
+        DistillationTrainer(
+            student, args, teacher_model=teacher, processing_class=tokenizers[0], teacher_processing_class=tokenizers[1]
+        )
 
 
 def test_several_gpus_in_one_process_are_refused(student, tmp_path):
@@ -207,7 +307,10 @@ def test_several_gpus_in_one_process_are_refused(student, tmp_path):
     [
         ({"alpha": 1.5}, "alpha must be from 0"),
         ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"distillation_loss": "cosine"}, "'mse' or 'kl'"),
+        ({"distillation_loss": "cosine"}, "distillation_loss must be one of mse, kl"),
+        ({"distillation_positions": "some"}, "distillation_positions must be one of all, masked"),
+        ({"feature_loss": "attention"}, "feature_loss must be one of hidden_mse"),
+        ({"feature_loss": "relations", "feature_weight": 0.0}, "feature_weight must be above 0"),
         ({"mlm_probability": 0.0}, "mlm_probability must be between"),
     ],
 )

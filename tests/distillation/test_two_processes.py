@@ -1,4 +1,4 @@
-"""Two gloo processes must give the losses, gradients and importance scores of one."""
+"""Two gloo processes, under DDP and under FSDP 2, must give the losses, gradients and importance scores of one."""
 
 import json
 import os
@@ -13,60 +13,99 @@ from safetensors.torch import load_file
 TESTS = Path(__file__).parent.parent
 SCRIPT = """
 import json, sys
-import conftest
+from pathlib import Path
+import torch
 from accelerate import PartialState
+from accelerate.utils import DistributedType
 from conftest import tiny_model
 from distillation.test_trainer import collate, history, make_trainer
 from safetensors.torch import save_file
+from transformers import Trainer
 from hf_lrcompress import GradientImportanceCallback, reduce_layers
-import torch
 
-state = PartialState(cpu=True)
-output, batch_size, accumulation = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+output, mode, checkpoint = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+batch_size, accumulation = int(sys.argv[4]), int(sys.argv[5])
+if mode == "fsdp":  # accelerate shards on accelerators only, though torch does it on the CPU
+    create = Trainer.create_accelerator_and_postprocess
+
+    def as_if_on_gpus(trainer):
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        create(trainer)
+
+    Trainer.create_accelerator_and_postprocess = as_if_on_gpus
+
 generator = torch.Generator().manual_seed(7)
 dataset = [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in [20, 9, 14, 20, 5, 17, 20, 11] * 6]
 teacher = tiny_model("xlm-roberta")
+settings = dict(per_device_train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
 trainer = make_trainer(
-    reduce_layers(teacher, [0, 2]), teacher, dataset, output,
-    per_device_train_batch_size=batch_size, gradient_accumulation_steps=accumulation,
-    max_steps=5, max_grad_norm=0.0, save_strategy="steps", save_steps=3,
+    reduce_layers(teacher, [0, 2]), teacher, dataset, output, max_steps=5, max_grad_norm=0.5, save_strategy="steps", save_steps=3,
+    feature_loss="hidden_mse", **settings,
 )
-callback = GradientImportanceCallback()
-if accumulation == 1:
-    trainer.add_callback(callback)
-assert trainer.accelerator.num_processes == state.num_processes
-trainer.train(resume_from_checkpoint=f"{output}/checkpoint-3" if accumulation > 1 else None)
+trainer.train(resume_from_checkpoint=None if checkpoint == "-" else checkpoint)
 metrics = trainer.evaluate()
+trainer.save_model(output / "model")
+
+callback = GradientImportanceCallback()
+scorer = make_trainer(reduce_layers(teacher, [1, 3]), teacher, dataset, output / "scores", max_steps=2, max_grad_norm=0.0,
+                      per_device_train_batch_size=batch_size)
+scorer.add_callback(callback)
+scorer.train()
+
+state = PartialState()
 if state.is_main_process:
-    curves = {key: history(trainer, key) for key in ("loss", "mlm_loss", "distillation_loss")}
-    curves["eval_mlm_accuracy"] = metrics["eval_mlm_accuracy"]
-    curves["processes"] = state.num_processes
-    if accumulation == 1:
-        save_file({"scores": callback.scores}, f"{output}/scores.safetensors")
-    json.dump(curves, open(f"{output}/curves.json", "w"))
+    curves = {key: history(trainer, key) for key in ("loss", "grad_norm", "mlm_loss", "distillation_loss", "feature_loss")}
+    curves |= {"eval_mlm_loss": metrics["eval_mlm_loss"], "processes": state.num_processes}
+    curves["sharded"] = any(type(p).__name__ == "DTensor" or hasattr(p, "full_tensor") for p in trainer.model.parameters())
+    save_file({"scores": callback.scores}, output / "scores.safetensors")
+    (output / "curves.json").write_text(json.dumps(curves))
+state.destroy_process_group()
 """
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
+CURVES = ("loss", "grad_norm", "mlm_loss", "distillation_loss", "feature_loss")
 
 
-def train(output: Path, processes: int, batch_size: int, accumulation: int = 1) -> dict:
-    """Eight rows a step. With accumulation, resumed from the checkpoint that is there."""
-    output.mkdir(exist_ok=True)
+def train(output: Path, mode: str, accumulation: int = 1, checkpoint: Path | str = "-") -> dict:
+    """Five steps of eight rows each, however they are divided."""
+    output.mkdir()
     (output / "train.py").write_text(SCRIPT, encoding="utf-8")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
-    command = [sys.executable, *launch, output / "train.py", output, str(batch_size), str(accumulation)]
+    processes = 1 if mode == "one" else 2
+    batch_size = 8 // processes // accumulation
+    arguments = [str(part) for part in (output / "train.py", output, mode, checkpoint, batch_size, accumulation)]
     environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    command = [sys.executable, *(LAUNCH if processes == 2 else []), *arguments]
+    done = subprocess.run(command, env=environment | (FSDP if mode == "fsdp" else {}), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
     curves = json.loads((output / "curves.json").read_text(encoding="utf-8"))
-    assert curves["processes"] == processes
+    assert (curves["processes"], curves["sharded"]) == (processes, mode == "fsdp")
     return curves
 
 
-def test_two_processes_are_one(tmp_path):
-    one, two = train(tmp_path / "one", 1, batch_size=8), train(tmp_path / "two", 2, batch_size=4)
-    for key in ("loss", "mlm_loss", "distillation_loss"):
-        assert two[key] == pytest.approx(one[key], abs=1e-4)
-    assert two["eval_mlm_accuracy"] == pytest.approx(one["eval_mlm_accuracy"])
-    scores = [load_file(tmp_path / name / "scores.safetensors")["scores"] for name in ("one", "two")]
+def assert_same_run(actual: dict, expected: dict, steps: int) -> None:
+    for key in CURVES:
+        assert actual[key][-steps:] == pytest.approx(expected[key][-steps:], abs=2e-4), key
+    assert actual["eval_mlm_loss"] == pytest.approx(expected["eval_mlm_loss"], rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> tuple[Path, dict]:
+    output = tmp_path_factory.mktemp("runs") / "one"
+    return output, train(output, "one")
+
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_two_processes_are_one_and_resume_each_other(one, mode, tmp_path):
+    alone, expected = one
+    actual = train(tmp_path / mode, mode)
+    assert_same_run(actual, expected, steps=5)
+    scores = [load_file(output / "scores.safetensors")["scores"] for output in (alone, tmp_path / mode)]
     torch.testing.assert_close(scores[1], scores[0], rtol=1e-3, atol=1e-6)
-    # A checkpoint of two processes resumes in one (the Trainer keeps a checkpoint's batch size for each process).
-    resumed = train(tmp_path / "two", 1, batch_size=4, accumulation=2)
-    assert resumed["loss"][-2:] == pytest.approx(one["loss"][-2:], abs=1e-4)
+    weights = [load_file(output / "model" / "model.safetensors") for output in (alone, tmp_path / mode)]
+    assert weights[0].keys() == weights[1].keys() and not any("feature_projection" in name for name in weights[0])
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-5)
+    there = train(tmp_path / "there", mode, checkpoint=alone / "checkpoint-3")
+    assert_same_run(there, expected, steps=2)
+    back = train(tmp_path / "back", "one", accumulation=2, checkpoint=tmp_path / mode / "checkpoint-3")
+    assert_same_run(back, expected, steps=2)

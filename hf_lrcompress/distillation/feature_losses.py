@@ -1,0 +1,52 @@
+"""Losses between hidden states or attention of student and teacher: one value a token, in fp32."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+
+def hidden_state_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Squared difference of hidden states, mean over dimensions (TinyBERT, Jiao et al. 2020, eq. 8).
+
+    Args:
+        student, teacher (`torch.Tensor` of shape `(tokens, hidden)`): The student's already projected to the teacher's size.
+    """
+    return (student.float() - teacher.float()).square().mean(dim=-1)
+
+
+def hidden_state_cosine(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """1 − cosine of hidden states (DistilBERT, Sanh et al. 2019). Arguments as in [`hidden_state_mse`]."""
+    return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
+
+
+def self_attention_relations(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], mask: torch.Tensor, relation_heads: int
+) -> torch.Tensor:
+    r"""KL(teacher ‖ student) of self-attention relations, mean over relations and heads.
+
+    A relation is softmax(X Xᵀ / √d) with X the queries, keys or values of one relation head of width d: its size does not depend
+    on the hidden size, so nothing is projected (MiniLMv2, Wang et al. 2021, eq. 3–6).
+
+    Args:
+        student, teacher (three `torch.Tensor` of shape `(batch, sequence, hidden)`):
+            Queries, keys and values of one layer. Hidden sizes may differ.
+        mask (`torch.BoolTensor` of shape `(batch, sequence)`): False at padding.
+        relation_heads (`int`): Heads to split into; must divide both hidden sizes.
+
+    Returns:
+        `torch.Tensor` of shape `(tokens that are not padding,)`.
+    """
+    losses = []
+    for pair in zip(student, teacher, strict=True):
+        log_s, log_t = (_log_relation(vectors.float(), mask, relation_heads) for vectors in pair)
+        terms = torch.where(log_t.isneginf(), 0.0, log_t.exp() * (log_t - log_s))  # no relation with padding
+        losses.append(terms.sum(dim=-1).mean(dim=1)[mask])
+    return torch.stack(losses).mean(dim=0)
+
+
+def _log_relation(vectors: torch.Tensor, mask: torch.Tensor, heads: int) -> torch.Tensor:
+    """Log-softmax over keys of scaled products: shape `(batch, heads, sequence, sequence)`."""
+    split = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
+    scores = split @ split.transpose(-1, -2) / split.shape[-1] ** 0.5
+    return scores.masked_fill(~mask[:, None, None, :], -torch.inf).log_softmax(dim=-1)
