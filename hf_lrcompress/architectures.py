@@ -70,6 +70,11 @@ def architecture_of(config: PretrainedConfig) -> EncoderArchitecture:
     )
 
 
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The encoder's layers."""
+    return model.base_model.get_submodule(architecture_of(model.config).layers)
+
+
 def layer_pattern(config: PretrainedConfig) -> re.Pattern:
     """Matches a parameter name inside a layer; groups `prefix`, `layer` (its index) and `rest`."""
     layers = re.escape(architecture_of(config).layers)

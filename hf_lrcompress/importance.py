@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 
-from hf_lrcompress.architectures import architecture_of, disable_dropout
+from hf_lrcompress.architectures import architecture_of, disable_dropout, layers_of
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.distillation.trainer import DistillationTrainer
@@ -109,8 +109,7 @@ def score_neurons(
 def _ffn_inputs(model: nn.Module) -> list[nn.Linear]:
     """The linear module of each layer whose rows are the feed-forward neurons."""
     architecture = architecture_of(model.config)
-    layers = model.base_model.get_submodule(architecture.layers)
-    return [layer.get_submodule(architecture.ffn_input) for layer in layers]
+    return [layer.get_submodule(architecture.ffn_input) for layer in layers_of(model)]
 
 
 def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:

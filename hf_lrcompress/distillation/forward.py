@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lrcompress.architectures import architecture_of
+from hf_lrcompress.architectures import architecture_of, layers_of
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.feature_losses import hidden_state_cosine, hidden_state_mse, self_attention_relations
 from hf_lrcompress.distillation.losses import gram, linear_cross_entropy, linear_kl, linear_mse, linear_predictions
@@ -37,8 +37,7 @@ def _identity_output_layer(model: PreTrainedModel) -> Iterator[None]:
 def _last_attention(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
     """Collects the outputs of the last layer's query, key and value projections while the model runs."""
     architecture, outputs = architecture_of(model.config), []
-    last_layer = model.base_model.get_submodule(architecture.layers)[-1]
-    modules = [last_layer.get_submodule(name) for name in architecture.attention_inputs]
+    modules = [layers_of(model)[-1].get_submodule(name) for name in architecture.attention_inputs]
     hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for module in modules]
     try:
         yield outputs

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from hf_lrcompress.architectures import architecture_of
+from hf_lrcompress.architectures import layers_of
 
 
 class ShardingTrainer(Trainer):
@@ -73,7 +73,7 @@ def shard(model: PreTrainedModel, cpu_offload: bool = False) -> None:
     does the rest.
     """
     policy = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
-    for layer in model.base_model.get_submodule(architecture_of(model.config).layers):
+    for layer in layers_of(model):
         fully_shard(layer, offload_policy=policy)
     fully_shard(model, offload_policy=policy)
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DynamoBackend
 from torch import nn
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from hf_lrcompress.architectures import disable_dropout
+from hf_lrcompress.architectures import disable_dropout, layers_of
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import HIDDEN_STATE_LOSSES, encode_teacher, return_losses
@@ -84,10 +85,20 @@ class DistillationTrainer(ShardingTrainer):
             self.teacher_model.to(args.device)
             _add_feature_projection(model, self.teacher_model, args)
         return_losses(model, self.teacher_model, args)
+        if args.torch_compile:
+            self._compile_layers()
         self._weights = torch.tensor([args.alpha, 1 - args.alpha, args.feature_weight], device=args.device)
         self._logged_parts = torch.zeros(len(LOSS_PARTS), device=args.device)
         self._logged_from = None
         self.shard_if_asked()
+
+    def _compile_layers(self) -> None:
+        """Compile the layers of student and teacher in place, one graph for all: the losses around them are kernels already."""
+        self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # the Trainer would compile the whole student
+        options = {"backend": self.args.torch_compile_backend, "mode": self.args.torch_compile_mode}
+        for model in filter(None, (self.model, self.teacher_model)):
+            for layer in layers_of(model):
+                layer.compile(**options)
 
     def train(self, *args, **kwargs):
         if self.state.global_step and _needs_projection(self.model, self.teacher_model, self.args):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast, TrainerCallback
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers, truncate_hidden
+from hf_lrcompress.architectures import layers_of
 
 LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
 
@@ -317,3 +318,14 @@ def test_several_gpus_in_one_process_are_refused(student, tmp_path):
 def test_wrong_arguments_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         DistillationConfig(output_dir=str(tmp_path), **settings)
+
+
+def test_compiled_layers_compute_the_same(student, teacher, dataset, tmp_path):
+    plain = make_trainer(copy.deepcopy(student), copy.deepcopy(teacher), dataset, tmp_path)
+    compiled = make_trainer(student, teacher, dataset, tmp_path, torch_compile=True, torch_compile_backend="aot_eager")
+    plain.train(), compiled.train()
+    assert all(layer._compiled_call_impl is not None for model in (student, teacher) for layer in layers_of(model))
+    assert history(compiled, "loss") == pytest.approx(history(plain, "loss"), abs=1e-4)
+    compiled.save_model(tmp_path / "saved")
+    _, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]

@@ -1,0 +1,234 @@
+"""A distillation step as the paper's authors do it beside ours: tokens per second and peak memory.
+
+The reference is written from the description: every example padded to 512 tokens, logits of student and teacher over the whole
+vocabulary, mean squared error over all of them, fp32. Ours is `DistillationTrainer`. Each measurement has a process of its own.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from transformers import AutoModelForMaskedLM, TrainerCallback, XLMRobertaConfig
+
+from hf_lrcompress import (
+    DistillationConfig,
+    DistillationTrainer,
+    count_tokens,
+    reduce_layers,
+    select_layers,
+    select_tokens,
+    trim_vocab,
+)
+from hf_lrcompress.distillation.masking import ReproducibleMasking
+from hf_lrcompress.e5_small import load_e5_small
+
+LENGTH = 512
+SEED = 42
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measurement: `batch_size` examples a step, of one sentence (`text` "short") or 512 tokens ("full")."""
+
+    model: str
+    vocab_size: int
+    text: str
+    step: str
+    batch_size: int
+    steps: int = 1  # besides one to warm up
+
+
+def works(model: str, short_batch: int) -> list[list[Work]]:
+    """Groups of measurements; the first of a group is the reference of the others."""
+    large, small = 250_000, 40_000
+    groups = [
+        [Work(model, large, "short", "reference", 4)]
+        + [Work(model, large, "short", step, short_batch) for step in ("fp32", "bf16")],
+        [Work(model, large, "full", "reference", 4)]
+        + [Work(model, large, "full", step, batch) for step in ("fp32", "bf16") for batch in (8, 32)],
+    ]
+    for batch in (4, 32):
+        steps = ("reference", "fp32", "bf16")
+        groups.append([Work(model, small, "full", step, batch) for step in steps])
+    return groups
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", required=True, help="a text file, a sentence a line")
+    parser.add_argument("--models", nargs="+", default=["e5-small", "xlm-r-base"], choices=["e5-small", "xlm-r-base"])
+    parser.add_argument("--short_batch", type=int, default=512, help="our batch of short sentences")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run all groups; the reference of a batch that does not fit is halved, and says so by its batch size."""
+    if not Path(arguments.text).is_file():
+        raise FileNotFoundError(f"{arguments.text} does not exist")
+    rows = []
+    for model in arguments.models:
+        for group in works(model, arguments.short_batch):
+            reference = None
+            for work in group:
+                row = _measure(work, arguments.text)
+                reference = reference or row
+                row["speed_ratio"] = row["tokens_per_second"] / reference["tokens_per_second"]
+                row["memory_ratio"] = row["peak_memory_gb"] / reference["peak_memory_gb"]
+                rows.append(row)
+                print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
+        rows.append(_measure(Work(model, 40_000, "short", "loss_difference", 4), arguments.text))
+    return {"rows": rows}
+
+
+def _measure(work: Work, text: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, json.dumps(asdict(work)), text]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode == -9 and work.batch_size > 1:  # the system was out of memory
+        return _measure(Work(**asdict(work) | {"batch_size": work.batch_size // 2}), text)
+    if done.returncode:
+        raise OSError(f"the measurement of {work} failed with exit code {done.returncode}")
+    return asdict(work) | json.loads(done.stdout.splitlines()[-1])
+
+
+def _load(work: Work, text: str):
+    """Teacher, student and tokenizer with the wanted vocabulary."""
+    teacher, tokenizer = load_e5_small()
+    if work.model == "xlm-r-base":
+        torch.manual_seed(SEED)
+        config = XLMRobertaConfig(
+            vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1
+        )
+        teacher = AutoModelForMaskedLM.from_config(config)
+    if work.vocab_size < len(tokenizer):
+        with open(text, encoding="utf-8") as lines:
+            counts = count_tokens(tokenizer, lines) + 1  # a text may have fewer tokens than are wanted
+        trimmed = trim_vocab(teacher, tokenizer, select_tokens(tokenizer, counts, work.vocab_size))
+        teacher, tokenizer = trimmed.model, trimmed.tokenizer
+    teacher.eval()
+    return teacher, reduce_layers(teacher, select_layers(teacher.config.num_hidden_layers, 6)), tokenizer
+
+
+def _examples(work: Work, tokenizer, text: str, count: int) -> list[dict[str, list[int]]]:
+    lines = Path(text).read_text(encoding="utf-8").splitlines()
+    random.Random(SEED).shuffle(lines)
+    if work.text == "short":
+        sequences = tokenizer(lines[:count], truncation=True, max_length=LENGTH)["input_ids"]
+    else:
+        stream = [token for ids in tokenizer(lines[: count * 60])["input_ids"] for token in ids]
+        sequences = [stream[i * LENGTH : (i + 1) * LENGTH] for i in range(count)]
+    return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences]
+
+
+def _reference_parts(student, teacher, batch) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        target = teacher(**inputs).logits
+    outputs = student(**inputs, labels=batch["labels"])
+    return outputs.loss, F.mse_loss(outputs.logits, target)
+
+
+def _padded(batch: dict[str, torch.Tensor], pad_id: int) -> dict[str, torch.Tensor]:
+    missing = LENGTH - batch["input_ids"].shape[1]
+    fill = {"input_ids": pad_id, "attention_mask": 0, "labels": -100}
+    return {name: F.pad(tensor, (0, missing), value=fill[name]) for name, tensor in batch.items()}
+
+
+def _reference(work: Work, text: str) -> dict[str, float]:
+    teacher, student, tokenizer = _load(work, text)
+    collate = ReproducibleMasking(tokenizer, 0.15, SEED)
+    examples = _examples(work, tokenizer, text, work.batch_size * (work.steps + 1))
+    optimizer = torch.optim.AdamW(student.train().parameters(), lr=5e-5)
+    seconds, tokens = 0.0, 0
+    for step in range(work.steps + 1):
+        rows = examples[step * work.batch_size :][: work.batch_size]
+        batch = _padded(collate(rows), tokenizer.pad_token_id)
+        start = time.perf_counter()
+        mlm, mse = _reference_parts(student, teacher, batch)
+        (0.5 * mlm + 0.5 * mse).backward()
+        del mlm, mse
+        optimizer.step()
+        optimizer.zero_grad()
+        if step:  # the first warms up
+            seconds += time.perf_counter() - start
+            tokens += int(batch["attention_mask"].sum())
+    return {"tokens_per_second": tokens / seconds, "seconds_per_step": seconds / work.steps}
+
+
+class _Clock(TrainerCallback):
+    """Seconds and tokens of all steps but the first."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 1:
+            self.start, self.first = time.perf_counter(), state.num_input_tokens_seen
+        self.seconds = time.perf_counter() - self.start
+        self.tokens = state.num_input_tokens_seen - self.first
+
+
+def _ours(work: Work, text: str) -> dict[str, float]:
+    teacher, student, tokenizer = _load(work, text)
+    rows = _examples(work, tokenizer, text, work.batch_size * (work.steps + 1))
+    with tempfile.TemporaryDirectory() as output_dir:
+        trainer = _trainer(student, teacher, tokenizer, rows, work, output_dir)
+        clock = _Clock()
+        trainer.add_callback(clock)
+        trainer.train()
+    return {"tokens_per_second": clock.tokens / clock.seconds, "seconds_per_step": clock.seconds / work.steps}
+
+
+def _trainer(student, teacher, tokenizer, rows, work: Work, output_dir: str) -> DistillationTrainer:
+    args = DistillationConfig(
+        output_dir=output_dir,
+        per_device_train_batch_size=work.batch_size,
+        max_steps=work.steps + 1,
+        disable_dropout=True,
+        group_by_length=True,
+        include_num_input_tokens_seen="non_padding",
+        bf16=work.step == "bf16",
+        use_cpu=True,
+        seed=SEED,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    return DistillationTrainer(student, args, teacher_model=teacher, train_dataset=rows, processing_class=tokenizer)
+
+
+def _loss_difference(work: Work, text: str) -> dict[str, float]:
+    """Relative difference of both losses to full logits at the tokens that are not padding."""
+    teacher, student, tokenizer = _load(work, text)
+    rows = _examples(work, tokenizer, text, work.batch_size)
+    trainer = _trainer(student, teacher, tokenizer, rows, work, tempfile.gettempdir())
+    batch = trainer.data_collator(rows)
+    real, labels = batch["attention_mask"].bool(), batch["labels"]
+    with torch.no_grad():
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        logits = [model(**inputs).logits for model in (student.eval(), teacher)]
+        naive = [F.cross_entropy(logits[0][labels != -100], labels[labels != -100]), F.mse_loss(*(part[real] for part in logits))]
+        counts = trainer._get_num_items_in_batch([batch], torch.device("cpu"))
+        ours = trainer._run_student(student.train(), batch) / trainer._divisor(counts)
+    return {
+        "mlm_loss_difference": abs(ours[0] / naive[0] - 1).item(),
+        "distillation_loss_difference": abs(ours[1] / naive[1] - 1).item(),
+    }
+
+
+def _main() -> None:
+    """One measurement, in a process of its own."""
+    work = Work(**json.loads(sys.argv[1]))
+    measure = {"reference": _reference, "loss_difference": _loss_difference}.get(work.step, _ours)
+    result = measure(work, sys.argv[2])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps(result | {"peak_memory_gb": peak / 1e9}))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,50 @@
+"""The files beside the recipes: launch configurations, and a benchmark at a size that takes seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_every_configuration(path):
+    config = load_config_from_file(str(path))
+    kind = {"cpu": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP"}.get(path.stem, "DEEPSPEED")
+    assert config.distributed_type == kind
+    if kind == "FSDP":
+        assert config.fsdp_config["fsdp_version"] == 2
+    if kind == "DEEPSPEED":
+        assert config.deepspeed_config["zero_stage"] == int(path.stem[-1])
+
+
+def test_the_slurm_script_is_valid_shell():
+    subprocess.run(["bash", "-n", RECIPES / "slurm" / "compress.sbatch"], check=True)
+
+
+def run_benchmark(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, RECIPES / "benchmark.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_a_benchmark_refuses_what_is_not_there_and_overwrites_nothing(tmp_path):
+    missing = run_benchmark("distillation", "--text", str(tmp_path / "none.txt"))
+    assert (missing.returncode, missing.stderr) == (2, f"error: {tmp_path / 'none.txt'} does not exist\n")
+    (tmp_path / "old.json").write_text("{}")
+    kept = run_benchmark("distillation", "--text", __file__, "--output", str(tmp_path / "old.json"))
+    assert kept.returncode == 2 and "exists; give another --output" in kept.stderr
+    assert (tmp_path / "old.json").read_text() == "{}"
+
+
+@pytest.mark.slow
+def test_our_distillation_losses_are_those_of_full_logits(real_data):
+    work = {"model": "e5-small", "vocab_size": 40_000, "text": "short", "step": "loss_difference", "batch_size": 2}
+    command = [sys.executable, RECIPES / "benchmarks" / "distillation.py", json.dumps(work), real_data / "sk" / "validation.txt"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["mlm_loss_difference"] < 1e-4 and result["distillation_loss_difference"] < 1e-4
