@@ -1,6 +1,8 @@
 """Importance of feed-forward neurons, from the gradients of a loss."""
 
+import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,17 @@ class GradientImportanceCallback(TrainerCallback):
         scores (`torch.FloatTensor` of shape `(num_hidden_layers, intermediate_size)`): Zeros until the first step.
 
     Raises:
-        ValueError: When training begins with gradient accumulation, clipping or an fp16 loss scaler.
+        ValueError: When training begins with gradient accumulation, clipping, an fp16 loss scaler or DeepSpeed.
     """
 
     def __init__(self):
         self.scores: torch.Tensor | None = None
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if args.gradient_accumulation_steps != 1 or args.max_grad_norm or args.fp16:
+        if args.gradient_accumulation_steps != 1 or args.max_grad_norm or args.fp16 or args.deepspeed_plugin:
             raise ValueError(
                 "importance needs the gradients of single batches: "
-                "set gradient_accumulation_steps=1, max_grad_norm=0 and fp16=False"
+                "set gradient_accumulation_steps=1, max_grad_norm=0 and fp16=False, and launch without DeepSpeed"
             )
         self.scores = torch.zeros(model.config.num_hidden_layers, model.config.intermediate_size)
         if state.global_step:
@@ -86,7 +88,7 @@ def score_neurons(
     set_seed(seed)
     disable_dropout(model)
     callback = GradientImportanceCallback()
-    with tempfile.TemporaryDirectory() as output_dir:
+    with tempfile.TemporaryDirectory() as output_dir, _without_deepspeed():
         args = DistillationConfig(
             output_dir=output_dir,
             alpha=1.0,
@@ -104,6 +106,17 @@ def score_neurons(
         trainer = DistillationTrainer(model, args, train_dataset=dataset, processing_class=processing_class, callbacks=[callback])
         trainer.train()
     return callback.scores
+
+
+@contextmanager
+def _without_deepspeed():
+    """Use plain DDP in a run that DeepSpeed launched: it takes the optimiser step before anyone can read the gradients."""
+    given = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["ACCELERATE_USE_DEEPSPEED"] = given
 
 
 def _ffn_inputs(model: nn.Module) -> list[nn.Linear]:

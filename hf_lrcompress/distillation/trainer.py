@@ -87,6 +87,7 @@ class DistillationTrainer(ShardingTrainer):
         return_losses(model, self.teacher_model, args)
         if args.torch_compile:
             self._compile_layers()
+        self._vocab_size = len(model.get_output_embeddings().weight)  # asked for now: sharding may leave an empty weight
         self._weights = torch.tensor([args.alpha, 1 - args.alpha, args.feature_weight], device=args.device)
         self._logged_parts = torch.zeros(len(LOSS_PARTS), device=args.device)
         self._logged_from = None
@@ -187,7 +188,7 @@ class DistillationTrainer(ShardingTrainer):
         masked, tokens = counts.clamp(min=1)
         distilled = masked if self.args.distillation_positions == "masked" else tokens
         if self.args.distillation_loss == "mse":
-            distilled = distilled * self.model.get_output_embeddings().weight.shape[0]
+            distilled = distilled * self._vocab_size
         return torch.stack([masked, distilled, tokens])
 
     def _log_parts(self, parts: torch.Tensor) -> None:
