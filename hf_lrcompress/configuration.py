@@ -31,6 +31,7 @@ class RunConfig:
         teacher_revision (`str`, *optional*): Git revision of the teacher on the Hub.
         block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
         seed (`int`, *optional*, defaults to 42): Of everything random.
+        license (`str`, *optional*): Of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
     """
 
     language: Language
@@ -42,6 +43,7 @@ class RunConfig:
     teacher_revision: str | None = None
     block_size: int = 512
     seed: int = 42
+    license: str | None = None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
@@ -57,7 +59,7 @@ class RunConfig:
             raise ValueError(f"stages must be a list of different stage names, got {names!r}")
         for name in names:
             _check_known(name, STAGES, "stage")
-        plain = {key: mapping[key] for key in ("teacher", "teacher_revision", "block_size", "seed") if key in mapping}
+        plain = {key: mapping[key] for key in ("teacher", "teacher_revision", "block_size", "seed", "license") if key in mapping}
         for key in ("teacher", "train", "validation"):
             if key not in mapping:
                 raise ValueError(f"the configuration has no {key!r}")
@@ -79,6 +81,7 @@ class RunConfig:
             "validation": _unbuilt(self.validation),
             "block_size": self.block_size,
             "seed": self.seed,
+            "license": self.license,
             "stages": list(self.stages),
             "training": dict(self.training),
         }

@@ -16,6 +16,8 @@ from hf_lrcompress.e5_small import load_e5_small, package_dir
 from hf_lrcompress.languages import Language
 
 DEMO_NOTICE = "The demo's text was written by a language model: its scores mean nothing."
+DEMO_TEACHER_LICENSE = "mit"
+"""What the card of intfloat/multilingual-e5-small states."""
 
 
 def save_demo_teacher() -> Path:

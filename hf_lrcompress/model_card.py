@@ -1,64 +1,199 @@
-"""The model card, made from a run's records alone."""
+"""The model card, made from `report.json` alone; and the licence that the teacher's own card states."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.repocard import metadata_load
 from jinja2 import Environment, StrictUndefined
+from tabulate import tabulate
 
-from hf_lrcompress.configuration import RunConfig
-from hf_lrcompress.demo import DEMO_NOTICE
+from hf_lrcompress.configuration import DEMO, RunConfig
+from hf_lrcompress.demo import DEMO_NOTICE, DEMO_TEACHER_LICENSE
+from hf_lrcompress.languages import Language
+
+NOT_MEASURED = "not measured"
+LICENSE_KEYS = ("license", "license_name", "license_link")
+TASK_TYPES = {
+    "tc": "text-classification",
+    "sa": "text-classification",
+    "ner": "token-classification",
+    "pos": "token-classification",
+}
+
+Columns = Mapping[str, tuple[str, Callable[[Any], str]]]
 
 
-def render_model_card(
-    config: RunConfig, rows: Sequence[Mapping[str, Any]], table: str, version: str, environment: Mapping[str, str]
-) -> str:
-    """The card of a run as Markdown with a metadata header.
+def hundredfold(share: float) -> str:
+    """A share as the paper's tables print it: times 100, with one decimal."""
+    return f"{100 * share:.1f}"
+
+
+STAGE_COLUMNS: Columns = {
+    "stage": ("stage", str),
+    "parameters": ("parameters", "{:,d}".format),
+    "size_mb": ("MB", "{:.1f}".format),
+    "reduction_percent": ("reduction %", "{:.1f}".format),
+    "mlm_accuracy": ("masked-token accuracy", "{:.4f}".format),
+    "mlm_loss": ("masked-token loss", "{:.3f}".format),
+    "seconds": ("seconds", "{:.0f}".format),
+    "peak_memory_mb": ("peak memory MB", "{:,.0f}".format),
+}
+SCORE_COLUMNS: Columns = {
+    "model": ("model", str),
+    "task": ("task", str),
+    "metric": ("metric", str),
+    "mean": ("score", hundredfold),
+    "std": ("±", hundredfold),
+    "retention": ("retention %", hundredfold),
+    "tuning": ("tuning", str),
+    "seeds": ("seeds", lambda seeds: ", ".join(map(str, seeds))),
+    "test_size": ("test size", "{:,d}".format),
+    "train_overlap": ("of it in train %", hundredfold),
+    "quick": ("quick", lambda quick: "yes" if quick else "no"),
+}
+EFFICIENCY_COLUMNS: Columns = {
+    "model": ("model", str),
+    "parameters": ("parameters", "{:,d}".format),
+    "size_mb": ("MB", "{:.1f}".format),
+    "latency_ms_batch_1": ("ms, batch of 1", "{:.1f}".format),
+    "latency_ms_batch_32": ("ms, batch of 32", "{:.1f}".format),
+    "tokens_per_second": ("tokens a second", "{:,.0f}".format),
+    "speedup": ("times as fast", "{:.2f}".format),
+}
+
+
+def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
+    """The card of a run as Markdown with a metadata header; the same bytes for the same report.
 
     Args:
-        config ([`RunConfig`]): The run's settings.
-        rows (`Sequence[Mapping]`): One row a stage, the first the teacher's, the last the final model's.
-        table (`str`): The rows as a Markdown table.
-        version (`str`): Of this package.
-        environment (`Mapping`): Versions and machine of the run.
+        report (`Mapping`): What `report.json` holds. What it lacks is "not measured" in the card.
+        figures (`Sequence[str]`): Names of PNG files that lie beside the card.
     """
-    teacher, final = rows[0], rows[-1]
-    base_model = {"base_model": config.teacher_name} if "/" in config.teacher_name else {}
-    metadata = ModelCardData(
-        language=config.language.tag,
-        library_name="transformers",
-        pipeline_tag="fill-mask",
-        tags=["hf_lrcompress", "model-compression"],
-        **base_model,
-    )
+    settings = {key: value for key, value in report["settings"].items() if value is not None}
+    language, teacher, final = Language.from_tag(report["language"]), report["stages"][0], report["stages"][-1]
+    title = f"{report['teacher'].rpartition('/')[2]} compressed to {language.name}"
     template = files("hf_lrcompress").joinpath("templates/model_card.md").read_text(encoding="utf-8")
     return (
-        Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+        Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
         .from_string(template)
         .render(
-            metadata=metadata.to_yaml(),
-            title=f"{config.teacher_name.rstrip('/').rpartition('/')[2]} compressed to {config.language.name}",
-            notice=DEMO_NOTICE if config.machine_written else None,
-            language_name=config.language.name,
-            parameters=final["parameters"],
-            teacher=config.teacher_name,
-            teacher_parameters=teacher["parameters"],
-            version=version,
-            table=table,
-            masked_tokens=final["masked_tokens"],
-            stages=", ".join(row["stage"] for row in rows[1:]),
-            settings=yaml.safe_dump(_without_paths(config.to_mapping()), sort_keys=False, allow_unicode=True),
-            environment=", ".join(f"{name} {value}" for name, value in environment.items()),
+            metadata=_metadata(report, settings, title).to_yaml(),
+            title=title,
+            notice=DEMO_NOTICE if report["machine_written_text"] else None,
+            language_name=language.name,
+            report=report,
+            teacher=teacher,
+            final=final,
+            on_hub="/" in report["teacher"],
+            stages=_table(report["stages"], STAGE_COLUMNS),
+            scores=_table(report.get("scores", ()), SCORE_COLUMNS),
+            efficiency=_table(report.get("efficiency", ()), EFFICIENCY_COLUMNS),
+            vocabulary=_yaml(report["vocabulary"]) if report.get("vocabulary") else None,
+            figures=figures,
+            train=_text_name(settings["train"]),
+            validation=_text_name(settings["validation"]),
+            settings=_yaml(report["settings"]),
+            environment=", ".join(f"{name} {value}" for name, value in report["environment"].items()),
         )
     )
 
 
-def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the names of local files instead of where they lie on this machine."""
-    for name in ("train", "validation"):
-        if isinstance(settings[name], dict):
-            settings[name] = settings[name] | {"files": [Path(file).name for file in settings[name]["files"]]}
-    return settings | {"teacher": Path(settings["teacher"]).name} if Path(settings["teacher"]).is_dir() else settings
+def teacher_license(config: RunConfig) -> dict[str, Any]:
+    """What the teacher's card says of its licence: `license`, and `license_name` and `license_link` where they are stated.
+
+    Empty where the teacher has no card or its card names no licence.
+
+    Raises:
+        ValueError: If the card of a local teacher has a header that is not YAML.
+        OSError: If the Hub cannot be asked.
+    """
+    if config.teacher == DEMO:
+        return {"license": DEMO_TEACHER_LICENSE}
+    card = Path(config.teacher) / "README.md"
+    if Path(config.teacher).is_dir():
+        if not card.is_file():
+            return {}
+    else:
+        try:
+            card = Path(hf_hub_download(config.teacher, "README.md", revision=config.teacher_revision))
+        except EntryNotFoundError:  # no card, or offline and not in the cache
+            return {}
+    try:
+        metadata = metadata_load(card) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"the header of {card} is not valid YAML: {error}; mend it or delete the file") from error
+    return {key: metadata[key] for key in LICENSE_KEYS if key in metadata}
+
+
+def license_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The licence of a run's model: the one its configuration gives, otherwise the teacher's."""
+    if report["settings"].get("license"):
+        return {"license": report["settings"]["license"]}
+    return {key: report["stages"][0][key] for key in LICENSE_KEYS if key in report["stages"][0]}
+
+
+def _metadata(report: Mapping[str, Any], settings: Mapping[str, Any], title: str) -> ModelCardData:
+    base_model = {"base_model": report["teacher"], "base_model_relation": "finetune"} if "/" in report["teacher"] else {}
+    sources = [settings[name] for name in ("train", "validation")]
+    datasets = list(dict.fromkeys(source["path"] for source in sources if isinstance(source, Mapping) and source.get("path")))
+    return ModelCardData(
+        language=report["language"],
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        tags=["hf_lrcompress", "model-compression"],
+        datasets=datasets or None,
+        model_name=title,
+        eval_results=_eval_results(report, settings),
+        hf_lrcompress_fingerprint=report["fingerprint"],
+        **license_of(report),
+        **base_model,
+    )
+
+
+def _eval_results(report: Mapping[str, Any], settings: Mapping[str, Any]) -> list[EvalResult]:
+    """The final model's scores as the Hub lists them; of machine-written text only how much smaller the model is."""
+    final, source = report["stages"][-1], settings["validation"]
+    on_hub = source["path"] if isinstance(source, Mapping) and source.get("path") else "local"
+    text = {"task_type": "fill-mask", "dataset_type": on_hub, "dataset_name": _text_name(source)}
+    sizes = {"parameters": "Parameters", "reduction_percent": "Parameters fewer than the teacher's, %"}
+    results = [EvalResult(**text, metric_type=key, metric_name=name, metric_value=final[key]) for key, name in sizes.items()]
+    if report["machine_written_text"]:
+        return results
+    accuracy = {"metric_type": "accuracy", "metric_name": "Masked-token accuracy", "metric_value": final["mlm_accuracy"]}
+    results.append(EvalResult(**text, **accuracy))
+    for score in report.get("scores", ()):
+        if score["model"] == final["stage"]:
+            task = {"task_type": TASK_TYPES[score["task"]], "dataset_type": score["task"], "dataset_name": score["task"].upper()}
+            metric = {
+                "metric_type": "f1" if "f1" in score["metric"] else score["metric"],
+                "metric_name": score["metric"],
+                "metric_value": score["mean"],
+            }
+            results.append(EvalResult(**task, **metric))
+    return results
+
+
+def _text_name(source: Mapping[str, Any] | str) -> str:
+    """A text as the card names it."""
+    if isinstance(source, str):
+        return "the demo's machine-written text"
+    return ", ".join(source["files"]) or " ".join(filter(None, [source["path"], source.get("name"), source["split"]]))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Columns) -> str:
+    """Rows as a Markdown table; columns that no row has are left out."""
+    if not rows:
+        return NOT_MEASURED
+    used = {key: column for key, column in columns.items() if any(row.get(key) is not None for row in rows)}
+    cells = [[NOT_MEASURED if row.get(key) is None else shown(row[key]) for key, (_, shown) in used.items()] for row in rows]
+    sides = ["left" if shown is str else "right" for _, shown in used.values()]
+    return tabulate(cells, [head for head, _ in used.values()], tablefmt="pipe", disable_numparse=True, colalign=sides)
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

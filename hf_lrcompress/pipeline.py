@@ -20,6 +20,7 @@ from hf_lrcompress import report
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.data import corpus_fingerprint, load_corpus, tokenize_corpus
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
+from hf_lrcompress.model_card import teacher_license
 from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
 from hf_lrcompress.run_folder import (
     CONFIG_FILE,
@@ -93,7 +94,7 @@ class Pipeline:
         if self.state.is_main_process:
             records = [StageRecord.read(self.output_dir / planned.directory) for planned in self.plan]
             report.write_report(self.given_config, records, self.output_dir)
-            report.write_model_dir(self.given_config, records, self.output_dir, self.plan[-1].directory)
+            report.write_model_dir(self.output_dir, self.plan[-1].directory)
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
 
@@ -106,6 +107,7 @@ class Pipeline:
         teacher = StageRecord.read(self.output_dir / self.plan[0].directory)
         if teacher is None or not teacher.complete:
             load_masked_lm(self.config.teacher, self.config.teacher_revision)  # raises if a weight is missing
+        self.teacher_license = teacher_license(self.given_config)
         tokenizer = load_teacher_tokenizer(self.config)
         validation = load_corpus(self.config.validation)
         try:
@@ -163,8 +165,7 @@ class Pipeline:
         self.state.wait_for_everyone()
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # TrainingArguments with bf16 leave theirs to all that come after
         try:
-            if stage:
-                metrics = stage.run(self._task(position))
+            metrics = stage.run(self._task(position)) if stage else self.teacher_license
         finally:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
             if self.state.is_main_process:

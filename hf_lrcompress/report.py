@@ -1,7 +1,7 @@
 """The report of a run: `report.json`, `report.md` and the directory of the final model, all from the stages' records."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,24 @@ def table(rows: Sequence[dict[str, Any]], columns: dict[str, str] | None = None,
     return tabulate(cells, headers=list(columns.values()), tablefmt=style, disable_numparse=True, colalign=_alignment(columns))
 
 
-def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: Path) -> None:
-    """Write `report.json` and `report.md`."""
-    content = {
+def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, Any]:
+    """What `report.json` holds: all that card and reports are made from."""
+    return {
         "language": config.language.tag,
         "teacher": config.teacher_name,
         "machine_written_text": config.machine_written,
         "fingerprint": records[-1].fingerprint,
         "version": records[-1].version,
         "environment": records[-1].environment,
+        "settings": _without_paths(config.to_mapping()),
         "stages": rows_of(records),
     }
-    write_atomically(output_dir / REPORT_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: Path) -> None:
+    """Write `report.json` and `report.md`."""
+    content = json.dumps(make_report(config, records), indent=2, ensure_ascii=False)
+    write_atomically(output_dir / REPORT_FILE, content + "\n")
     write_atomically(output_dir / "report.md", render_report(config, records))
 
 
@@ -79,14 +85,25 @@ def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_model_dir(config: RunConfig, records: Sequence[StageRecord], output_dir: Path, last_stage: str) -> None:
-    """Make `model/`: the last stage's model and tokenizer, and the card. One that is there already is left alone."""
+def write_model_dir(output_dir: Path, last_stage: str) -> None:
+    """Make `model/`: the last stage's model and tokenizer, the card and the figures. One that is there already is left alone."""
     if (output_dir / MODEL_DIR).exists():
         return
-    final, rows = records[-1], rows_of(records)
-    card = render_model_card(config, rows, table(rows, COLUMNS), final.version, final.environment)
+    report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
+    figures = sorted(output_dir.glob("*.png"))
+    card = render_model_card(report, [path.name for path in figures])
     ignored = (RECORD_FILE, "checkpoint-*", "training_args.bin", "runs")
-    copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, {"README.md": card})
+    extra = {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
+    copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
+
+
+def _without_paths(value: Any) -> Any:
+    """Settings with the names of local files instead of where they lie on this machine."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    return Path(value).name if isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists()) else value
 
 
 def _cell(key: str, value: Any) -> str:

@@ -145,13 +145,33 @@ def delete_checkpoints(stage_dir: Path) -> None:
         shutil.rmtree(checkpoint)
 
 
-def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Mapping[str, str]) -> None:
-    """Copy `source` and the text files `extra` to the new directory `target`, which is there whole or not at all."""
+def read_complete_run(output_dir: Path) -> dict[str, Any]:
+    """`report.json` of a run whose stages, report and model are all there.
+
+    Raises:
+        ValueError: If one of them is not.
+    """
+    records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
+    report = output_dir / REPORT_FILE
+    if (
+        records
+        and all(record and record.complete for record in records)
+        and report.is_file()
+        and (output_dir / MODEL_DIR).is_dir()
+    ):
+        content = json.loads(report.read_text(encoding="utf-8"))
+        if content["fingerprint"] == records[-1].fingerprint:
+            return content
+    raise ValueError(f"{output_dir} holds no complete run; start the same recipes/compress.py again to finish it")
+
+
+def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Mapping[str, bytes]) -> None:
+    """Copy `source` and the files `extra` (name → content) to the new directory `target`, which is there whole or not at all."""
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*ignore))
-    for name, text in extra.items():
-        (partial / name).write_text(text, encoding="utf-8")
+    for name, content in extra.items():
+        (partial / name).write_bytes(content)
     partial.replace(target)
 
 

@@ -19,9 +19,12 @@ from transformers.utils import logging as transformers_logging
 from hf_lrcompress.configuration import RunConfig, override, parse_yaml, read_yaml
 from hf_lrcompress.demo import DEMO_NOTICE
 from hf_lrcompress.languages import Language
+from hf_lrcompress.model_card import license_of, teacher_license
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.planning import make_plan, resolve_demo, summary
 from hf_lrcompress.report import table
+from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.stages.publish import Publish, check_license
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
 
@@ -38,6 +41,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
     parser.add_argument("--dry_run", action="store_true", help="print the plan and the sizes of every stage, then stop")
     parser.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
+    parser.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
+    parser.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
+    parser.add_argument("--hub_revision", default="main", help="the branch to commit to (default: main)")
+    parser.add_argument("--public", action="store_true", help="make a new repository public")
+    parser.add_argument("--license", help="of the model, where its teacher's card states none")
     return parser.parse_args(arguments)
 
 
@@ -49,6 +57,8 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     for name in ("train", "validation"):
         if files := getattr(arguments, f"{name}_file"):
             mapping[name] = {"files": files}
+    if arguments.license:
+        mapping["license"] = arguments.license
     if arguments.stages:
         mapping["stages"] = [name.strip() for name in arguments.stages.split(",")]
     for change in arguments.set:
@@ -57,6 +67,30 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
             raise ValueError(f"--set {change}: give it as key=value")
         mapping = override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
     return RunConfig.from_mapping(mapping, Language.from_tag(arguments.lang))
+
+
+def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish | None:
+    """Where to publish, once the Hub has said that this run may be."""
+    if not arguments.push_to_hub:
+        return None
+    if not arguments.hub_model_id:
+        raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
+    target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+    of_teacher = teacher_license(config)
+    check_license({"license": config.license} if config.license else of_teacher, of_teacher, config.teacher_name)
+    target.check(make_plan(resolve_demo(config))[-1].fingerprint)
+    return target
+
+
+def publish(target: Publish, output_dir: Path) -> int:
+    report = read_complete_run(output_dir)
+    try:
+        print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license_of(report))}")
+    except (ValueError, OSError) as error:
+        later = f"the model is in {output_dir / MODEL_DIR}; later: python recipes/publish.py {output_dir} {target.hub_model_id}"
+        print(f"error: {' '.join(str(error).split())}; {later}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def use_all_cores() -> None:
@@ -81,6 +115,7 @@ def main() -> int:
             if main_process:
                 print(table(summary(plan), style="simple"))
             return 0
+        target = check_publish(arguments, config)
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
         pipeline = Pipeline(config, output_dir, overwrite=arguments.overwrite)
     except (ValueError, OSError, ImportError) as error:
@@ -95,6 +130,8 @@ def main() -> int:
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))
         print(f"The model: {model_dir}")
+        if target:
+            return publish(target, output_dir)
     return 0
 
 

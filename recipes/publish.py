@@ -1,0 +1,43 @@
+"""Publish the model of a complete run on the Hugging Face Hub, private unless told otherwise.
+
+python recipes/publish.py runs/sk-demo ORG/NAME
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from hf_lrcompress.model_card import LICENSE_KEYS, license_of
+from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.stages.publish import Publish, check_license
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("run_dir", type=Path, help="the run folder")
+    parser.add_argument("hub_model_id", help="ORG/NAME or USER/NAME")
+    parser.add_argument("--public", action="store_true", help="make a new repository public")
+    parser.add_argument("--hub_revision", default="main", help="the branch to commit to (default: main)")
+    parser.add_argument("--license", help="of the model, where its teacher's card states none")
+    parser.add_argument("--overwrite", action="store_true", help="replace what another run has put there")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    try:
+        target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+        report = read_complete_run(arguments.run_dir)
+        of_teacher = {key: value for key, value in report["stages"][0].items() if key in LICENSE_KEYS}
+        license = {"license": arguments.license} if arguments.license else license_of(report)
+        check_license(license, of_teacher, report["teacher"])
+        url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"Published: {url}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,347 @@
+"""Publishing and loading with the unpatched client, against a local server that speaks the Hub's protocol."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import logits_of, tiny_model
+from hub_server import HubServer
+from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from hf_lrcompress.stages.publish import Publish, check_license
+
+ROOT = Path(__file__).parent.parent.parent
+REPO = "lab/tiny"
+
+
+@pytest.fixture
+def hub(server):
+    """The server, with nothing in it."""
+    server.repositories, server.large_files, server.uploads, server.failures = {}, {}, [], []
+    server.tokens = {"hf_write": ("jana", "write", ["lab"]), "hf_read": ("jana", "read", ["lab"])}
+    return server
+
+
+@pytest.fixture(scope="module")
+def server():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment(server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return plain | {
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(folder),
+        "HF_TOKEN": "hf_write",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONPATH": str(ROOT),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+@pytest.fixture(scope="module")
+def work(environment, tmp_path_factory):
+    """Run a recipe, or code that leaves `result`, in a process that knows the local server as the Hub."""
+    command = [sys.executable, str(ROOT / "tests" / "recipe_worker.py")]
+    worker = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    code_file = tmp_path_factory.mktemp("code") / "code.py"
+
+    def work(*argv, code="", token="hf_write"):
+        code_file.write_text(code, encoding="utf-8")
+        script = str(ROOT / "recipes" / argv[0]) if argv else str(code_file)
+        task = {"script": script, "argv": [str(word) for word in argv], "environment": {"HF_TOKEN": token}}
+        worker.stdin.write(json.dumps(task) + "\n")
+        worker.stdin.flush()
+        return json.loads(worker.stdout.readline())
+
+    yield work
+    worker.stdin.close()
+    worker.wait()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with a teacher, texts and a configuration."""
+    folder = tmp_path_factory.mktemp("inputs")
+    tokenizer = xlm_roberta()
+    model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(folder / "teacher"), tokenizer.save_pretrained(folder / "teacher")
+    (folder / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    for name, count, seed in (("train", 300, 1), ("validation", 60, 2)):
+        (folder / f"{name}.txt").write_text("\n".join(make_texts(count, seed)), encoding="utf-8")
+    config = {
+        "teacher": str(folder / "teacher"),
+        "train": {"files": [str(folder / "train.txt")]},
+        "validation": {"files": [str(folder / "validation.txt")]},
+        "block_size": 32,
+        "stages": ["trim_vocab", "prune_ffn"],
+        "prune_ffn": {"intermediate_size": 20},
+        "trim_vocab": {"vocab_size": 300},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compress(work, inputs):
+    def compress(output_dir, *arguments, **keywords):
+        config = inputs / "tiny.yaml"
+        return work("compress.py", "--lang", "sk", "--config", config, "--output_dir", output_dir, *arguments, **keywords)
+
+    return compress
+
+
+@pytest.fixture(scope="module")
+def finished(compress, tmp_path_factory):
+    """A complete run."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    assert compress(run)["code"] == 0
+    return run
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the complete run that a test may change."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def assert_error(answer, *messages):
+    """One line that says what is wrong."""
+    lines = [line for line in answer["err"].splitlines() if line.startswith("error: ")]
+    assert answer["code"] == 2 and len(lines) == 1 and "Traceback" not in answer["err"], answer
+    assert all(message in lines[0] for message in messages), lines[0]
+
+
+def test_push_and_load_back(hub, work, run):
+    answer = work("publish.py", run, REPO)
+    assert answer["code"] == 0, answer
+    repository = hub.repositories[REPO]
+    assert repository.private and len(repository.branches["main"]) == 2  # the Hub's own first commit, and ours
+    assert repository.branches["main"][-1] in answer["out"]
+    local = {path.name: path.read_bytes() for path in (run / "model").iterdir()}
+    remote = hub.files(REPO)
+    assert remote.keys() - {".gitattributes"} == local.keys()
+    assert all(remote[name] == content for name, content in local.items() if name != "README.md")
+    card = remote["README.md"].decode()
+    assert f'model_id = "{REPO}"' in card and yaml.safe_load(card.split("---")[1])["license"] == "mit"
+
+    text = make_texts(1, 5)[0]
+    loaded = work(
+        code=f"""
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
+tokenizer = AutoTokenizer.from_pretrained("{REPO}")
+inputs = tokenizer({text!r}, return_tensors="pt")
+with torch.no_grad():
+    logits = AutoModelForMaskedLM.from_pretrained("{REPO}").eval()(**inputs).logits[0]
+fill_mask = pipeline("fill-mask", model="{REPO}")
+result = {{
+    "logits": logits.tolist(),
+    "hidden": list(AutoModel.from_pretrained("{REPO}")(**inputs).last_hidden_state.shape),
+    "filled": len(fill_mask(f"a {{tokenizer.mask_token}} b", top_k=3)),
+}}"""
+    )["result"]
+    inputs = AutoTokenizer.from_pretrained(run / "model")(text, return_tensors="pt")
+    here = logits_of(AutoModelForMaskedLM.from_pretrained(run / "model").eval(), inputs)
+    assert torch.equal(torch.tensor(loaded["logits"]), here)
+    assert loaded["hidden"][-1] == 24 and loaded["filled"] == 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed")
+def test_sentence_transformers_loads_it(hub, work, run):
+    assert work("publish.py", run, REPO)["code"] == 0
+    code = f'from sentence_transformers import SentenceTransformer\nresult = SentenceTransformer("{REPO}").encode("a").shape[0]'
+    assert work(code=code)["result"] == 24
+
+
+def test_the_recipe_publishes_and_does_not_commit_twice(hub, compress, run):
+    for _ in range(2):
+        answer = compress(run, "--push_to_hub", "--hub_model_id", REPO, "--public")
+        assert answer["code"] == 0 and "Published: " in answer["out"], answer
+    assert not hub.repositories[REPO].private and len(hub.repositories[REPO].branches["main"]) == 2
+
+
+def test_a_branch(hub, work, run):
+    assert work("publish.py", run, REPO, "--hub_revision", "v1")["code"] == 0
+    assert set(hub.files(REPO, "main")) == {".gitattributes"} and "model.safetensors" in hub.files(REPO, "v1")
+
+
+def test_only_safetensors_are_published(hub, work, run):
+    for name in ("pytorch_model.bin", "optimizer.pt", "training_args.bin", "notes.py"):
+        (run / "model" / name).write_bytes(b"x")
+    (run / "model" / "figure.png").write_bytes(b"figure")
+    assert work("publish.py", run, REPO)["code"] == 0
+    assert {path for path in hub.files(REPO) if not path.endswith((".safetensors", ".json", ".md", ".png"))} == {".gitattributes"}
+    assert "figure.png" in hub.files(REPO)
+    (run / "model" / "model.safetensors").unlink()
+    assert_error(work("publish.py", run, REPO), "no weights as safetensors")
+
+
+def test_somebody_elses_repository_is_left_alone_without_overwrite(hub, work, run):
+    theirs = {"README.md": b"---\nhf_lrcompress_fingerprint: other\n---\n", "pytorch_model.bin": b"theirs"}
+    for files in (theirs, {"thesis.tex": b"theirs"}):
+        hub.add(REPO, files, private=True)
+        assert_error(work("publish.py", run, REPO), f"{REPO} holds files of", "--overwrite")
+        assert hub.files(REPO) == files
+    assert work("publish.py", run, REPO, "--overwrite")["code"] == 0
+    assert "model.safetensors" in hub.files(REPO) and "thesis.tex" not in hub.files(REPO)
+
+
+def test_a_public_repository_is_not_published_to_without_saying_so(hub, work, run):
+    hub.add(REPO, {".gitattributes": b""})
+    assert_error(work("publish.py", run, REPO), "public repository", "--public")
+    assert work("publish.py", run, REPO, "--public")["code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "message"),
+    [
+        (REPO, "", "no Hugging Face token"),
+        (REPO, "hf_wrong", "the token is not valid"),
+        (REPO, "hf_read", "may not write"),
+        (REPO, "hf_fine", "may not write"),
+        ("strangers/tiny", "hf_write", "no member of strangers; give --hub_model_id under one of: jana, lab"),
+        ("lab/a--b", "hf_write", "the Hub refuses the name"),
+        ("tiny", "hf_write", "does not say whose"),
+    ],
+)
+def test_bad_targets_are_found_before_any_work(hub, compress, work, run, tmp_path, name, token, message):
+    hub.tokens["hf_fine"] = ("jana", "write:lab/only", ["lab"])
+    assert_error(compress(tmp_path / "new", "--push_to_hub", "--hub_model_id", name, token=token), message)
+    assert not (tmp_path / "new").exists()
+    assert_error(work("publish.py", run, name, token=token), message)
+    assert not hub.repositories
+
+
+def test_a_fine_grained_token_for_this_repository_will_do():
+    from hf_lrcompress.stages.publish import _check_write_access
+
+    scope = {"entity": {"type": "org", "name": "lab"}, "permissions": ["repo.write"]}
+    user = {"name": "jana", "orgs": [{"name": "lab"}], "auth": {"accessToken": {"role": "fineGrained", "fineGrained": {}}}}
+    with pytest.raises(ValueError, match="may not write to lab/tiny"):
+        _check_write_access(user, REPO)
+    user["auth"]["accessToken"]["fineGrained"]["scoped"] = [scope]
+    _check_write_access(user, REPO)
+
+
+def test_push_to_hub_needs_a_name(compress, tmp_path):
+    assert_error(compress(tmp_path / "run", "--push_to_hub"), "--hub_model_id")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "message"),
+    [
+        ("/commit/", "POST", 403, "the token may not do this"),
+        ("/commit/", "POST", 409, "try again"),
+        ("/commit/", "POST", 412, "somebody has changed the repository"),
+        ("/commit/", "POST", 429, "too many requests"),
+        ("/commit/", "POST", 503, "the Hub answered 503"),
+        ("/commit/", "POST", None, "the Hub cannot be reached"),
+        ("/lfs/", "PUT", 403, "the Hub answered 403"),
+        ("whoami", "GET", 429, "too many requests"),
+        ("/preupload/", "POST", 500, "the Hub answered 500"),
+        ("/validate-yaml", "POST", 500, "the Hub answered 500"),
+    ],
+)
+def test_a_failure_leaves_all_or_nothing_and_the_same_command_finishes_it(hub, work, run, path, method, status, message):
+    hub.fail(method, path, status, times=6 if "whoami" not in path else 1)
+    assert_error(work("publish.py", run, REPO), message)
+    if REPO in hub.repositories:
+        assert set(hub.files(REPO)) == {".gitattributes"}
+    hub.failures.clear()
+    assert work("publish.py", run, REPO)["code"] == 0
+    assert len(hub.uploads) == len(set(hub.uploads)) > 0
+    assert len(hub.repositories[REPO].branches["main"]) == 2
+
+
+@pytest.mark.parametrize("status", [503, None])
+def test_an_upload_that_fails_once_is_tried_again(hub, work, run, status):
+    hub.fail("PUT", "/lfs/", status)
+    assert work("publish.py", run, REPO)["code"] == 0
+    assert "model.safetensors" in hub.files(REPO)
+
+
+def test_a_failed_push_of_the_recipe_says_how_to_push_later(hub, compress, run):
+    hub.fail("POST", "/commit/", 503, times=9)
+    answer = compress(run, "--push_to_hub", "--hub_model_id", REPO)
+    assert_error(answer, "answered 503", f"recipes/publish.py {run} {REPO}")
+
+
+@pytest.mark.parametrize("path", ["/lfs/", "/commit/"])
+def test_a_killed_push_leaves_no_commit(hub, environment, run, path):
+    hub.fail("PUT" if "lfs" in path else "POST", path, None, seconds=30)
+    command = [sys.executable, str(ROOT / "recipes" / "publish.py"), str(run), REPO]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while hub.failures[0].times:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert set(hub.files(REPO)) == {".gitattributes"}
+
+
+def test_a_run_that_is_not_complete_is_refused(hub, work, run, tmp_path):
+    assert_error(work("publish.py", tmp_path / "nowhere", REPO), "holds no complete run")
+    record = run / "02-prune_ffn" / "stage.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"complete": False}))
+    assert_error(work("publish.py", run, REPO), "holds no complete run")
+    assert not hub.repositories
+
+
+def test_a_teacher_without_licence_runs_but_is_not_published_until_one_is_given(hub, compress, work, inputs, tmp_path):
+    teacher = shutil.copytree(inputs / "teacher", tmp_path / "teacher")
+    (teacher / "README.md").unlink()
+    arguments = (tmp_path / "run", "--teacher", teacher)
+    assert_error(compress(*arguments, "--push_to_hub", "--hub_model_id", REPO), "states no licence", "--license mit")
+    assert not (tmp_path / "run").exists()
+    assert compress(*arguments)["code"] == 0
+    assert_error(work("publish.py", tmp_path / "run", REPO), "states no licence", "--license mit")
+    assert work("publish.py", tmp_path / "run", REPO, "--license", "apache-2.0")["code"] == 0
+    assert yaml.safe_load(hub.files(REPO)["README.md"].decode().split("---")[1])["license"] == "apache-2.0"
+    assert_error(work("publish.py", tmp_path / "run", "lab/2", "--license", "nonsense"), "answered 400")
+
+
+def test_a_licence_that_forbids_derivatives(hub, compress, inputs, tmp_path):
+    teacher = shutil.copytree(inputs / "teacher", tmp_path / "teacher")
+    (teacher / "README.md").write_text("---\nlicense: cc-by-nd-4.0\n---\n", encoding="utf-8")
+    answer = compress(tmp_path / "run", "--teacher", teacher, "--push_to_hub", "--hub_model_id", REPO, "--license", "mit")
+    assert_error(answer, "cc-by-nd-4.0, forbids derivatives")
+    assert not (tmp_path / "run").exists() and not hub.repositories
+
+
+@pytest.mark.parametrize("stated", ["cc-by-nc-nd-4.0", ["mit", "cc-by-nd-3.0"]])
+def test_no_derivatives_in_every_spelling(stated):
+    with pytest.raises(ValueError, match="forbids derivatives"):
+        check_license({"license": "mit"}, {"license": stated}, "t")
+
+
+def test_names_that_the_hub_refuses():
+    for name in ("lab/a..b", "a/b/c", "lab/-a", "lab/" + "a" * 100):
+        with pytest.raises(ValueError, match="the Hub refuses the name"):
+            Publish(name)
+
+
+def test_a_teacher_from_the_hub_its_licence_and_what_is_gated(hub, compress, inputs, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
+    hub.add("lab/teacher", files)
+    assert compress(tmp_path / "run", "--teacher", "lab/teacher")["code"] == 0
+    metadata = yaml.safe_load((tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert (metadata["base_model"], metadata["license"]) == ("lab/teacher", "mit")
+
+    hub.add("strangers/gated", files, gated=True)
+    assert_error(compress(tmp_path / "new", "--teacher", "strangers/gated"), "strangers/gated is gated", "hf auth login")
+    hub.add("strangers/private", files, private=True)
+    assert_error(compress(tmp_path / "new", "--teacher", "strangers/private"), "there is no model", "private")
