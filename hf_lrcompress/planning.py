@@ -27,6 +27,9 @@ WITHOUT_EFFECT = frozenset(
         "eval_strategy",
         "report_to",
         "run_name",
+        "project",
+        "trackio_space_id",
+        "logging_dir",
         "disable_tqdm",
         "dataloader_num_workers",
         "per_device_eval_batch_size",
@@ -161,7 +164,9 @@ def _why_no_teacher(teacher: str, error: OSError) -> str:
         return f"{teacher} holds no model: {' '.join(str(error).split())}"
     if "connect" in str(error).lower() or "offline" in str(error).lower():
         return f"the Hugging Face Hub cannot be reached to load {teacher}; for a run without it: {DEMO_COMMAND}"
-    return f"there is no model {teacher!r}, neither as a directory nor on the Hugging Face Hub"
+    if "gated" in str(error).lower():
+        return f"{teacher} is gated: ask for access at https://huggingface.co/{teacher}, then log in with hf auth login"
+    return f"there is no model {teacher!r}, neither as a directory nor on the Hugging Face Hub (if it is private: hf auth login)"
 
 
 def summary(plan: list[PlannedStage]) -> list[Mapping[str, Any]]:

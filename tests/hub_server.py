@@ -332,5 +332,7 @@ def card_errors(text: str) -> list[str]:
         for result in model["results"]:
             if not (result["task"].get("type") and {"type", "name"} <= result["dataset"].keys() and model["name"]):
                 errors.append('"model-index" needs names, a task and a data set')
-            errors += ['"model-index" metrics need type and value' for m in result["metrics"] if not {"type", "value"} <= m.keys()]
+            errors += [
+                '"model-index" metrics need type and value' for m in result["metrics"] if not {"type", "value"} <= m.keys()
+            ]
     return errors

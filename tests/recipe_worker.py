@@ -15,7 +15,7 @@ import traceback
 def run(task: dict) -> dict:
     out, err = io.StringIO(), io.StringIO()
     os.environ.update(task["environment"])
-    sys.argv = task["argv"]
+    sys.argv = task["argv"] or [task["script"]]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             names = runpy.run_path(task["script"], run_name="__main__" if task["argv"] else "code")

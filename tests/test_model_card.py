@@ -1,0 +1,195 @@
+"""The model card: only what report.json says, the same bytes twice, metadata that the Hub takes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_server import card_errors
+from huggingface_hub import ModelCard, ModelCardData
+
+from hf_lrcompress.configuration import RunConfig
+from hf_lrcompress.languages import Language
+from hf_lrcompress.model_card import render_model_card, teacher_license
+
+CARDS = Path(__file__).parent.parent / "model_cards"
+NAMES = sorted(path.parent.name for path in CARDS.glob("*/report.json"))
+OURS = {"2505.16956", "2025", "100", "3"}  # the paper's number and year, the explanation of the scores, `**3**`-like names
+FULL = {
+    "vocabulary": {"texts_identical": 0.987, "tokens_removed": 234037},
+    "scores": [
+        {
+            "model": model,
+            "task": task,
+            "metric": metric,
+            "mean": mean,
+            "std": 0.0123,
+            "values": [mean],
+            "seeds": [42, 43, 44],
+            "test_size": 1204,
+            "train_overlap": 0.005,
+            "retention": retention,
+            "quick": False,
+            "tuning": "seq_bn",
+            "extra": {"accuracy": 0.7},
+        }
+        for task, metric in (("tc", "macro_f1"), ("ner", "f1"))
+        for model, mean, retention in (("teacher", 0.8612, None), ("truncate_hidden", 0.8379, 0.9683))
+    ],
+    "efficiency": [
+        {
+            "model": "truncate_hidden",
+            "parameters": 6485056,
+            "size_mb": 25.94,
+            "latency_ms_batch_1": 3.21,
+            "latency_ms_batch_32": 71.6,
+            "tokens_per_second": 12345.6,
+            "speedup": 8.88,
+        }
+    ],
+}
+
+
+@pytest.fixture(params=["measured", "not measured"])
+def report(request) -> dict:
+    """A run's report, with and without what other stages add."""
+    plain = json.loads((CARDS / "sk" / "report.json").read_text(encoding="utf-8"))
+    return plain | (FULL if request.param == "measured" else {})
+
+
+def metadata_of(card: str) -> dict:
+    return yaml.safe_load(card.split("---")[1])
+
+
+def numbers_in(value) -> set[float]:
+    """Every number of a JSON value, also those inside its text."""
+    if isinstance(value, dict):
+        return set().union(*map(numbers_in, value.values()), *map(numbers_in, value))
+    if isinstance(value, list):
+        return set().union(*map(numbers_in, value))
+    if isinstance(value, str):
+        return {float(number) for number in re.findall(r"\d+(?:\.\d+)?", value)}
+    return {float(value)} if isinstance(value, int | float) else set()
+
+
+def test_every_number_is_in_the_report(report):
+    known = numbers_in(report)
+    card = render_model_card(report)
+    found = set(re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", card)) - OURS
+    for text in found:
+        number, decimals = float(text.rstrip(",").replace(",", "")), len(text.partition(".")[2])
+        off = 0.5001 * 10**-decimals
+        assert any(abs(number - value) <= off or abs(number - 100 * value) <= off for value in known), text
+    assert len(found) > 30
+
+
+@pytest.mark.parametrize("key", ["parameters", "mlm_accuracy", "seconds"])
+def test_the_test_above_can_fail(report, key):
+    card = render_model_card(report)
+    report["stages"][-1][key] = 31.4159265
+    assert card != render_model_card(report | {"stages": [row | {key: int(row[key] * 3 + 5)} for row in report["stages"]]})
+
+
+def test_the_same_report_gives_the_same_bytes(report):
+    code = (
+        "import json, sys; from hf_lrcompress.model_card import render_model_card as r; sys.stdout.write(r(json.load(sys.stdin)))"
+    )
+    twice = subprocess.run([sys.executable, "-c", code], input=json.dumps(report), capture_output=True, text=True, check=True)
+    assert twice.stdout == render_model_card(report)
+
+
+def test_metadata(report):
+    card = render_model_card(report)
+    metadata = metadata_of(card)
+    assert (metadata["language"], metadata["license"], metadata["base_model"]) == ("sk", "mit", "intfloat/multilingual-e5-small")
+    data = ModelCard(card, ignore_metadata_errors=False).data
+    assert isinstance(data, ModelCardData) and not card_errors(card)
+    scores = {(result.task_type, result.metric_name): result.metric_value for result in data.eval_results}
+    assert scores["fill-mask", "Parameters"] == report["stages"][-1]["parameters"]
+    assert scores["fill-mask", "Masked-token accuracy"] == report["stages"][-1]["mlm_accuracy"]
+    tasks = {key: value for key, value in scores.items() if key[0] != "fill-mask"}
+    measured = {("text-classification", "macro_f1"): 0.8379, ("token-classification", "f1"): 0.8379}
+    assert tasks == (measured if "scores" in report else {})
+
+
+def test_the_check_of_the_local_server_finds_faults():
+    for fault in ("license: nonsense", "language: Slovak", "base_model: x", "datasets: [x]", "base_model_relation: child"):
+        assert card_errors(f"---\n{fault}\n---\n"), fault
+
+
+def test_what_was_not_measured_says_so(report):
+    card = render_model_card(report)
+    sections = {part.partition("\n")[0]: part for part in re.split(r"^#+ ", card, flags=re.MULTILINE)}
+    for section in ("Scores on tasks", "Vocabulary", "Speed"):
+        assert ("\nnot measured\n" in sections[section]) == ("scores" not in report)
+    if "scores" in report:
+        assert "83.8" in card and "96.8" in card and "1.2" in card and "8.88" in card
+
+
+def test_data_sets_of_the_hub_are_named(report):
+    report["settings"]["train"] |= {"files": [], "path": "cis-lmu/GlotCC-V1", "name": "slk-Latn"}
+    card = render_model_card(report)
+    assert metadata_of(card)["datasets"] == ["cis-lmu/GlotCC-V1"] and "cis-lmu/GlotCC-V1 slk-Latn train" in card
+
+
+def test_a_teacher_of_ones_own_is_no_base_model(report):
+    card = render_model_card(report | {"teacher": "my-teacher"})
+    assert "base_model" not in metadata_of(card) and "huggingface.co/my-teacher" not in card
+
+
+def test_the_demos_first_line_says_that_its_scores_mean_nothing(report):
+    card = render_model_card(report | {"machine_written_text": True})
+    assert "written by a language model: its scores mean nothing" in card.split("---\n")[2].strip().splitlines()[0]
+    metrics = [metric["type"] for result in metadata_of(card)["model-index"][0]["results"] for metric in result["metrics"]]
+    assert metrics == ["parameters", "reduction_percent"]
+
+
+def test_figures_are_shown(report):
+    assert "![accuracy.png](accuracy.png)" in render_model_card(report, ["accuracy.png"])
+
+
+def test_how_to_load_is_six_lines_of_python(report):
+    (code,) = re.findall(r"```python\n(.*?)```", render_model_card(report), re.DOTALL)
+    compile(code, "card", "exec")
+    assert len(code.splitlines()) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cards_in_the_repository_are_made_from_their_reports(name):
+    report = json.loads((CARDS / name / "report.json").read_text(encoding="utf-8"))
+    figures = sorted(path.name for path in (CARDS / name).glob("*.png"))
+    assert (CARDS / name / "README.md").read_text(encoding="utf-8") == render_model_card(report, figures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_index_has_every_card(name):
+    final = json.loads((CARDS / name / "report.json").read_text(encoding="utf-8"))["stages"][-1]
+    (row,) = [line for line in (CARDS / "README.md").read_text(encoding="utf-8").splitlines() if f"({name}/README.md)" in line]
+    assert (
+        f"{final['parameters']:,}" in row and f"{final['reduction_percent']:.1f}" in row and f"{final['mlm_accuracy']:.4f}" in row
+    )
+
+
+def config_of(teacher) -> RunConfig:
+    mapping = {
+        "teacher": str(teacher),
+        "train": {"files": ["a.txt"]},
+        "validation": {"files": ["b.txt"]},
+        "stages": ["prune_ffn"],
+    }
+    return RunConfig.from_mapping(mapping, Language.from_tag("sk"))
+
+
+def test_the_licence_of_a_local_teacher(tmp_path):
+    assert teacher_license(config_of(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("no header", encoding="utf-8")
+    assert teacher_license(config_of(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: l\ntags: []\n---\n", encoding="utf-8")
+    assert teacher_license(config_of(tmp_path)) == {"license": "other", "license_name": "l"}
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        teacher_license(config_of(tmp_path))
+    assert teacher_license(config_of("demo")) == {"license": "mit"}
