@@ -147,7 +147,8 @@ class Handler(BaseHTTPRequestHandler):
         for failure in self.server.failures:
             if failure.times and failure.method == self.command and re.search(failure.path, self.route):
                 failure.times -= 1
-                self.rfile.read(int(self.headers.get("Content-Length", 0)) if failure.status else 100)
+                length = int(self.headers.get("Content-Length", 0))
+                self.rfile.read(length if failure.status else length // 2)
                 time.sleep(failure.seconds)
                 if failure.status is None:
                     self.close_connection = True
@@ -211,7 +212,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Answer(403 if user else 401, {"error": "no"}, X_Error_Message="no write access")
         if repo in self.server.repositories:
             raise Answer(409, {"error": "You already created this model repo", "url": f"{self.server.url}/{repo}"})
-        self.server.add(repo, {".gitattributes": b"*.safetensors filter=lfs\n"}, private=wanted.get("private", False))
+        private = wanted.get("private", False) or wanted.get("visibility") == "private"  # huggingface_hub 2 says visibility
+        self.server.add(repo, {".gitattributes": b"*.safetensors filter=lfs\n"}, private=private)
         raise Answer(200, {"url": f"{self.server.url}/{repo}", "name": repo})
 
     def branch(self, repo: str, branch: str) -> None:

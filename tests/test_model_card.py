@@ -17,7 +17,7 @@ from hf_lrcompress.model_card import render_model_card, teacher_license
 
 CARDS = Path(__file__).parent.parent / "model_cards"
 NAMES = sorted(path.parent.name for path in CARDS.glob("*/report.json"))
-OURS = {"2505.16956", "2025", "100", "3"}  # the paper's number and year, the explanation of the scores, `**3**`-like names
+OURS = {"2505.16956", "2025", "100"}  # the paper's number and year; "times 100"
 FULL = {
     "vocabulary": {"texts_identical": 0.987, "tokens_removed": 234037},
     "scores": [
@@ -75,22 +75,23 @@ def numbers_in(value) -> set[float]:
     return {float(value)} if isinstance(value, int | float) else set()
 
 
-def test_every_number_is_in_the_report(report):
-    known = numbers_in(report)
-    card = render_model_card(report)
-    found = set(re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", card)) - OURS
-    for text in found:
+def unknown_numbers(card: str, report: dict) -> list[str]:
+    """The numbers of a card that are neither in the report, rounded or times 100, nor the same in every card."""
+    known, unknown = numbers_in(report), []
+    for text in set(re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", card)) - OURS:
         number, decimals = float(text.rstrip(",").replace(",", "")), len(text.partition(".")[2])
         off = 0.5001 * 10**-decimals
-        assert any(abs(number - value) <= off or abs(number - 100 * value) <= off for value in known), text
-    assert len(found) > 30
+        if not any(abs(number - value) <= off or abs(number - 100 * value) <= off for value in known):
+            unknown.append(text)
+    return unknown
 
 
-@pytest.mark.parametrize("key", ["parameters", "mlm_accuracy", "seconds"])
-def test_the_test_above_can_fail(report, key):
+def test_every_number_is_in_the_report(report):
     card = render_model_card(report)
-    report["stages"][-1][key] = 31.4159265
-    assert card != render_model_card(report | {"stages": [row | {key: int(row[key] * 3 + 5)} for row in report["stages"]]})
+    assert not unknown_numbers(card, report)
+    for number in ("6,485,056", "0.1525", "1596", "94.5", "9,907"):
+        changed = number[:-1] + str((int(number[-1]) + 2) % 10)
+        assert number in card and changed in unknown_numbers(card.replace(number, changed), report)
 
 
 def test_the_same_report_gives_the_same_bytes(report):

@@ -1,5 +1,7 @@
 """What all stages share: a stage's settings, its task, and how a model is loaded, trained and saved."""
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -60,6 +62,7 @@ class StageTask:
         own_training: Mapping[str, Any],
     ) -> dict[str, float]:
         """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it."""
+        os.environ.setdefault("WANDB_RUN_GROUP", self.stage_dir.resolve().parent.name)  # as project is for trackio
         settings = dict(self.training) | dict(own_training) | ({} if teacher else {"alpha": 1.0, "feature_loss": None})
         trainer = DistillationTrainer(
             student,
@@ -70,6 +73,7 @@ class StageTask:
             processing_class=tokenizer,
         )
         result = trainer.train(resume_from_checkpoint=_last_checkpoint(self.stage_dir))
+        _end_wandb_run()
         trainer.save_model(str(self.stage_dir))
         return {"train_loss": result.training_loss, "steps": result.global_step}
 
@@ -136,6 +140,8 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         "save_total_limit": 1,
         "logging_steps": 50,
         "report_to": "none",
+        "run_name": Path(output_dir).resolve().name,
+        "project": Path(output_dir).resolve().parent.name,
         "disable_tqdm": False,
         "use_cpu": not torch.accelerator.is_available(),
     }
@@ -153,6 +159,13 @@ def _check_type(key: str, value: Any, default: Any) -> None:
         raise ValueError(f"training: {key} must be {name}, got {value!r}")
     if key in ("per_device_train_batch_size", "gradient_accumulation_steps") and value < 1:
         raise ValueError(f"training: {key} must be 1 or more, got {value}")
+
+
+def _end_wandb_run() -> None:
+    """The Trainer leaves a wandb run open, and the next stage would go on in it. TensorBoard and trackio it closes itself."""
+    wandb = sys.modules.get("wandb")
+    if wandb and wandb.run:
+        wandb.finish()
 
 
 def _last_checkpoint(stage_dir: Path) -> str | None:

@@ -1,0 +1,58 @@
+"""Experiment tracking by the Trainer's own `report_to`: one run per stage, those of a run folder together."""
+
+import importlib.util
+
+import pytest
+from conftest import tiny_model
+from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
+
+from hf_lrcompress.data import CorpusSource
+from hf_lrcompress.stages.stage import StageTask, training_arguments
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Train a stage for two steps, tracked; gives the stage's directory."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "text.txt").write_text("\n".join(make_texts(60, 1)), encoding="utf-8")
+    text = CorpusSource(files=(str(tmp_path / "text.txt"),))
+    tokenizer = xlm_roberta()
+
+    def train(name: str, tracker: str):
+        stage_dir = tmp_path / "sk-tiny" / name
+        settings = {"max_steps": 2, "logging_steps": 1, "disable_tqdm": True, "report_to": tracker}
+        task = StageTask("", None, stage_dir, text, text, 32, 42, settings, None)
+        model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        task.train_student(model, None, tokenizer, {})
+        return stage_dir
+
+    return train
+
+
+def test_a_stage_is_a_run_and_the_run_folder_its_project():
+    arguments = training_arguments({}, "runs/sk-tiny/02-adapt_teacher", seed=1)
+    assert (arguments.run_name, arguments.project, arguments.report_to) == ("02-adapt_teacher", "sk-tiny", [])
+    assert training_arguments({"run_name": "mine"}, "runs/sk-tiny/02-adapt_teacher", seed=1).run_name == "mine"
+
+
+@pytest.mark.skipif(
+    not any(map(importlib.util.find_spec, ("tensorboard", "tensorboardX"))), reason="neither tensorboard nor tensorboardX"
+)
+def test_tensorboard_writes_into_each_stages_directory(train):
+    for name in ("01-adapt_teacher", "02-reduce_layers"):
+        assert list(train(name, "tensorboard").glob("runs/*/events*"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_wandb_has_a_run_for_each_stage_in_one_group(train, tmp_path, monkeypatch):
+    import wandb
+
+    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    started, init = [], wandb.init
+    monkeypatch.setattr(wandb, "init", lambda **settings: started.append(init(**settings)) or started[-1])
+    for name in ("01-adapt_teacher", "02-reduce_layers"):
+        train(name, "wandb")
+    assert [(run.name, run.group) for run in started] == [("01-adapt_teacher", "sk-tiny"), ("02-reduce_layers", "sk-tiny")]
+    assert wandb.run is None
