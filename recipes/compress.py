@@ -72,6 +72,8 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
 def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish | None:
     """Where to publish, once the Hub has said that this run may be."""
     if not arguments.push_to_hub:
+        if arguments.hub_model_id:
+            raise ValueError("--hub_model_id does nothing without --push_to_hub")
         return None
     if not arguments.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
@@ -83,8 +85,9 @@ def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish |
 
 
 def publish(target: Publish, output_dir: Path) -> int:
-    report = read_complete_run(output_dir)
+    """Publish the complete run; the exit code."""
     try:
+        report = read_complete_run(output_dir)
         print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license_of(report))}")
     except (ValueError, OSError) as error:
         later = f"the model is in {output_dir / MODEL_DIR}; later: python recipes/publish.py {output_dir} {target.hub_model_id}"

@@ -138,6 +138,8 @@ class Publish:
         paths = sorted(path for path in model_dir.iterdir() if path.suffix in PUBLISHED)
         if not any(path.suffix == ".safetensors" for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
+        if not (model_dir / "README.md").is_file():
+            raise ValueError(f"{model_dir} has no card; put README.md back, or delete the directory and start the run again")
         card = ModelCard.load(model_dir / "README.md")
         for key, value in license.items():
             card.data[key] = value

@@ -47,7 +47,7 @@ def environment(server, tmp_path_factory):
         "HF_TOKEN": "hf_write",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_XET": "1",  # the local server speaks the basic LFS transfer only
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "CUDA_VISIBLE_DEVICES": "",
     }
 
@@ -217,6 +217,8 @@ def test_only_safetensors_are_published(hub, work, run):
     assert work("publish.py", run, REPO)["code"] == 0
     assert {path for path in hub.files(REPO) if not path.endswith((".safetensors", ".json", ".md", ".png"))} == {".gitattributes"}
     assert "figure.png" in hub.files(REPO)
+    (run / "model" / "README.md").rename(run / "README.md")
+    assert_error(work("publish.py", run, REPO), "has no card")
     (run / "model" / "model.safetensors").unlink()
     assert_error(work("publish.py", run, REPO), "no weights as safetensors")
 
@@ -270,6 +272,7 @@ def test_a_fine_grained_token_for_this_repository_will_do():
 
 def test_push_to_hub_needs_a_name(compress, tmp_path):
     assert_error(compress(tmp_path / "run", "--push_to_hub"), "--hub_model_id")
+    assert_error(compress(tmp_path / "run", "--hub_model_id", REPO), "without --push_to_hub")
 
 
 @pytest.mark.parametrize(
