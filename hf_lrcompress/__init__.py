@@ -6,7 +6,9 @@ from hf_lrcompress.importance import GradientImportanceCallback
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
-from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens, trim_vocab
+from hf_lrcompress.surgery.token_counting import count_tokens
+from hf_lrcompress.surgery.token_selection import select_tokens, weighted_counts
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 
 __all__ = [
     "DistillationConfig",
@@ -20,4 +22,5 @@ __all__ = [
     "select_tokens",
     "trim_vocab",
     "truncate_hidden",
+    "weighted_counts",
 ]

@@ -37,8 +37,10 @@ from hf_lrcompress.run_folder import (
 from hf_lrcompress.stages import StageTask
 from hf_lrcompress.stages.stage import load_masked_lm
 from hf_lrcompress.stages.trim_vocab import TrimVocab
+from hf_lrcompress.surgery.token_counting import count_tokens
+from hf_lrcompress.surgery.token_selection import select_tokens
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
-from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens, trimmed_config
+from hf_lrcompress.surgery.vocab_trimming import trimmed_config
 
 logger = logging.getLogger(__name__)
 

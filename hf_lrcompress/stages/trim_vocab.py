@@ -7,7 +7,8 @@ from transformers import PretrainedConfig
 
 from hf_lrcompress.architectures import changed
 from hf_lrcompress.stages.stage import Stage, StageTask
-from hf_lrcompress.surgery.vocab_trimming import select_tokens, trim_vocab
+from hf_lrcompress.surgery.token_selection import select_tokens
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from hf_lrcompress.surgery.bpe_trimming import trim_bpe
+
 # Arguments that describe the untrimmed vocabulary; everything else a tokenizer was made with is passed on.
 STALE_ARGUMENTS = frozenset(
     [
@@ -42,17 +44,19 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
     known where a removed token no longer hides the way through it.
 
     Args:
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): A WordPiece or Unigram tokenizer; not changed.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): A WordPiece, Unigram or BPE tokenizer; not changed.
         keep_ids (`torch.LongTensor` of shape `(vocab_size,)` or `Sequence[int]`):
-            The tokens to keep, ascending, among them all special tokens (see [`special_ids`]).
+            The tokens to keep, ascending, among them all special tokens (see [`special_ids`]) and, with BPE, what each is
+            made of (see [`MergeTable`]); [`select_tokens`] gives such a set.
 
     Returns:
         [`~transformers.PreTrainedTokenizerFast`]: A new tokenizer of the same class with `vocab_size` tokens. The
         files that `save_pretrained` writes for it hold the trimmed vocabulary only.
 
     Raises:
-        ValueError: If the ids are not ascending, not unique or not the tokenizer's, if a special token is missing, if
-            the tokenizer's model is neither WordPiece nor Unigram, or if its class does not rebuild it faithfully.
+        ValueError: If the ids are not ascending, not unique or not the tokenizer's, if a special token or what a BPE token
+            is made of is missing, if the tokenizer is slow, of another model or drops merges at random, or if its class does
+            not rebuild it faithfully.
 
     Example:
 
@@ -67,7 +71,7 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
     _check_ids(tokenizer, keep_ids, _special_ids(tokenizer, state))
     new_id = {old: new for new, old in enumerate(keep_ids)}
 
-    state["model"] = TRIM_MODEL[state["model"]["type"]](state["model"], new_id)
+    state["model"] = TRIM_MODEL[state["model"]["type"]](state, new_id)
     state["added_tokens"] = [{**t, "id": new_id[t["id"]]} for t in state["added_tokens"] if t["id"] in new_id]
     for holder, key in _post_processor_slots(state["post_processor"]):
         holder[key] = new_id[holder[key]]
@@ -93,29 +97,31 @@ def special_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 
 def check_model(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Raise a `ValueError` that names the tokenizer's model if it cannot be trimmed."""
+    """Raise a `ValueError` that names the tokenizer's class or model if it cannot be trimmed."""
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
     name = type(tokenizer.backend_tokenizer.model).__name__
     if name not in TRIM_MODEL:
-        raise ValueError(f"cannot trim a {name} tokenizer; only {' and '.join(TRIM_MODEL)} tokenizers")
+        raise ValueError(f"cannot trim a {name} tokenizer; only {', '.join(TRIM_MODEL)} tokenizers")
 
 
-def _trim_wordpiece(model: dict, new_id: dict[int, int]) -> dict:
-    vocab = {token: new_id[old] for token, old in model["vocab"].items() if old in new_id}
-    return {**model, "vocab": vocab}
+def _trim_wordpiece(state: dict, new_id: dict[int, int]) -> dict:
+    vocab = {token: new_id[old] for token, old in state["model"]["vocab"].items() if old in new_id}
+    return {**state["model"], "vocab": vocab}
 
 
-def _trim_unigram(model: dict, new_id: dict[int, int]) -> dict:
+def _trim_unigram(state: dict, new_id: dict[int, int]) -> dict:
     """Keep pieces with their scores. A character without a piece costs the vocabulary's lowest score minus 10. Were
     that score gone, unknown would be cheaper: the unknown token, whose own score is not used, takes it over."""
-    pieces, unknown = model["vocab"], model["unk_id"]
+    pieces, unknown = state["model"]["vocab"], state["model"]["unk_id"]
     kept = [pieces[old] for old in new_id if old < len(pieces)]
     lowest = min(score for _, score in pieces)
     if lowest < min(score for _, score in kept):
         kept[new_id[unknown]] = [pieces[unknown][0], lowest]
-    return {**model, "vocab": kept, "unk_id": new_id[unknown]}
+    return {**state["model"], "vocab": kept, "unk_id": new_id[unknown]}
 
 
-TRIM_MODEL = {"WordPiece": _trim_wordpiece, "Unigram": _trim_unigram}
+TRIM_MODEL = {"WordPiece": _trim_wordpiece, "Unigram": _trim_unigram, "BPE": trim_bpe}
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerFast, state: dict) -> list[int]:

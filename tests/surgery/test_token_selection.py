@@ -7,9 +7,10 @@ import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from hf_lrcompress.surgery import vocab_trimming
+from hf_lrcompress.surgery import token_counting
+from hf_lrcompress.surgery.token_counting import count_tokens
+from hf_lrcompress.surgery.token_selection import select_tokens
 from hf_lrcompress.surgery.tokenizer_trimming import special_ids, trim_tokenizer
-from hf_lrcompress.surgery.vocab_trimming import count_tokens, select_tokens
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = list("abcdeš,!ж中U")
@@ -85,7 +86,7 @@ class Text(str):
 
 
 def test_a_stream_is_read_in_batches(tokenizer, monkeypatch):
-    monkeypatch.setattr(vocab_trimming, "BATCH_SIZE", 10)
+    monkeypatch.setattr(token_counting, "BATCH_SIZE", 10)
     texts, Text.most = [TEXTS[number % len(TEXTS)] for number in range(205)], 0
     assert count_tokens(tokenizer, (Text(text) for text in texts)).tolist() == naive_count(tokenizer, texts)
     assert 10 <= Text.most <= 21
@@ -115,8 +116,8 @@ def test_one_string_is_not_a_corpus(tokenizer):
 
 def test_a_selection_is_special_tokens_characters_then_the_most_frequent():
     tokenizer = wordpiece()
-    counts = counts_of(tokenizer, **{"abc": 9, "##de": 9, "dea": 10, "##cab": 1, "bad": 2, ",": 3})
-    characters = {form for c in "abcde" for form in (c, f"##{c}")} | {","}
+    counts = counts_of(tokenizer, **{"abc": 9, "##de": 9, "dea": 10, "##cab": 1, "bad": 2, ",": 3, "!": 1, "U": 1})
+    characters = {form for c in "abcdeU" for form in (c, f"##{c}")} | {",", "!"}
     smallest = len(SPECIAL) + len(characters)
     for extra, expected in enumerate([[], ["dea"], ["dea", "abc"], ["dea", "abc", "##de"]]):
         keep_ids = select_tokens(tokenizer, counts, smallest + extra)
@@ -128,7 +129,7 @@ def test_a_selection_is_special_tokens_characters_then_the_most_frequent():
 
 def test_characters_of_unigram_pieces_stay_and_others_go():
     tokenizer = unigram()
-    keep_ids = select_tokens(tokenizer, counts_of(tokenizer, **{"▁abc": 5, "bad": 4, "ж": 1}), 12)
+    keep_ids = select_tokens(tokenizer, counts_of(tokenizer, **{"▁abc": 5, "bad": 4, "ж": 1}), min_count=5)
     assert names(tokenizer, keep_ids) == {*tokenizer.all_special_tokens, "▁", "a", "b", "c", "d", "ж", "▁abc"}
 
 
@@ -161,16 +162,17 @@ def test_a_character_that_joins_only_its_own_script_has_both_forms():
 
 def test_keep_is_kept_with_its_characters():
     tokenizer = wordpiece()
-    keep = [tokenizer.convert_tokens_to_ids("##eš")]
-    keep_ids = select_tokens(tokenizer, counts_of(tokenizer, a=3), 12, keep)
+    keep_ids = select_tokens(tokenizer, counts_of(tokenizer, a=3), min_count=1, keep=["##eš"])
     assert names(tokenizer, keep_ids) == {*SPECIAL, "a", "##a", "e", "##e", "š", "##š", "##eš"}
+    with pytest.raises(ValueError, match="keep holds 'Košice', '##ice', which the tokenizer does not have"):
+        select_tokens(tokenizer, counts_of(tokenizer, a=3), 12, ["a", "Košice", "##ice"])
 
 
 def test_added_tokens_count_by_frequency_and_leave_their_characters():
     tokenizer = wordpiece(lowercase=True)
     tokenizer.add_tokens([AddedToken("DADA", normalized=False), AddedToken("baba")])
     counts = count_tokens(tokenizer, ["DADA abc"])
-    keep_ids = select_tokens(tokenizer, counts, len(SPECIAL) + 8 + 2)
+    keep_ids = select_tokens(tokenizer, counts, len(SPECIAL) + 8 + 3)  # and one neighbour of its characters
     assert names(tokenizer, keep_ids) - set(CHARACTERS) >= {"DADA", "abc", "##d"}
     assert "baba" not in names(tokenizer, keep_ids)
     keep_ids = select_tokens(tokenizer, counts, len(SPECIAL) + 8)
@@ -206,14 +208,15 @@ def works(tokenizer, counts, size: int) -> bool:
 
 def test_wrong_requests_are_refused(tokenizer):
     counts = count_tokens(tokenizer, TEXTS)
-    seen, size = int((counts > 0).sum()), len(tokenizer)
+    size = len(tokenizer)
     cases = [
         ((counts, size + 1), "vocabulary larger than the tokenizer's"),
-        ((counts, size), f"only {seen} distinct tokens .* give more text or a vocab_size of at most"),
+        ((counts, size), r"only \d+ distinct tokens .* give more text or a vocab_size of at most"),
         ((counts, 5), r"vocab_size 5 is too small: .* need \d+"),
         ((counts[1:], 10), rf"one entry for each of the {size} tokens, got shape \[{size - 1}\]"),
-        ((counts, 10, [size]), f"keep holds {size}"),
-        ((counts, 10, [-1]), "keep holds -1"),
+        ((counts,), "either vocab_size or min_count"),
+        ((counts, 30, (), 2), "either vocab_size or min_count"),
+        ((counts, None, (), 0), "min_count must be more than 0"),
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message) as error:
@@ -226,8 +229,8 @@ def test_wrong_requests_are_refused(tokenizer):
 
 
 def test_other_tokenizer_models_are_refused():
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [])))
-    with pytest.raises(ValueError, match="cannot trim a BPE tokenizer"):
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
+    with pytest.raises(ValueError, match="cannot trim a WordLevel tokenizer"):
         select_tokens(tokenizer, torch.ones(1, dtype=torch.long), 1)
 
 

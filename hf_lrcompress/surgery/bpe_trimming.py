@@ -1,0 +1,140 @@
+"""BPE trimming: which tokens a merge table makes a token from, and which to give up first when they are too many."""
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
+
+from tokenizers import pre_tokenizers
+
+BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
+
+
+class MergeTable:
+    """How a BPE model makes its tokens.
+
+    A token is made of its *parents*: what is left of it before the last merge when BPE runs on the token alone. Within any text,
+    a token is made exactly so: merges inside its span do not depend on what is around it, since none crosses its border. So a
+    set of tokens that holds every token's parents (a *closed* set), with the merges inside the set in their old order, makes the
+    same tokens of every text that was made of tokens of the set: at each step the merge that is due is there and the first.
+
+    Args:
+        model (`dict`): The model of a tokenizer's JSON.
+        whole (`Collection[str]`): Tokens that are not made by merges: added tokens, byte tokens.
+
+    Raises:
+        ValueError: If the model drops merges at random.
+    """
+
+    def __init__(self, model: dict, whole: Collection[str]):
+        if model["dropout"]:
+            raise ValueError("this tokenizer drops merges at random; set tokenizer.backend_tokenizer.model.dropout = None first")
+        self._vocab, self._whole = model["vocab"], {*whole, *BYTE_TOKENS}
+        self._rank = {tuple(merge): rank for rank, merge in enumerate(model["merges"])}
+        self._prefix = model["continuing_subword_prefix"] or ""
+        self._suffix = model["end_of_word_suffix"] or ""
+        self._parents: dict[str, tuple[str, ...]] = {}
+
+    def parents(self, token: str) -> tuple[str, ...]:
+        """The tokens that a token is made of in the last step; none for a symbol of the alphabet."""
+        if token not in self._parents:
+            made_of = () if token in self._whole else self._before_last_merge(token)
+            self._parents[token] = tuple(part for part in made_of if part in self._vocab and part != token)
+        return self._parents[token]
+
+    def close(self, tokens: Iterable[str]) -> set[str]:
+        """The smallest closed set that holds `tokens`."""
+        closed, open_tokens = set(), list(tokens)
+        while open_tokens:
+            token = open_tokens.pop()
+            if token not in closed:
+                closed.add(token)
+                open_tokens.extend(self.parents(token))
+        return closed
+
+    def shrink(self, tokens: set[str], counts: Mapping[str, float], required: set[str], size: int) -> set[str]:
+        """Give up tokens of a closed set until `size` are left: always the rarest of those that no other token is made of,
+        whose occurrences then fall to its parents. Of equally rare ones, that with the highest id.
+
+        Args:
+            tokens (`set[str]`): A closed set.
+            counts (`Mapping[str, float]`): How often each token occurs.
+            required (`set[str]`): A closed set of tokens that stay.
+            size (`int`): Not smaller than `required`.
+        """
+        tokens, counts = set(tokens), dict(counts)
+        children = Counter(parent for token in tokens for parent in set(self.parents(token)))
+        leaves = [(counts.get(t, 0), -self._vocab[t], t) for t in tokens - required if not children[t]]
+        heapq.heapify(leaves)
+        while len(tokens) > size:
+            count, _, token = heapq.heappop(leaves)
+            tokens.remove(token)
+            for parent in self.parents(token):
+                counts[parent] = counts.get(parent, 0) + count
+            for parent in set(self.parents(token)):
+                children[parent] -= 1
+                if not children[parent] and parent not in required:
+                    heapq.heappush(leaves, (counts[parent], -self._vocab[parent], parent))
+        return tokens
+
+    def merged(self, left: str, right: str) -> str:
+        """The token that a merge makes."""
+        return left + right[len(self._prefix) :]
+
+    def _before_last_merge(self, token: str) -> tuple[str, ...]:
+        symbols = self._symbols(token)
+        while len(symbols) > 2:
+            rank, position = min((self._rank.get(pair, len(self._rank)), i) for i, pair in enumerate(pairwise(symbols)))
+            if rank == len(self._rank):
+                break
+            symbols[position : position + 2] = [self.merged(*symbols[position : position + 2])]
+        return tuple(symbols)
+
+    def _symbols(self, token: str) -> list[str]:
+        """The symbols of the alphabet that a token is written in."""
+        inside, last = token.startswith(self._prefix), token.endswith(self._suffix)
+        characters = list(token[len(self._prefix) if inside else 0 : len(token) - (len(self._suffix) if last else 0)])
+        if not characters:
+            return [token]
+        symbols = [characters[0] if not inside else self._prefix + characters[0], *(self._prefix + c for c in characters[1:])]
+        return [*symbols[:-1], symbols[-1] + (self._suffix if last else "")]
+
+
+def merge_table(state: dict) -> MergeTable:
+    """The merge table of a BPE tokenizer's JSON."""
+    return MergeTable(state["model"], {token["content"] for token in state["added_tokens"]})
+
+
+def byte_alphabet(state: dict) -> set[str]:
+    """The tokens that stand for single bytes, in a byte-level tokenizer (BPE) or one that falls back to bytes (BPE, Unigram)."""
+    symbols = pre_tokenizers.ByteLevel.alphabet() if is_byte_level(state) else ()
+    return {*symbols, *(BYTE_TOKENS if state["model"].get("byte_fallback") else ())}
+
+
+def is_byte_level(state: dict) -> bool:
+    """Whether the characters of the vocabulary stand for bytes."""
+    return any(part["type"] == "ByteLevel" for part in parts_of(state["normalizer"]) + parts_of(state["pre_tokenizer"]))
+
+
+def parts_of(component: dict | None) -> list[dict]:
+    """A normaliser or pre-tokeniser as a list of parts, whether it is a sequence or not."""
+    if component is None:
+        return []
+    inner = component.get("normalizers") or component.get("pretokenizers")
+    return [part for each in inner for part in parts_of(each)] if inner else [component]
+
+
+def trim_bpe(state: dict, new_id: Mapping[int, int]) -> dict:
+    """The model with the tokens of `new_id` and the merges whose three members are among them, in order.
+
+    Raises:
+        ValueError: If a token is kept without the tokens that it is made of.
+    """
+    model, table = state["model"], merge_table(state)
+    vocab = {token: new_id[old] for token, old in model["vocab"].items() if old in new_id}
+    for token in vocab:
+        for part in table.parents(token):
+            if part not in vocab:
+                raise ValueError(f"keep_ids holds {token!r}, but not {part!r} that it is made of; use select_tokens")
+    merges = [pair for pair in model["merges"] if vocab.keys() >= {*pair, table.merged(*pair)}]
+    return {**model, "vocab": vocab, "merges": merges}

@@ -1,0 +1,145 @@
+"""Token counting: how often each token occurs in a corpus, every distinct word tokenised once."""
+
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from hf_lrcompress.surgery.bpe_trimming import parts_of
+
+BATCH_SIZE = 1000
+"""Texts tokenised at a time."""
+
+MOST_WORDS = 500_000
+"""Distinct words that are held before they are tokenised and forgotten (about 100 MB)."""
+
+WORDS_TOGETHER = 50
+"""Words of the same frequency that are tokenised as one text."""
+
+
+def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> torch.LongTensor:
+    """Count how often each token occurs in a corpus, without the special tokens put around a text.
+
+    The counts equal those of tokenising every text. Where the tokenizer treats words apart (as those of BERT, XLM-R and
+    ModernBERT do), a word that occurs a thousand times is tokenised once. Texts are read as they are needed and a bounded
+    number of words is held, so an iterator over a file of any length can be given.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer; not changed.
+        texts (`Iterable[str]`): Sentences or documents; they are never truncated.
+
+    Returns:
+        `torch.LongTensor` of shape `(len(tokenizer),)`: The count of each token id.
+
+    Raises:
+        ValueError: If `texts` is one string, or the tokenizer is slow.
+    """
+    if isinstance(texts, str):
+        raise ValueError("texts must be a list or an iterator of strings, not one string")
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
+    backend = _without_limits(tokenizer)
+    state = json.loads(backend.to_str())
+    added = [token["content"] for token in state["added_tokens"]]
+    words, apart, counts = Counter(), _treats_words_apart(state), torch.zeros(len(tokenizer), dtype=torch.long)
+    for batch in _batches(texts, BATCH_SIZE):
+        whole = [] if apart else batch
+        if apart:
+            found = [content for content in added if content in "\n".join(batch)]
+            for text in batch:
+                if _is_plain(text) and not any(content in text for content in found):
+                    words.update(text.replace(" ", "\n ").split("\n"))
+                else:
+                    whole.append(text)
+        counts += _count(backend, whole, len(counts))
+        if len(words) > MOST_WORDS:
+            counts += _count_words(backend, words, len(counts))
+            words.clear()
+    return counts + _count_words(backend, words, len(counts))
+
+
+# A space, where one ends a word whatever is around it: these split at it (Metaspace and ByteLevel put it before the next word).
+SPLITTING = frozenset(["BertPreTokenizer", "Whitespace", "WhitespaceSplit", "Metaspace", "ByteLevel"])
+NOT_JOINING = SPLITTING | {"Digits", "Punctuation", "UnicodeScripts"}
+# Normalisers that change characters without regard to what stands on the other side of a space.
+LOCAL = frozenset(["NFC", "NFD", "NFKC", "NFKD", "Lowercase"])
+LOCAL_AND_STRIPPING = LOCAL | {"BertNormalizer", "Nmt", "StripAccents", "Strip", "Precompiled"}
+ONE_CLASS = re.compile(r"(\[[^\[\]]+\]|\\s|[^\\\[\]().*+?{}|^$])([+*]|\{\d+,?\d*\})?")
+ODD = re.compile(r"[▁\u0000-\u0008\u000e-\u001f\u007f]")
+
+
+def _treats_words_apart(state: dict) -> bool:
+    """Whether the tokens of a plain text (see `_is_plain`) are those of its words, each with the space before it."""
+    pre_tokenizer, normalizer = parts_of(state["pre_tokenizer"]), parts_of(state["normalizer"])
+    kinds = [part["type"] for part in pre_tokenizer]
+    if not kinds or kinds[0] not in SPLITTING or not NOT_JOINING.issuperset(kinds):
+        return False
+    if any(part.get("prepend_scheme", "always") != "always" or not part.get("split", True) for part in pre_tokenizer):
+        return False
+    if "ByteLevel" in kinds:  # here a space is a part of its word
+        simple = len(kinds) == 1 and pre_tokenizer[0]["use_regex"] and LOCAL.issuperset(part["type"] for part in normalizer)
+        return simple and _added_are_raw(state)
+    return all(_is_local(part) for part in normalizer) and _added_are_raw(state)
+
+
+def _is_local(part: dict) -> bool:
+    if part["type"] != "Replace":
+        return part["type"] in LOCAL_AND_STRIPPING
+    pattern = part["pattern"]
+    return bool(ONE_CLASS.fullmatch(pattern["Regex"])) if "Regex" in pattern else " " not in pattern["String"]
+
+
+def _added_are_raw(state: dict) -> bool:
+    """Whether added tokens are looked for in the text itself, not in what the normaliser makes of it."""
+    return not state["normalizer"] or not any(token["normalized"] for token in state["added_tokens"])
+
+
+def _is_plain(text: str) -> bool:
+    """Whether words are separated by single spaces, and none begins or ends with what could act across a space."""
+    words = text.split()
+    if " ".join(words) != text or ODD.search(text):
+        return False
+    return text.isascii() or not any(
+        unicodedata.category(character)[0] in "MC" for word in words if not word.isalnum() for character in (word[0], word[-1])
+    )
+
+
+def _count_words(backend: Tokenizer, words: Counter[str], size: int) -> torch.LongTensor:
+    """The tokens of words that are known with the space before them. Those of one frequency make common texts."""
+    by_count, counts = defaultdict(list), torch.zeros(size, dtype=torch.long)
+    for word, count in words.items():
+        by_count[count].append(word)
+    for count, group in by_count.items():
+        inner = [word for word in group if word.startswith(" ")]
+        first = [word for word in group if not word.startswith(" ")]
+        together = ("".join(part) for part in _batches(inner, WORDS_TOGETHER))
+        for batch in _batches(chain(together, first), BATCH_SIZE):
+            counts += count * _count(backend, batch, size)
+    return counts
+
+
+def _count(backend: Tokenizer, texts: list[str], size: int) -> torch.LongTensor:
+    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+    ids = torch.tensor(list(chain.from_iterable(encoding.ids for encoding in encodings)), dtype=torch.long)
+    return torch.bincount(ids, minlength=size)
+
+
+def _without_limits(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """A copy that neither truncates nor pads, whatever the caller's tokenizer was last used for."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = tokenizer.backend_tokenizer.encode_special_tokens
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
