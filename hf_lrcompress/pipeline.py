@@ -38,9 +38,9 @@ from hf_lrcompress.stages import StageTask
 from hf_lrcompress.stages.stage import load_masked_lm
 from hf_lrcompress.stages.trim_vocab import TrimVocab
 from hf_lrcompress.surgery.token_counting import count_tokens
-from hf_lrcompress.surgery.token_selection import select_tokens
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.surgery.vocab_trimming import trimmed_config
+from hf_lrcompress.vocabulary_certificate import check_coverage
 
 logger = logging.getLogger(__name__)
 
@@ -121,11 +121,13 @@ class Pipeline:
             if isinstance(stage, TrimVocab):
                 self.token_counts = self._count_tokens(tokenizer)
                 try:
-                    keep_ids = select_tokens(tokenizer, self.token_counts, stage.vocab_size)
+                    keep_ids = stage.select(tokenizer, self.token_counts)
                     trimmed_config(self.plan[0].model_config, tokenizer, keep_ids)
+                    trimmed = trim_tokenizer(tokenizer, keep_ids)
+                    check_coverage(tokenizer, trimmed, keep_ids, validation["text"])
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
-                tokenizers.append(trim_tokenizer(tokenizer, keep_ids))
+                tokenizers.append(trimmed)
         self.masked: MaskedText = mask_text(validation["text"], tokenizers, self.config.block_size, seed=self.config.seed)
 
     def _count_tokens(self, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:

@@ -13,7 +13,7 @@ FLOORS = [
     {"architectures", "languages", "text_readers", "e5_small"},
     {"surgery", "data", "demo"},
     {"distillation"},
-    {"importance", "masked_accuracy"},
+    {"importance", "masked_accuracy", "vocabulary_certificate"},
     {"stages"},
     {"configuration", "run_folder"},
     {"planning", "model_card"},

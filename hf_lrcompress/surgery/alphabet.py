@@ -33,10 +33,10 @@ def alphabet_ids(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, keep:
     backend, vocab, special = tokenizer.backend_tokenizer, tokenizer.get_vocab(), set(special_ids(tokenizer))
     forms = _Forms(backend)
     occurring: Counter[str] = Counter()
-    for i in set(counts.nonzero().flatten().tolist()) - special:
-        occurring.update(dict.fromkeys(forms.read(i), 0))
-        for character in forms.read(i):
-            occurring[character] += counts[i].item()
+    for i, count in enumerate(counts.tolist()):
+        if count and i not in special:
+            for character in forms.read(i):
+                occurring[character] += count
     needed, rest = _cover(occurring)
     needed.update(character for i in set(keep) - special for character in forms.read(i))
     blocks = {ord(character) // BLOCK for character in needed}

@@ -121,8 +121,9 @@ def _select_closed(
     tokens = first | table.close(token_of[i] for i in wanted.nonzero().flatten().tolist())
     if vocab_size is not None:
         _check_size(vocab_size, len(required_tokens), len(tokens))
+        values = counts.tolist()
         stay = first if len(first) <= vocab_size else required_tokens
-        tokens = table.shrink(tokens, {token: counts[vocab[token]].item() for token in tokens}, stay, vocab_size)
+        tokens = table.shrink(tokens, {token: values[vocab[token]] for token in tokens}, stay, vocab_size)
     return torch.tensor(sorted(vocab[token] for token in tokens))
 
 
