@@ -12,8 +12,6 @@ import torch
 import yaml
 from accelerate import PartialState
 from filelock import FileLock, Timeout
-from safetensors import safe_open
-from safetensors.torch import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_lrcompress import report
@@ -37,14 +35,14 @@ from hf_lrcompress.run_folder import (
 from hf_lrcompress.stages import StageTask
 from hf_lrcompress.stages.stage import load_masked_lm
 from hf_lrcompress.stages.trim_vocab import TrimVocab
-from hf_lrcompress.surgery.token_counting import count_tokens
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.surgery.vocab_trimming import trimmed_config
+from hf_lrcompress.token_counts import count_corpus, load_counts, save_counts, tokenizer_fingerprint
 from hf_lrcompress.vocabulary_certificate import check_coverage
 
 logger = logging.getLogger(__name__)
 
-COUNTS_FILE = "token_counts.safetensors"
+COUNTS_FILE = "token_counts-{}.safetensors"
 
 
 class Pipeline:
@@ -78,7 +76,8 @@ class Pipeline:
             if not (self.output_dir / CONFIG_FILE).exists():
                 self._write_config()
         with self.state.main_process_first():
-            self._prepare()
+            tokenizer = self._read_inputs()
+        self._prepare(tokenizer)
 
     def run(self) -> Path:
         """Run what is not complete yet.
@@ -104,18 +103,24 @@ class Pipeline:
         settings = yaml.safe_dump(self.given_config.to_mapping(), sort_keys=False, allow_unicode=True)
         write_atomically(self.output_dir / CONFIG_FILE, f"{CONFIG_HEADER}\n{settings}")
 
-    def _prepare(self) -> None:
-        """Read teacher and texts, count tokens and choose the places to mask."""
+    def _read_inputs(self) -> PreTrainedTokenizerFast:
+        """Check teacher and texts, which are then in the cache; returns the teacher's tokenizer."""
         teacher = StageRecord.read(self.output_dir / self.plan[0].directory)
         if teacher is None or not teacher.complete:
             load_masked_lm(self.config.teacher, self.config.teacher_revision)  # raises if a weight is missing
         self.teacher_license = teacher_license(self.given_config)
         tokenizer = load_teacher_tokenizer(self.config)
-        validation = load_corpus(self.config.validation)
         try:
-            tokenize_corpus(validation, tokenizer, self.config.block_size)
+            tokenize_corpus(load_corpus(self.config.validation), tokenizer, self.config.block_size)
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
+        if any(isinstance(stage, TrimVocab) for stage in self.config.stages.values()):
+            load_corpus(self.config.train)
+        return tokenizer
+
+    def _prepare(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Count tokens and choose the places to mask."""
+        texts = load_corpus(self.config.validation)["text"]
         tokenizers, self.token_counts = [tokenizer], None
         for name, stage in self.config.stages.items():
             if isinstance(stage, TrimVocab):
@@ -124,24 +129,23 @@ class Pipeline:
                     keep_ids = stage.select(tokenizer, self.token_counts)
                     trimmed_config(self.plan[0].model_config, tokenizer, keep_ids)
                     trimmed = trim_tokenizer(tokenizer, keep_ids)
-                    check_coverage(tokenizer, trimmed, keep_ids, validation["text"])
+                    check_coverage(tokenizer, trimmed, keep_ids, texts)
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
                 tokenizers.append(trimmed)
-        self.masked: MaskedText = mask_text(validation["text"], tokenizers, self.config.block_size, seed=self.config.seed)
+        self.masked: MaskedText = mask_text(texts, tokenizers, self.config.block_size, seed=self.config.seed)
 
     def _count_tokens(self, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-        path = self.output_dir / COUNTS_FILE
-        wanted = fingerprint(corpus_fingerprint(self.config.train), tokenizer.backend_tokenizer.to_str())
+        """Every process counts a part of the training text; the file of an earlier run of the same text is used."""
+        path = self.output_dir / COUNTS_FILE.format(
+            fingerprint(corpus_fingerprint(self.config.train), tokenizer_fingerprint(tokenizer))
+        )
         if path.is_file():
-            with safe_open(path, framework="pt") as file:
-                if file.metadata()["fingerprint"] == wanted:
-                    return file.get_tensor("counts")
+            return load_counts([path], tokenizer)
         logger.info("counting the tokens of the training text")
-        counts = count_tokens(tokenizer, (row["text"] for row in load_corpus(self.config.train)))
-        partial = path.with_suffix(".partial")
-        save_file({"counts": counts}, partial, metadata={"fingerprint": wanted})
-        partial.replace(path)
+        counts = count_corpus(self.config.train, tokenizer)
+        if self.state.is_main_process:
+            save_counts(path, counts, tokenizer)
         return counts
 
     def _run_stage(self, position: int) -> None:

@@ -12,6 +12,9 @@ from hf_lrcompress.demo import DEMO_NOTICE
 from hf_lrcompress.model_card import render_model_card
 from hf_lrcompress.run_folder import MODEL_DIR, RECORD_FILE, REPORT_FILE, StageRecord, copy_directory, write_atomically
 
+REPORTED = {"certificate": "vocabulary"}
+"""Metrics of a stage that are a part of the report by themselves, and its name."""
+
 COLUMNS = {
     "stage": "stage",
     "parameters": "parameters",
@@ -39,7 +42,7 @@ FORMATS = {
 
 def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
     """One row a stage: its name and what was measured."""
-    return [{"stage": record.name, **record.metrics} for record in records]
+    return [{"stage": record.name} | {k: v for k, v in record.metrics.items() if k not in REPORTED} for record in records]
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, str] | None = None, style: str = "github") -> str:
@@ -60,6 +63,7 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
         "environment": records[-1].environment,
         "settings": _without_paths(config.to_mapping()),
         "stages": rows_of(records),
+        **{REPORTED[name]: value for record in records for name, value in record.metrics.items() if name in REPORTED},
     }
 
 

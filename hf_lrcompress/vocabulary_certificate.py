@@ -9,30 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.surgery.token_selection import select_tokens
-from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.surgery.unreachable_tokens import unreachable_tokens
+from hf_lrcompress.vocabulary_curve import CurvePoint, draw_curve, ids_of, measure_curve, per_word
 
 CERTIFICATE_FILE = "vocabulary_certificate.json"
 CURVE_FILE = "vocabulary_curve.png"
 MOST_SENTENCES = 10_000
 MOST_COMPARED, LONGEST_COMPARED = 8, 64  # sentences, and tokens of each, whose logits are compared
-CURVE_FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
 LARGEST_LOGIT_DIFFERENCE = 1e-3  # float32 sums in another order; a wrong row is off by much more
 NEW_UNKNOWN_LIMIT, COVERAGE_LIMIT = 0.01, 0.5
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """A vocabulary size, the share of the counted tokens that it covers, and tokens per word of the held-out text."""
-
-    vocab_size: int
-    coverage: float
-    tokens_per_word: float
 
 
 @dataclass(frozen=True)
@@ -118,7 +106,7 @@ def certify_vocabulary(
     """
     check_coverage(tokenizer, trimmed, keep_ids, texts)
     texts = list(texts[:MOST_SENTENCES])
-    old, new = _ids(tokenizer, texts), _ids(trimmed, texts)
+    old, new = ids_of(tokenizer, texts), ids_of(trimmed, texts)
     expected = _renumbered(tokenizer, old, keep_ids)
     kept = [row is not None for row in expected]
     same = [ours == theirs for ours, theirs in zip(new, expected, strict=True)]
@@ -133,8 +121,8 @@ def certify_vocabulary(
         kept_sentences=sum(kept) / len(texts),
         same_kept_sentences=sum(same) / sum(kept) if any(kept) else 1.0,
         coverage=_coverage(old, keep_ids),
-        tokens_per_word=_per_word(new, texts),
-        untrimmed_tokens_per_word=_per_word(old, texts),
+        tokens_per_word=per_word(new, texts),
+        untrimmed_tokens_per_word=per_word(old, texts),
         unknown_rate=_unknown_rate(trimmed, new),
         untrimmed_unknown_rate=_unknown_rate(tokenizer, old),
         round_trip=_round_trip(trimmed, new, texts),
@@ -142,7 +130,7 @@ def certify_vocabulary(
         unreachable_tokens=tuple(unreachable),
         reloaded_agrees=_reloaded_agrees(trimmed, texts),
         **_model_figures(models, keep_ids, [row for row, is_kept in zip(new, kept, strict=True) if is_kept]),
-        curve=() if counts is None else _curve(tokenizer, counts, len(keep_ids), texts),
+        curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), texts),
     )
 
 
@@ -151,7 +139,7 @@ def check_coverage(
 ) -> None:
     """Raise a `ValueError` if held-out text is not made of what was kept, as when it is in another script or language."""
     texts = list(texts[:MOST_SENTENCES])
-    old, new = _ids(tokenizer, texts), _ids(trimmed, texts)
+    old, new = ids_of(tokenizer, texts), ids_of(trimmed, texts)
     before, after = _unknown_rate(tokenizer, old), _unknown_rate(trimmed, new)
     advice = "is the text that the tokens were counted on in the same language and script?"
     if after - before > NEW_UNKNOWN_LIMIT:
@@ -165,32 +153,9 @@ def write_certificate(certificate: VocabularyCertificate, directory: Path) -> No
     content = json.dumps(certificate.to_mapping(), indent=2, ensure_ascii=False) + "\n"
     (directory / CERTIFICATE_FILE).write_text(content, encoding="utf-8")
     if certificate.curve:
-        draw_curve(certificate).savefig(directory / CURVE_FILE, dpi=120)
-
-
-def draw_curve(certificate: VocabularyCertificate) -> Figure:
-    """Vocabulary size against coverage and tokens per word."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    left = figure.subplots()
-    right = left.twinx()
-    sizes = [point.vocab_size for point in certificate.curve]
-    (covered,) = left.plot(sizes, [100 * point.coverage for point in certificate.curve], "o-", label="tokens covered, %")
-    (length,) = right.plot(
-        sizes, [point.tokens_per_word for point in certificate.curve], "s--", color="C1", label="tokens per word"
-    )
-    right.axhline(certificate.untrimmed_tokens_per_word, color="C1", linewidth=0.5)
-    left.axvline(certificate.vocab_size, color="grey", linewidth=0.5)
-    left.set(
-        xscale="log", xlabel="vocabulary size", ylabel="tokens covered, %", xticks=sizes, xticklabels=[f"{n:,}" for n in sizes]
-    )
-    left.minorticks_off()
-    right.set_ylabel("tokens per word of held-out text")
-    left.legend(handles=[covered, length], loc="center right")
-    return figure
-
-
-def _ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    return tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+        draw_curve(certificate.curve, certificate.vocab_size, certificate.untrimmed_tokens_per_word).savefig(
+            directory / CURVE_FILE, dpi=120
+        )
 
 
 def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_ids: torch.LongTensor) -> list[list[int] | None]:
@@ -204,10 +169,6 @@ def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_
 def _coverage(rows: list[list[int]], keep_ids: torch.LongTensor) -> float:
     ids = torch.tensor(list(chain.from_iterable(rows)))
     return torch.isin(ids, keep_ids).double().mean().item()
-
-
-def _per_word(rows: list[list[int]], texts: Sequence[str]) -> float:
-    return sum(map(len, rows)) / sum(len(text.split()) for text in texts)
 
 
 def _unknown_rate(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]]) -> float:
@@ -247,18 +208,3 @@ def _model_figures(
         logits = before(keep_ids[ids]).logits[..., keep_ids], after(ids).logits
         difference = max(difference, (logits[0] - logits[1]).abs().max().item())
     return {"wrong_rows": wrong, "max_logit_difference": difference}
-
-
-def _curve(
-    tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int, texts: Sequence[str]
-) -> tuple[CurvePoint, ...]:
-    points = []
-    for fraction in CURVE_FRACTIONS:
-        try:
-            keep_ids = select_tokens(tokenizer, counts, round(fraction * vocab_size))
-        except ValueError:  # smaller than the alphabet, or larger than the corpus can fill
-            continue
-        coverage = (counts[keep_ids].sum() / counts.sum()).item()
-        rows = _ids(trim_tokenizer(tokenizer, keep_ids), texts)
-        points.append(CurvePoint(len(keep_ids), coverage, _per_word(rows, texts)))
-    return tuple(points)

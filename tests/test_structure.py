@@ -12,7 +12,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 FLOORS = [
     {"architectures", "languages", "text_readers", "e5_small"},
     {"surgery", "data", "demo"},
-    {"distillation"},
+    {"distillation", "vocabulary_curve", "token_counts"},
     {"importance", "masked_accuracy", "vocabulary_certificate"},
     {"stages"},
     {"configuration", "run_folder"},

@@ -1,0 +1,167 @@
+"""Vocabulary trimming against the package `vocabtrimmer`, each in processes and an environment of its own."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from tabulate import tabulate
+from tokenizers import Tokenizer
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+from hf_lrcompress.e5_small import load_e5_small
+
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+PACKAGES = ["torch", "transformers", "datasets", "pandas", "vocabtrimmer==0.0.2"]
+EMBEDDINGS = "roberta.embeddings.word_embeddings.weight"
+SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+SIZE_OF_XLMR_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+
+END = """
+import json, resource
+print(json.dumps({"counting_seconds": counted - start, "trimming_seconds": trimmed - counted,
+                  "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}))
+"""
+OURS = """
+import sys, time
+from pathlib import Path
+model_dir, text_dir, vocab_size, out = sys.argv[1:]
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+from hf_lrcompress import count_tokens, select_tokens, trim_vocab
+start = time.perf_counter()
+tokenizer = AutoTokenizer.from_pretrained(model_dir)
+with open(Path(text_dir) / "train.txt", encoding="utf-8") as lines:
+    counts = count_tokens(tokenizer, (line.rstrip("\\n") for line in lines))
+counted = time.perf_counter()
+model = AutoModelForMaskedLM.from_pretrained(model_dir)
+result = trim_vocab(model, tokenizer, select_tokens(tokenizer, counts, int(vocab_size)))
+result.model.save_pretrained(out), result.tokenizer.save_pretrained(out)
+trimmed = time.perf_counter()
+"""
+THEIRS = """
+import sys, time
+model_dir, text_dir, vocab_size, out = sys.argv[1:]
+from vocabtrimmer import VocabTrimmer, vocab_miner
+settings = {"language": "any", "dataset": text_dir, "dataset_split": "train", "target_vocab_size": int(vocab_size),
+            "min_frequency": 1, "cache_file_vocab": f"{out}/vocab.json", "cache_file_frequency": f"{out}/frequency.json"}
+start = time.perf_counter()
+vocab_miner(model=model_dir, **settings)
+counted = time.perf_counter()
+VocabTrimmer(model_dir).trim_vocab(path_to_save=out, **settings)
+trimmed = time.perf_counter()
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `run`."""
+    parser.add_argument("--text", type=Path, required=True, help="text to count, a sentence a line")
+    parser.add_argument("--held_out", type=Path, required=True, help="text whose sentences should not change, a sentence a line")
+    parser.add_argument("--work_dir", type=Path, required=True, help="for models, texts and the other package's environment")
+    parser.add_argument("--vocab_size", type=int, default=16_000, help="tokens to keep")
+    parser.add_argument("--full_vocab_size", type=int, default=40_000, help="tokens to keep of the model in XLM-R-base's size")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure both packages on the text once and ten times, and ours on a model in XLM-R-base's size; print a table.
+
+    The tokenizer is XLM-R's (250,002 tokens); the models have random weights, for time and memory do not depend on them.
+
+    Raises:
+        FileNotFoundError: If a text does not exist.
+    """
+    for path in (arguments.text, arguments.held_out):
+        if not path.is_file():
+            raise FileNotFoundError(f"text file {path} does not exist")
+    work_dir = arguments.work_dir
+    work_dir.mkdir(parents=True, exist_ok=True)
+    other_python = _other_environment(work_dir / "vocabtrimmer")
+    small, full = _save_model(work_dir / "small", SMALL), _save_model(work_dir / "full", SIZE_OF_XLMR_BASE)
+    held_out = arguments.held_out.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for times in (1, 10):
+        text_dir = _repeat(arguments.text, times, work_dir)
+        for name, python, source in (("hf_lrcompress", sys.executable, OURS), ("vocabtrimmer", other_python, THEIRS)):
+            out = work_dir / f"{name}-{times}"
+            figures = _measure(python, source, small, text_dir, arguments.vocab_size, out)
+            rows.append({"package": name, "model": "small", "text": times, **figures, **_compare(small, out, held_out)})
+    figures = _measure(sys.executable, OURS, full, work_dir / "text-1", arguments.full_vocab_size, work_dir / "full-trimmed")
+    rows.append({"package": "hf_lrcompress", "model": "full", "text": 1, **figures})
+    print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    machine = {"machine": platform.machine(), "cpu_count": os.cpu_count(), "torch": torch.__version__}
+    sizes = {"small": SMALL, "full": SIZE_OF_XLMR_BASE, "text_bytes": arguments.text.stat().st_size}
+    vocabulary = {"vocab_size": arguments.vocab_size, "full_vocab_size": arguments.full_vocab_size}
+    return {"rows": rows, "times_faster": _ratios(rows), "sizes": sizes, **vocabulary, **machine}
+
+
+def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How many times faster ours is: counting, and counting with trimming."""
+    ratios = {}
+    for ours, theirs in ((rows[0], rows[1]), (rows[2], rows[3])):
+        both = [each["counting_seconds"] + each["trimming_seconds"] for each in (theirs, ours)]
+        ratios[f"counting_x{ours['text']}"] = theirs["counting_seconds"] / ours["counting_seconds"]
+        ratios[f"both_x{ours['text']}"] = both[0] / both[1]
+    return ratios
+
+
+def _other_environment(directory: Path) -> Path:
+    """An environment with `vocabtrimmer` and the versions of everything else that CI runs."""
+    python = directory / "bin" / "python"
+    if not (directory / "installed").exists():
+        venv.create(directory, with_pip=True, clear=True)
+        for packages in (["torch"], PACKAGES):
+            subprocess.run([python, "-m", "pip", "install", "-q", "-c", CONSTRAINTS, *packages], check=True)
+        (directory / "installed").touch()
+    return python
+
+
+def _save_model(directory: Path, sizes: dict[str, int]) -> Path:
+    if not (directory / "config.json").exists():
+        _, tokenizer = load_e5_small()
+        config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=514, type_vocab_size=1, **sizes)
+        tokenizer.save_pretrained(directory)
+        XLMRobertaForMaskedLM(config).save_pretrained(directory)
+    return directory
+
+
+def _repeat(text: Path, times: int, work_dir: Path) -> Path:
+    directory = work_dir / f"text-{times}"
+    directory.mkdir(exist_ok=True)
+    lines = text.read_text(encoding="utf-8").rstrip("\n") + "\n"
+    with open(directory / "train.txt", "w", encoding="utf-8") as file:
+        for _ in range(times):
+            file.write(lines)
+    return directory
+
+
+def _measure(python: Path | str, source: str, model_dir: Path, text_dir: Path, vocab_size: int, out: Path) -> dict[str, float]:
+    command = [python, "-c", source + END, *map(str, (model_dir.resolve(), text_dir.resolve(), vocab_size, out.resolve()))]
+    for cached in out.glob("*.json"):
+        cached.unlink()  # vocabtrimmer would read its counts instead of counting
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def _compare(model_dir: Path, out: Path, held_out: list[str]) -> dict[str, Any]:
+    """Sentences with the same token strings as before, those of kept tokens that have others, and tokens with another's row."""
+    before, after = (Tokenizer.from_file(str(directory / "tokenizer.json")) for directory in (model_dir, out))
+    vocab, changed, unchanged = after.get_vocab(), 0, 0
+    for old, new in zip(before.encode_batch(held_out), after.encode_batch(held_out), strict=True):
+        unchanged += old.tokens == new.tokens
+        changed += old.tokens != new.tokens and all(token in vocab for token in old.tokens)
+    rows = [_embeddings(directory) for directory in (model_dir, out)]
+    present = [token for token, i in vocab.items() if i < len(rows[1])]
+    old_ids, new_ids = (torch.tensor([each.token_to_id(token) for token in present]) for each in (before, after))
+    wrong = (rows[0][old_ids] != rows[1][new_ids]).any(dim=1).sum().item() + len(vocab) - len(present)
+    return {"tokens": len(vocab), "sentences_unchanged": unchanged, "changed_though_kept": changed, "wrong_rows": wrong}
+
+
+def _embeddings(directory: Path) -> torch.Tensor:
+    with safe_open(directory / "model.safetensors", framework="pt") as file:
+        return file.get_tensor(EMBEDDINGS)
