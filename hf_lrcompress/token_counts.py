@@ -26,7 +26,7 @@ def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_p
     Args:
         source ([`CorpusSource`]): The corpus.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer; not changed.
-        num_proc (`int`, *optional*, defaults to 1): Further processes to start for each of those; a streamed corpus has no use for them.
+        num_proc (`int`, *optional*, defaults to 1): Processes to start for each of those.
 
     Returns:
         `torch.LongTensor` of shape `(len(tokenizer),)`: The same in every process, whatever their number.

@@ -144,7 +144,9 @@ def _measure(python: Path | str, source: str, model_dir: Path, text_dir: Path, v
     command = [python, "-c", source + END, *map(str, (model_dir.resolve(), text_dir.resolve(), vocab_size, out.resolve()))]
     for cached in out.glob("*.json"):
         cached.unlink()  # vocabtrimmer would read its counts instead of counting
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    if result.returncode:
+        raise RuntimeError(f"{out.name} failed: {result.stderr[-2000:]}")
     return json.loads(result.stdout.splitlines()[-1])
 
 
