@@ -8,7 +8,6 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.surgery.bpe_trimming import BYTE_TOKENS
-from hf_lrcompress.surgery.tokenizer_trimming import special_ids
 
 CHARACTER_COVERAGE = 0.9999
 """Share of a corpus' characters that those which must stay make up."""
@@ -17,20 +16,23 @@ BLOCK = 128
 """Unicode keeps the letters of a script, and the punctuation of all, in blocks that are mostly as long as this."""
 
 
-def alphabet_ids(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, keep: Iterable[int]) -> tuple[set[int], list[int]]:
+def alphabet_ids(
+    tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, keep: Iterable[int], special: set[int]
+) -> tuple[set[int], list[int]]:
     """Choose the single-character tokens of a corpus.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): One whose characters are characters, not bytes.
         counts (`torch.Tensor` of shape `(len(tokenizer),)`): How often each token occurs.
         keep (`Iterable[int]`): Tokens that are kept in any case, whose characters must stay as well.
+        special (`set[int]`): Tokens that are not written in characters.
 
     Returns:
         `tuple[set[int], list[int]]`: The tokens of the characters that make up 99.99 % of the corpus (and `keep`), and those
         that would be good to have: its rarer characters, most frequent first, then characters that do not occur but are
         in the same Unicode blocks as the former, by id.
     """
-    backend, vocab, special = tokenizer.backend_tokenizer, tokenizer.get_vocab(), set(special_ids(tokenizer))
+    backend, vocab = tokenizer.backend_tokenizer, tokenizer.get_vocab()
     forms = _Forms(backend)
     occurring: Counter[str] = Counter()
     for i, count in enumerate(counts.tolist()):

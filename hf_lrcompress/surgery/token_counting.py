@@ -45,9 +45,8 @@ def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> to
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
     backend = _without_limits(tokenizer)
-    state = json.loads(backend.to_str())
-    added = [token["content"] for token in state["added_tokens"]]
-    words, apart, counts = Counter(), _treats_words_apart(state), torch.zeros(len(tokenizer), dtype=torch.long)
+    added = [token.content for token in backend.get_added_tokens_decoder().values()]
+    words, apart, counts = Counter(), _treats_words_apart(backend), torch.zeros(len(tokenizer), dtype=torch.long)
     for batch in _batches(texts, BATCH_SIZE):
         whole = [] if apart else batch
         if apart:
@@ -74,18 +73,24 @@ ONE_CLASS = re.compile(r"(\[[^\[\]]+\]|\\s|[^\\\[\]().*+?{}|^$])([+*]|\{\d+,?\d*
 ODD = re.compile(r"[▁\u0000-\u0008\u000e-\u001f\u007f]")
 
 
-def _treats_words_apart(state: dict) -> bool:
+def _treats_words_apart(backend: Tokenizer) -> bool:
     """Whether the tokens of a plain text (see `_is_plain`) are those of its words, each with the space before it."""
-    pre_tokenizer, normalizer = parts_of(state["pre_tokenizer"]), parts_of(state["normalizer"])
+    pre_tokenizer, normalizer = _parts(backend.pre_tokenizer), _parts(backend.normalizer)
     kinds = [part["type"] for part in pre_tokenizer]
     if not kinds or kinds[0] not in SPLITTING or not NOT_JOINING.issuperset(kinds):
         return False
+    if normalizer and any(token.normalized for token in backend.get_added_tokens_decoder().values()):
+        return False  # these are looked for in what the normaliser makes of the text
     if any(part.get("prepend_scheme", "always") != "always" or not part.get("split", True) for part in pre_tokenizer):
         return False
     if "ByteLevel" in kinds:  # here a space is a part of its word
-        simple = len(kinds) == 1 and pre_tokenizer[0]["use_regex"] and LOCAL.issuperset(part["type"] for part in normalizer)
-        return simple and _added_are_raw(state)
-    return all(_is_local(part) for part in normalizer) and _added_are_raw(state)
+        return len(kinds) == 1 and pre_tokenizer[0]["use_regex"] and LOCAL.issuperset(part["type"] for part in normalizer)
+    return all(_is_local(part) for part in normalizer)
+
+
+def _parts(component: object | None) -> list[dict]:
+    """The settings of a normaliser or pre-tokeniser. Without the vocabulary, whose JSON takes seconds."""
+    return parts_of(json.loads(component.__getstate__())) if component else []
 
 
 def _is_local(part: dict) -> bool:
@@ -93,11 +98,6 @@ def _is_local(part: dict) -> bool:
         return part["type"] in LOCAL_AND_STRIPPING
     pattern = part["pattern"]
     return bool(ONE_CLASS.fullmatch(pattern["Regex"])) if "Regex" in pattern else " " not in pattern["String"]
-
-
-def _added_are_raw(state: dict) -> bool:
-    """Whether added tokens are looked for in the text itself, not in what the normaliser makes of it."""
-    return not state["normalizer"] or not any(token["normalized"] for token in state["added_tokens"])
 
 
 def _is_plain(text: str) -> bool:
@@ -131,9 +131,12 @@ def _count(backend: Tokenizer, texts: list[str], size: int) -> torch.LongTensor:
 
 
 def _without_limits(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """A copy that neither truncates nor pads, whatever the caller's tokenizer was last used for."""
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.encode_special_tokens = tokenizer.backend_tokenizer.encode_special_tokens
+    """One that neither truncates nor pads: a copy, if the caller's tokenizer was last used to do so."""
+    given = tokenizer.backend_tokenizer
+    if not given.truncation and not given.padding:
+        return given
+    backend = Tokenizer.from_str(given.to_str())
+    backend.encode_special_tokens = given.encode_special_tokens
     backend.no_truncation()
     backend.no_padding()
     return backend

@@ -59,10 +59,11 @@ def select_tokens(
     keep = _check_request(tokenizer, counts, vocab_size, keep, min_count)
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     vocab = tokenizer.get_vocab()
-    required = {*special_ids(tokenizer), *(vocab[token] for token in byte_alphabet(state) if token in vocab), *keep}
+    special = set(special_ids(tokenizer, state))
+    required = {*special, *(vocab[token] for token in byte_alphabet(state) if token in vocab), *keep}
     spare: list[int] = []
     if not is_byte_level(state):
-        needed, spare = alphabet_ids(tokenizer, counts, keep)
+        needed, spare = alphabet_ids(tokenizer, counts, keep, special)
         required |= needed
     wanted = counts >= min_count if min_count else counts > 0
     size = vocab_size or int(wanted.sum())

@@ -68,7 +68,7 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
     check_model(tokenizer)
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     keep_ids = torch.as_tensor(keep_ids).tolist()
-    _check_ids(tokenizer, keep_ids, _special_ids(tokenizer, state))
+    _check_ids(tokenizer, keep_ids, special_ids(tokenizer, state))
     new_id = {old: new for new, old in enumerate(keep_ids)}
 
     state["model"] = TRIM_MODEL[state["model"]["type"]](state, new_id)
@@ -83,17 +83,25 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
     return trimmed
 
 
-def special_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def special_ids(tokenizer: PreTrainedTokenizerFast, state: dict | None = None) -> list[int]:
     """List the tokens that a tokenizer cannot work without.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer.
+        state (`dict`, *optional*): Its JSON, where the caller has parsed it already.
 
     Returns:
         `list[int]`: Ascending ids of the named special tokens, of the added tokens marked special, of the model's
         unknown token, and of what the post-processor and the padding insert.
     """
-    return _special_ids(tokenizer, json.loads(tokenizer.backend_tokenizer.to_str()))
+    state = state or json.loads(tokenizer.backend_tokenizer.to_str())
+    model = state["model"]
+    ids = {*tokenizer.all_special_ids, *(token["id"] for token in state["added_tokens"] if token["special"])}
+    ids.update(holder[key] for holder, key in _post_processor_slots(state["post_processor"]))
+    if state["padding"]:
+        ids.add(state["padding"]["pad_id"])
+    ids.add(model["unk_id"] if "unk_id" in model else model["vocab"].get(model["unk_token"]))
+    return sorted(ids - {None})
 
 
 def check_model(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -122,16 +130,6 @@ def _trim_unigram(state: dict, new_id: dict[int, int]) -> dict:
 
 
 TRIM_MODEL = {"WordPiece": _trim_wordpiece, "Unigram": _trim_unigram, "BPE": trim_bpe}
-
-
-def _special_ids(tokenizer: PreTrainedTokenizerFast, state: dict) -> list[int]:
-    model = state["model"]
-    ids = {*tokenizer.all_special_ids, *(token["id"] for token in state["added_tokens"] if token["special"])}
-    ids.update(holder[key] for holder, key in _post_processor_slots(state["post_processor"]))
-    if state["padding"]:
-        ids.add(state["padding"]["pad_id"])
-    ids.add(model["unk_id"] if "unk_id" in model else model["vocab"].get(model["unk_token"]))
-    return sorted(ids - {None})
 
 
 def _post_processor_slots(processor: dict | None) -> Iterator[tuple[list, int]]:
