@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from hf_lrcompress.saved_tokenizer import save_tokenizer
 from hf_lrcompress.surgery.unreachable_tokens import unreachable_tokens
 from hf_lrcompress.vocabulary_curve import CurvePoint, draw_curve, ids_of, measure_curve, per_word
 
@@ -182,7 +183,7 @@ def _round_trip(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], texts
 
 def _reloaded_agrees(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as directory:
-        tokenizer.save_pretrained(directory)
+        save_tokenizer(tokenizer, directory)
         auto = AutoTokenizer.from_pretrained(directory)
         raw = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
     raw.no_truncation()

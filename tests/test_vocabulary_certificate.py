@@ -8,7 +8,7 @@ from conftest import tiny_model
 from surgery.test_bpe_trimming import modernbert
 from surgery.test_tokenizer_trimming import TEXTS, TRAIN, bert, xlm_roberta
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
@@ -106,3 +106,15 @@ def test_unreachable_tokens_are_found():
     assert unreachable_tokens(fast) == ["ab"]
     bpe = models.BPE({"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5}, [("a", "b"), ("b", "c"), ("a", "bc")])
     assert unreachable_tokens(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(bpe))) == ["abc"]
+
+
+@pytest.mark.slow
+def test_real_mbert_vocabulary_on_slovak(real_data):
+    tokenizer = BertTokenizerFast(str(real_data / "tokenizers/mbert-cased/vocab.txt"), do_lower_case=False)
+    train, held_out = (
+        (real_data / f"sk/{part}.txt").read_text(encoding="utf-8").splitlines() for part in ("train", "validation")
+    )
+    keep_ids = select_tokens(tokenizer, count_tokens(tokenizer, train), 16_000)
+    certificate = certify_vocabulary(tokenizer, trim_tokenizer(tokenizer, keep_ids), keep_ids, held_out)
+    assert certificate.same_kept_sentences == 1 and certificate.unreachable_tokens == ()
+    assert certificate.unknown_rate <= certificate.untrimmed_unknown_rate

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.saved_tokenizer import save_tokenizer
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
 
@@ -81,7 +82,7 @@ class StageTask:
         """Save model and tokenizer, from the main process."""
         if PartialState().is_main_process:
             model.save_pretrained(self.stage_dir)
-            tokenizer.save_pretrained(self.stage_dir)
+            save_tokenizer(tokenizer, self.stage_dir)
         PartialState().wait_for_everyone()
 
 

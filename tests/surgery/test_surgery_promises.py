@@ -12,7 +12,8 @@ from hf_lrcompress.architectures import masked_lm_on_meta
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
-from hf_lrcompress.surgery.vocab_trimming import select_tokens, trim_vocab
+from hf_lrcompress.surgery.token_selection import select_tokens
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 
 
 def scores(model, seed=3):

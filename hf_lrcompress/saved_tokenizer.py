@@ -1,0 +1,22 @@
+"""Saving a tokenizer so that transformers 4 and 5 load the same one."""
+
+import json
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+CONFIG_FILE = "tokenizer_config.json"
+CLASS_THAT_REBUILDS_NOTHING = "PreTrainedTokenizerFast"
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: str | Path) -> None:
+    """Save a fast tokenizer, named as of the class that takes `tokenizer.json` as it is.
+
+    Classes of a model family rebuild parts of it by rules of their own (transformers 5 gives XLM-R's another normaliser), and
+    the name that transformers 5 writes for the plain class, 4 does not know.
+    """
+    tokenizer.save_pretrained(directory)
+    path = Path(directory) / CONFIG_FILE
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"tokenizer_class": CLASS_THAT_REBUILDS_NOTHING, "model_input_names": tokenizer.model_input_names}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
