@@ -42,6 +42,7 @@ tokenizer = AutoTokenizer.from_pretrained(model_dir)
 with open(Path(text_dir) / "train.txt", encoding="utf-8") as lines:
     counts = count_tokens(tokenizer, (line.rstrip("\\n") for line in lines))
 counted = time.perf_counter()
+counts += int(counts.count_nonzero() < int(vocab_size))  # a text with fewer tokens: fill up with tokens that it lacks
 keep_ids = select_tokens(tokenizer, counts, int(vocab_size))
 result = trim_vocab(AutoModelForMaskedLM.from_pretrained(model_dir), tokenizer, keep_ids)
 result.model.save_pretrained(out), result.tokenizer.save_pretrained(out)
