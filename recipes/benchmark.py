@@ -14,7 +14,7 @@ import torch
 import transformers
 from tabulate import tabulate
 
-BENCHMARKS = ("distillation",)
+BENCHMARKS = ("distillation", "vocabulary")
 
 
 def machine() -> dict[str, str | int]:
