@@ -7,8 +7,11 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_LOGITS = 2**25
-"""Logits held at once (128 MB in fp32)."""
+CHUNK_LOGITS = 2**24
+"""Logits held at once (64 MB in fp32)."""
+
+SLICE = 2**14
+"""Rows of the vocabulary whose weights get their gradient at once: a whole product would be as large as the weight."""
 
 
 def rows_per_chunk(vocab_size: int) -> int:
@@ -24,22 +27,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), device=features.device)
         d_features, d_weight = torch.empty_like(features), torch.zeros_like(weight, dtype=torch.float32)
         d_bias = torch.zeros_like(bias, dtype=torch.float32)
-        rows = rows_per_chunk(weight.shape[0])
+        dtype = torch.get_autocast_dtype(weight.device.type) if torch.is_autocast_enabled(weight.device.type) else weight.dtype
+        w, b, rows = weight.to(dtype), bias.to(dtype), rows_per_chunk(weight.shape[0])  # cast once, not for every chunk
         for start in range(0, features.shape[0], rows):
-            chunk, target = features[start : start + rows], labels[start : start + rows, None]
-            log_probabilities = F.linear(chunk, weight, bias).float().log_softmax(dim=-1)
+            chunk, target = features[start : start + rows].to(dtype), labels[start : start + rows, None]
+            log_probabilities = F.linear(chunk, w, b).log_softmax(dim=-1, dtype=torch.float32)
             loss -= log_probabilities.gather(1, target).sum()
             d_logits = log_probabilities.exp_()
             d_logits.scatter_add_(1, target, torch.full_like(target, -1, dtype=d_logits.dtype))
-            d_features[start : start + rows] = d_logits @ weight
-            d_weight += d_logits.T @ chunk
             d_bias += d_logits.sum(dim=0)
-        ctx.save_for_backward(d_features, d_weight.to(weight.dtype), d_bias.to(bias.dtype))
+            d_logits = d_logits.to(dtype)
+            d_features[start : start + rows] = d_logits @ w
+            for d_part, d_rows in zip(d_weight.split(SLICE), d_logits.T.split(SLICE), strict=True):
+                d_part += d_rows @ chunk
+        ctx.gradients = d_features, d_weight.to(weight.dtype), d_bias.to(bias.dtype)
         return loss
 
     @staticmethod
     def backward(ctx, grad):
-        return *(grad.to(saved.dtype) * saved for saved in ctx.saved_tensors), None
+        gradients, ctx.gradients = ctx.gradients, None  # scaled in place: one of them is as large as the vocabulary
+        if gradients is None:
+            raise RuntimeError("linear_cross_entropy keeps its gradients for one backward pass only")
+        return *(saved.mul_(grad) for saved in gradients), None
 
 
 def linear_cross_entropy(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, TrainerCallback, XLMRobertaConfig
 
@@ -29,16 +30,19 @@ from hf_lrcompress import (
     select_tokens,
     trim_vocab,
 )
+from hf_lrcompress.data import tokenize_corpus
 from hf_lrcompress.distillation.masking import ReproducibleMasking
 from hf_lrcompress.e5_small import load_e5_small
 
 LENGTH = 512
+PACKED_LENGTH = 128
 SEED = 42
 
 
 @dataclass(frozen=True)
 class Work:
-    """One measurement: `batch_size` examples a step, of one sentence (`text` "short") or 512 tokens ("full")."""
+    """One measurement: `batch_size` examples a step. Of `text` "short" an example is a sentence in the reference, and in ours
+    sentences packed into 128 tokens, as the pipeline does it; of "full" it is 512 tokens of text in both."""
 
     model: str
     vocab_size: int
@@ -66,7 +70,7 @@ def works(model: str, short_batch: int) -> list[list[Work]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", required=True, help="a text file, a sentence a line")
     parser.add_argument("--models", nargs="+", default=["e5-small", "xlm-r-base"], choices=["e5-small", "xlm-r-base"])
-    parser.add_argument("--short_batch", type=int, default=512, help="our batch of short sentences")
+    parser.add_argument("--short_batch", type=int, default=64, help="our batch of blocks of short sentences")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -119,11 +123,12 @@ def _load(work: Work, text: str):
 def _examples(work: Work, tokenizer, text: str, count: int) -> list[dict[str, list[int]]]:
     lines = Path(text).read_text(encoding="utf-8").splitlines()
     random.Random(SEED).shuffle(lines)
-    if work.text == "short":
-        sequences = tokenizer(lines[:count], truncation=True, max_length=LENGTH)["input_ids"]
+    if work.text == "full" or work.step in ("fp32", "bf16"):
+        length = LENGTH if work.text == "full" else PACKED_LENGTH
+        blocks = tokenize_corpus(Dataset.from_dict({"text": lines[: count * 60]}), tokenizer, length)
+        sequences = blocks[:count]["input_ids"]
     else:
-        stream = [token for ids in tokenizer(lines[: count * 60])["input_ids"] for token in ids]
-        sequences = [stream[i * LENGTH : (i + 1) * LENGTH] for i in range(count)]
+        sequences = tokenizer(lines[:count], truncation=True, max_length=LENGTH)["input_ids"]
     return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences]
 
 
@@ -189,7 +194,6 @@ def _trainer(student, teacher, tokenizer, rows, work: Work, output_dir: str) -> 
         per_device_train_batch_size=work.batch_size,
         max_steps=work.steps + 1,
         disable_dropout=True,
-        group_by_length=True,
         include_num_input_tokens_seen="non_padding",
         bf16=work.step == "bf16",
         use_cpu=True,
