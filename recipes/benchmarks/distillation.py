@@ -70,7 +70,7 @@ def works(model: str, short_batch: int) -> list[list[Work]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", required=True, help="a text file, a sentence a line")
     parser.add_argument("--models", nargs="+", default=["e5-small", "xlm-r-base"], choices=["e5-small", "xlm-r-base"])
-    parser.add_argument("--short_batch", type=int, default=64, help="our batch of blocks of short sentences")
+    parser.add_argument("--short_batch", type=int, default=24, help="our batch of blocks of short sentences")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
