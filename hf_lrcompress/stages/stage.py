@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.hardware import computes_in_bf16
 from hf_lrcompress.saved_tokenizer import save_tokenizer
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
@@ -173,11 +174,3 @@ def _last_checkpoint(stage_dir: Path) -> str | None:
     """The newest checkpoint that was written whole: its trainer state is written last."""
     whole = [path.parent for path in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
-
-
-def computes_in_bf16() -> bool:
-    """Whether this machine has bf16 arithmetic (rather than emulating it)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    on_cpu = not torch.accelerator.is_available() and torch.backends.mkldnn.is_available()
-    return on_cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,0 +1,44 @@
+"""Scores: the `evaluate` modules of this package, loaded from where it is installed and never from the network."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+MODULES = Path(__file__).parent / "modules"
+EXTRA = ("adapters", "evaluate", "seqeval", "sklearn", "matplotlib")
+
+
+def check_installed() -> None:
+    """Raise if what the evaluation needs beyond the package is not there.
+
+    Raises:
+        ImportError: Which package, and how to install it.
+    """
+    for name in EXTRA:
+        if find_spec(name) is None:
+            raise ImportError(f'the evaluation needs {name}: pip install "hf_lrcompress[eval]"')
+
+
+def score(metric: str, predictions: Sequence, references: Sequence) -> dict[str, float]:
+    """Score predictions.
+
+    Args:
+        metric (`str`): `"macro_f1"` (labels of texts) or `"seqeval_f1"` (lists of tags).
+        predictions, references (`Sequence`): What a model says and what is right, in the same order.
+
+    Returns:
+        `dict[str, float]`: Fractions: under the metric's name the score, and `accuracy`.
+    """
+    return _load(metric).compute(predictions=list(map(_plain, predictions)), references=list(map(_plain, references)))
+
+
+@cache
+def _load(metric: str):
+    import evaluate
+
+    return evaluate.load(str(MODULES / f"{metric}.py"), keep_in_memory=True)
+
+
+def _plain(labels: str | Sequence[str]) -> str | list[str]:
+    return labels if isinstance(labels, str) else list(labels)
