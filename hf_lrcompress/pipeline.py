@@ -95,7 +95,7 @@ class Pipeline:
         if self.state.is_main_process:
             records = [StageRecord.read(self.output_dir / planned.directory) for planned in self.plan]
             report.write_report(self.given_config, records, self.output_dir)
-            report.write_model_dir(self.output_dir, self.plan[-1].directory)
+            report.write_model_dir(self.output_dir, self.plan[self._parent_of(len(self.plan))].directory)
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
 
@@ -133,6 +133,11 @@ class Pipeline:
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
                 tokenizers.append(trimmed)
+        for position, planned in enumerate(self.plan[1:], start=1):
+            try:
+                planned.stage.check(self.config.language, self._models_before(position))
+            except ValueError as error:
+                raise ValueError(f"{planned.name}: {error}") from error
         self.masked: MaskedText = mask_text(texts, tokenizers, self.config.block_size, seed=self.config.seed)
 
     def _count_tokens(self, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
@@ -155,7 +160,7 @@ class Pipeline:
         if not record.complete:
             logger.info("%d/%d %s", position, total, planned.name)
             metrics = self._work(position, record, stage_dir)
-        elif record.metrics["masked_text"] != self.masked.fingerprint:
+        elif planned.makes_model and record.metrics["masked_text"] != self.masked.fingerprint:
             logger.info("%d/%d %s: complete; measuring it at this run's masked places", position, total, planned.name)
             metrics = self._measure(position)
         else:
@@ -178,7 +183,7 @@ class Pipeline:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
             if self.state.is_main_process:
                 record.with_metrics(seconds=seconds, peak_memory_mb=_peak_memory_mb()).write(stage_dir)
-        return metrics | self._measure(position)
+        return metrics | (self._measure(position) if self.plan[position].makes_model else {})
 
     def _measure(self, position: int) -> dict[str, Any]:
         """Parameters, size and masked-token accuracy of a stage's model as it is on disk; on the main process only."""
@@ -200,7 +205,7 @@ class Pipeline:
         }
 
     def _task(self, position: int) -> StageTask:
-        parent, revision = self._model_of(position - 1)
+        parent, revision = self._model_of(self._parent_of(position))
         return StageTask(
             parent=parent,
             revision=revision,
@@ -211,7 +216,17 @@ class Pipeline:
             seed=self.config.seed,
             training=self.config.training,
             token_counts=self.token_counts,
+            language=self.config.language,
+            models=self._models_before(position),
         )
+
+    def _parent_of(self, position: int) -> int:
+        """The last position before `position` that has a model."""
+        return max(index for index, planned in enumerate(self.plan[:position]) if planned.makes_model)
+
+    def _models_before(self, position: int) -> dict[str, tuple[str, str | None]]:
+        made = [(index, planned) for index, planned in enumerate(self.plan[:position]) if planned.makes_model]
+        return {planned.name: self._model_of(index) for index, planned in made}
 
     def _model_of(self, position: int) -> tuple[str, str | None]:
         """Directory or Hub id, and revision, of a stage's model."""

@@ -59,6 +59,11 @@ class PlannedStage:
     fingerprint: str
 
     @property
+    def makes_model(self) -> bool:
+        """Whether there is a model in its directory, or for the teacher elsewhere."""
+        return self.stage is None or self.stage.makes_model
+
+    @property
     def record(self) -> StageRecord:
         """The record the stage begins with."""
         return StageRecord(self.name, self.fingerprint)
@@ -111,8 +116,9 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
             model_config = stage.resized(model_config)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        parent = fingerprint(parent, inputs, name, asdict(stage) | {"training": training})
-        plan.append(_planned(index, name, stage, model_config, parent))
+        own = fingerprint(parent, inputs, name, asdict(stage) | {"training": training}, *filter(None, [stage.inputs()]))
+        plan.append(_planned(index, name, stage, model_config, own))
+        parent = own if stage.makes_model else parent
     return plan
 
 

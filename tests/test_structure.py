@@ -10,12 +10,12 @@ PACKAGE = ROOT / "hf_lrcompress"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"architectures", "languages", "text_readers", "e5_small", "saved_tokenizer"},
+    {"architectures", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder"},
     {"surgery", "data", "demo"},
     {"distillation", "vocabulary_curve", "token_counts"},
-    {"importance", "masked_accuracy", "vocabulary_certificate"},
+    {"importance", "masked_accuracy", "vocabulary_certificate", "evaluation"},
     {"stages"},
-    {"configuration", "run_folder"},
+    {"configuration"},
     {"planning", "model_card"},
     {"report"},
     {"pipeline"},

@@ -10,7 +10,7 @@ from transformers import (
 
 TUNINGS = ("seq_bn", "full")
 HEADS = ("classifier", "pooler")
-"""Where the parameters of a head are: a dense layer with tanh on the first token is BERT's pooler, and part of RoBERTa's classifier."""
+"""Where a head's parameters are. Dense and tanh on the first token are BERT's pooler, and part of RoBERTa's classifier."""
 
 
 def add_task_adapter(model: PreTrainedModel, reduction_factor: int) -> None:
@@ -59,7 +59,7 @@ def load_for_task(
     )
     missing = sorted(name for name in info["missing_keys"] if not set(name.split(".")) & set(HEADS))
     if missing:
-        raise ValueError(f"{name_or_dir} lacks {len(missing)} weights of the encoder (such as {missing[0]}); choose a whole checkpoint")
+        raise ValueError(f"{name_or_dir} lacks weights of the encoder (such as {missing[0]}); choose a whole checkpoint")
     if tuning == "seq_bn":
         add_task_adapter(model, reduction_factor)
         for name, parameter in model.named_parameters():

@@ -1,11 +1,15 @@
 """A task's examples as tokens of a model, made once for all seeds."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_lrcompress.evaluation.task_data import Example
+from hf_lrcompress.architectures import architecture_of
+from hf_lrcompress.evaluation.metrics import score
+from hf_lrcompress.evaluation.task_data import Example, TaskData
 
 IGNORED = -100
 """The label of a token that has none, as torch's cross-entropy has it."""
@@ -80,3 +84,71 @@ def _encode_one(example: Example, tokenizer, ids: dict[str, int], max_length: in
         learns = is_first or (label_all_tokens and word is not None)
         tags.append(ids[example.labels[word]] if learns else IGNORED)
     return feature | {"labels": tags}, first
+
+
+@dataclass(frozen=True)
+class ModelUnderTest:
+    """A model to score.
+
+    Args:
+        name (`str`): As tables name it.
+        path (`str`): Directory or Hub id.
+        revision (`str`, *optional*): Git revision on the Hub.
+    """
+
+    name: str
+    path: str
+    revision: str | None = None
+
+    def load_tokenizer(self) -> PreTrainedTokenizerFast:
+        """Its fast tokenizer.
+
+        Raises:
+            ValueError: If it has none, or the model is of an unsupported type.
+            OSError: If there is no such model.
+        """
+        config = AutoConfig.from_pretrained(self.path, revision=self.revision)
+        architecture_of(config)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
+        except (OSError, ValueError, TypeError, AttributeError) as error:  # what it raises depends on which file is missing
+            raise ValueError(f"{self.path} has no tokenizer; save one beside the model") from error
+        if not tokenizer.is_fast:
+            raise ValueError(f"{self.path} has only a slow tokenizer; save it with a tokenizer.json first")
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise ValueError(f"{self.path} has no tokenizer; save one beside the model")
+        return tokenizer
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """A task's data as tokens of one model: made once, used with every seed."""
+
+    data: TaskData
+    tokenizer: PreTrainedTokenizerFast
+    max_length: int
+    splits: dict[str, EncodedSplit] = field(repr=False)
+
+    @classmethod
+    def encode(cls, data: TaskData, model: ModelUnderTest, label_all_tokens: bool) -> "EncodedTask":
+        """Tokenise all splits, no longer than the task and the model allow."""
+        tokenizer = model.load_tokenizer()
+        config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+        max_length = min(data.task.max_length, config.max_position_embeddings - architecture_of(config).position_offset)
+        splits = {
+            name: encode(getattr(data, name), tokenizer, data.labels, max_length, label_all_tokens)
+            for name in ("train", "validation", "test")
+        }
+        return cls(data, tokenizer, max_length, splits)
+
+    @property
+    def default(self) -> str:
+        """The most frequent label of `train`."""
+        labels = (label for x in self.data.train for label in (x.labels if self.data.task.tokens else [x.labels]))
+        return Counter(labels).most_common(1)[0][0]
+
+    def scores(self, split: str, predicted: Any) -> tuple[dict[str, float], list]:
+        """Scores, and the decoded predictions, of label ids in the order of the split's features."""
+        encoded = self.splits[split]
+        decoded = encoded.decode(predicted, self.data.labels, self.default)
+        return score(self.data.task.metric, decoded, [example.labels for example in encoded.examples]), decoded

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 MODULES = Path(__file__).parent / "modules"
-EXTRA = ("adapters", "evaluate", "seqeval", "sklearn", "matplotlib")
+EXTRA = ("adapters", "evaluate", "seqeval", "scikit-learn")
 
 
 def check_installed() -> None:
@@ -16,8 +16,10 @@ def check_installed() -> None:
         ImportError: Which package, and how to install it.
     """
     for name in EXTRA:
-        if find_spec(name) is None:
-            raise ImportError(f'the evaluation needs {name}: pip install "hf_lrcompress[eval]"')
+        try:
+            version(name)
+        except PackageNotFoundError:
+            raise ImportError(f'the evaluation needs {name}: pip install "hf_lrcompress[eval]"') from None
 
 
 def score(metric: str, predictions: Sequence, references: Sequence) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Reading a task's data: local JSON lines, CoNLL-U and CoNLL-2003 files, and the Hub. Errors are one line: where, and what to do."""
+"""Reading a task's data: JSON lines, CoNLL-U and CoNLL-2003 files, and the Hub. Errors are one line."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, DownloadConfig, get_dataset_config_names, load_dataset
+from datasets import ClassLabel, get_dataset_config_names, load_dataset
 from datasets import List as ListFeature
 from datasets.exceptions import DatasetNotFoundError
 
@@ -94,14 +94,15 @@ def load_task(task: Task, language: Language, folder: str | Path | None = None) 
     codes = {"sib200": language.sib200, "wikiann": language.wikiann}
     name = source.name and source.name.format(**codes)
     try:
-        if source is task.everywhere and name not in get_dataset_config_names(source.path, download_config=DownloadConfig()):
+        if source is task.everywhere and name not in get_dataset_config_names(source.path):
             return None
         return TaskData(task, *(tuple(_read_hub(source, name, split, task)) for split in SPLITS))
     except DatasetNotFoundError:
         raise FileNotFoundError(f"{task.name}: there is no data set {source.path} on the Hub, or it needs a login") from None
     except ConnectionError as error:
         raise ConnectionError(
-            f"{task.name}: the Hugging Face Hub cannot be reached to load {source.path}; give local files: --task_data {task.name}=DIR"
+            f"{task.name}: the Hugging Face Hub cannot be reached to load {source.path}; "
+            f"give local files: --task_data {task.name}=DIR"
         ) from error
 
 

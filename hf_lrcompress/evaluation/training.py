@@ -2,19 +2,15 @@
 
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     EvalPrediction,
-    PreTrainedTokenizerFast,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -22,11 +18,8 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from hf_lrcompress.architectures import architecture_of
 from hf_lrcompress.evaluation.adapters import TUNINGS, load_for_task
-from hf_lrcompress.evaluation.encoding import EncodedSplit, encode
-from hf_lrcompress.evaluation.metrics import score
-from hf_lrcompress.evaluation.task_data import TaskData
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.tasks import WEIGHT_DECAY, Task
 from hf_lrcompress.hardware import computes_in_bf16
 
@@ -64,74 +57,6 @@ class TaskTraining:
     def epochs_of(self, task: Task) -> int:
         """Epochs that a task is trained for."""
         return self.epochs or (task.quick_epochs if self.quick else task.epochs)
-
-
-@dataclass(frozen=True)
-class ModelUnderTest:
-    """A model to score.
-
-    Args:
-        name (`str`): As tables name it.
-        path (`str`): Directory or Hub id.
-        revision (`str`, *optional*): Git revision on the Hub.
-    """
-
-    name: str
-    path: str
-    revision: str | None = None
-
-    def load_tokenizer(self) -> PreTrainedTokenizerFast:
-        """Its fast tokenizer.
-
-        Raises:
-            ValueError: If it has none, or the model is of an unsupported type.
-            OSError: If there is no such model.
-        """
-        config = AutoConfig.from_pretrained(self.path, revision=self.revision)
-        architecture_of(config)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
-        except (OSError, ValueError, TypeError, AttributeError) as error:  # what it raises depends on which file is missing
-            raise ValueError(f"{self.path} has no tokenizer; save one beside the model") from error
-        if not tokenizer.is_fast:
-            raise ValueError(f"{self.path} has only a slow tokenizer; save it with a tokenizer.json first")
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            raise ValueError(f"{self.path} has no tokenizer; save one beside the model")
-        return tokenizer
-
-
-@dataclass(frozen=True)
-class EncodedTask:
-    """A task's data as tokens of one model: made once, used with every seed."""
-
-    data: TaskData
-    tokenizer: PreTrainedTokenizerFast
-    max_length: int
-    splits: dict[str, EncodedSplit] = field(repr=False)
-
-    @classmethod
-    def encode(cls, data: TaskData, model: ModelUnderTest, label_all_tokens: bool) -> "EncodedTask":
-        """Tokenise all splits, no longer than the task and the model allow."""
-        tokenizer = model.load_tokenizer()
-        config = AutoConfig.from_pretrained(model.path, revision=model.revision)
-        max_length = min(data.task.max_length, config.max_position_embeddings - architecture_of(config).position_offset)
-        splits = {
-            name: encode(getattr(data, name), tokenizer, data.labels, max_length, label_all_tokens)
-            for name in ("train", "validation", "test")
-        }
-        return cls(data, tokenizer, max_length, splits)
-
-    @property
-    def default(self) -> str:
-        """The most frequent label of `train`."""
-        labels = (label for x in self.data.train for label in (x.labels if self.data.task.tokens else [x.labels]))
-        return Counter(labels).most_common(1)[0][0]
-
-    def scores(self, split: str, predicted: Any) -> tuple[dict[str, float], list]:
-        """Scores, and the decoded predictions, of label ids in the order of the split's features."""
-        encoded = self.splits[split]
-        decoded = encoded.decode(predicted, self.data.labels, self.default)
-        return score(self.data.task.metric, decoded, [example.labels for example in encoded.examples]), decoded
 
 
 def train_and_score(

@@ -1,6 +1,7 @@
 """The stages by name. Their order comes from the configuration."""
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
+from hf_lrcompress.stages.evaluate import Evaluate
 from hf_lrcompress.stages.prune_ffn import PruneFFN
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.stage import Stage, StageTask
@@ -13,6 +14,7 @@ STAGES: dict[str, type[Stage]] = {
     "prune_ffn": PruneFFN,
     "truncate_hidden": TruncateHidden,
     "trim_vocab": TrimVocab,
+    "evaluate": Evaluate,
 }
 
 __all__ = ["STAGES", "Stage", "StageTask"]

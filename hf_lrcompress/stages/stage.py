@@ -17,6 +17,7 @@ from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.hardware import computes_in_bf16
+from hf_lrcompress.languages import Language
 from hf_lrcompress.saved_tokenizer import save_tokenizer
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
@@ -35,6 +36,8 @@ class StageTask:
         seed (`int`): Of everything random.
         training (`Mapping`): Training arguments of all stages; a stage's own go first.
         token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): Counted on `train` with the teacher's tokenizer.
+        language ([`Language`]): The target language.
+        models (`Mapping`): The models made so far: name of the stage → directory or Hub id, and revision.
     """
 
     parent: str
@@ -46,6 +49,8 @@ class StageTask:
     seed: int
     training: Mapping[str, Any]
     token_counts: torch.Tensor | None
+    language: Language
+    models: Mapping[str, tuple[str, str | None]]
 
     def load_parent(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         """The parent's masked LM and tokenizer."""
@@ -90,6 +95,9 @@ class StageTask:
 class Stage:
     """Base of the stages: a frozen dataclass of settings that says what sizes it makes, and makes them."""
 
+    makes_model: ClassVar[bool] = True
+    """Whether the stage leaves a model; if not, the next stage starts from the one before."""
+
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Training arguments that change nothing here, so that the stage need not be made again for them."""
 
@@ -100,6 +108,17 @@ class Stage:
             ValueError: If the settings do not fit the model.
         """
         return config
+
+    def inputs(self) -> Any:
+        """What the stage reads besides the run's texts, for the fingerprint; `None` if there is nothing."""
+        return None
+
+    def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
+        """Refuse bad input before anything is computed; `models` as in [`StageTask`].
+
+        Raises:
+            ValueError, OSError, ImportError: One line that says what is wrong and what to do.
+        """
 
     def run(self, task: StageTask) -> dict[str, Any]:
         """Make the model, save it in `task.stage_dir` and return what was measured."""

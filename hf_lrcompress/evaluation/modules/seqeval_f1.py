@@ -1,4 +1,4 @@
-"""F1 over spans of tags, as seqeval finds them, and accuracy over words. On tags without B- and I-, adjacent equal ones are one span."""
+"""F1 over spans of tags, as seqeval finds them, and accuracy over words. Adjacent equal tags without B- are one span."""
 
 import warnings
 

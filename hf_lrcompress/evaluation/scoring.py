@@ -1,0 +1,144 @@
+"""Scoring several models on several tasks with several seeds; what is done is not done again."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoConfig
+
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.metrics import check_installed
+from hf_lrcompress.evaluation.task_data import TaskData, load_task
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.languages import Language
+from hf_lrcompress.run_folder import file_hash, fingerprint, write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
+    """Raise if what is asked for does not exist.
+
+    Raises:
+        ValueError: If there is no such task.
+        ImportError: If a package of the evaluation is not installed.
+    """
+    for name in [*names, *folders]:
+        if name not in TASKS:
+            raise ValueError(f"unknown task {name!r}; there are: {', '.join(TASKS)}")
+    check_installed()
+
+
+def load_tasks(names: Sequence[str], folders: Mapping[str, str], language: Language) -> tuple[list[TaskData], list[str]]:
+    """Read the data of all tasks, before anything is trained.
+
+    Args:
+        names (`Sequence[str]`): The tasks; none means all that have data.
+        folders (`Mapping[str, str]`): Local data, by task.
+        language ([`Language`]): For the Hub.
+
+    Returns:
+        `tuple[list[TaskData], list[str]]`: The data, and the tasks that are skipped for want of it.
+
+    Raises:
+        ValueError, OSError, ImportError: One line: what is wrong with which file, or that a named task has no data.
+    """
+    check_tasks(names, folders)
+    data, skipped = [], []
+    for name in names or TASKS:
+        loaded = load_task(TASKS[name], language, folders.get(name))
+        if loaded is None and names:
+            raise ValueError(f"{name}: no data set in {language.name} is known; give local files: --task_data {name}=DIR")
+        data.append(loaded) if loaded else skipped.append(name)
+    if not data:
+        raise ValueError(f"no task has data in {language.name}; give local files: --task_data tc=DIR")
+    return data, skipped
+
+
+def score_models(
+    models: Sequence[ModelUnderTest],
+    tasks: Sequence[TaskData],
+    training: TaskTraining,
+    seeds: Sequence[int],
+    output_dir: Path,
+    reference: str,
+) -> list[dict[str, Any]]:
+    """Score models on tasks; predictions and results are kept in `output_dir`.
+
+    Args:
+        models (`Sequence[ModelUnderTest]`): What to score.
+        tasks (`Sequence[TaskData]`): On what.
+        training ([`TaskTraining`]): How. With `quick` only the first seed is used.
+        seeds (`Sequence[int]`): A score is the mean over them.
+        output_dir (`Path`): Gets `MODEL-TASK-SEED.json` (the result) and `.jsonl` (the predictions).
+        reference (`str`): Name of the model that retention is measured against.
+
+    Returns:
+        `list[dict]`: A row a model and task: `mean`, `std` (of the sample; 0 for one seed) and `values` as fractions, and more.
+
+    Raises:
+        FileExistsError: If `output_dir` holds a result made with other settings.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    seeds = list(seeds)[:1] if training.quick else list(seeds)
+    rows = []
+    for model in models:
+        for data in tasks:
+            rows.append(_score(model, data, training, seeds, output_dir))
+    means = {row["task"]: row["mean"] for row in rows if row["model"] == reference}
+    return [row | {"retention": row["mean"] / means[row["task"]] if means.get(row["task"]) else None} for row in rows]
+
+
+def _score(model: ModelUnderTest, data: TaskData, training: TaskTraining, seeds: list[int], output_dir: Path) -> dict[str, Any]:
+    """One model on one task with all seeds."""
+    task, results, encoded = data.task, [], None
+    wanted = fingerprint(_identity(model), asdict(data), asdict(training))
+    for seed in seeds:
+        path = output_dir / f"{model.name.replace('/', '--')}-{task.name}-{seed}.json"
+        result = _finished(path, wanted)
+        if result is None:
+            encoded = encoded or EncodedTask.encode(data, model, training.label_all_tokens)
+            result = train_and_score(model, encoded, training, seed)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
+            write_atomically(path.with_suffix(".jsonl"), "".join(lines))
+            write_atomically(path, json.dumps(result | {"fingerprint": wanted}, indent=2) + "\n")
+            shown = 100 * result["scores"][task.metric]
+            logger.info("%s, %s, seed %d: %.1f in %.0f s", model.name, task.name, seed, shown, result["seconds"])
+        results.append(result)
+    values = [result["scores"][task.metric] for result in results]
+    return {
+        "model": model.name,
+        "task": task.name,
+        "metric": task.metric,
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        "values": values,
+        "seeds": seeds,
+        "test_size": len(data.test),
+        "train_overlap": data.train_overlap,
+        "quick": training.quick,
+        "tuning": training.tuning,
+        "extra": {"accuracy": float(np.mean([result["scores"]["accuracy"] for result in results]))},
+    }
+
+
+def _finished(path: Path, wanted: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if result["fingerprint"] != wanted:
+        raise FileExistsError(f"{path} was made with other data, settings or another model; give another --output_dir")
+    return result
+
+
+def _identity(model: ModelUnderTest) -> Any:
+    """Of a directory its files' contents; of a model on the Hub its id and commit."""
+    if not Path(model.path).is_dir():
+        return [model.path, AutoConfig.from_pretrained(model.path, revision=model.revision)._commit_hash]
+    names = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
+    return {path.name: file_hash(path) for name in names for path in sorted(Path(model.path).glob(name))}

@@ -1,0 +1,44 @@
+"""Benchmark: training a task adapter with batches grouped by length, against padding to the maximum, in one run."""
+
+import argparse
+import os
+from typing import Any
+
+import torch
+
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.task_data import load_task
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.languages import Language
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--model", required=True, help="directory or Hub id")
+    parser.add_argument("--task_data", required=True, help="folder with train, validation and test of topic classification")
+    parser.add_argument("--epochs", type=int, default=20, help="of the training grouped by length (default: the paper's 20)")
+    parser.add_argument("--padded_epochs", type=int, default=1, help="of the padded training; seconds are compared per epoch")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train both ways. An epoch includes its validation."""
+    model = ModelUnderTest("model", arguments.model)
+    data = load_task(TASKS["tc"], Language.from_tag("en"), arguments.task_data)
+    encoded = EncodedTask.encode(data, model, label_all_tokens=False)
+    grouped = train_and_score(model, encoded, TaskTraining(epochs=arguments.epochs), seed=42)
+    padded = train_and_score(model, encoded, TaskTraining(epochs=arguments.padded_epochs), seed=42, padding="max_length")
+    per_epoch = grouped["seconds"] / arguments.epochs, padded["seconds"] / arguments.padded_epochs
+    return {
+        "train_size": len(data.train),
+        "max_length": encoded.max_length,
+        "epochs": arguments.epochs,
+        "padded_epochs": arguments.padded_epochs,
+        "grouped_seconds": grouped["seconds"],
+        "grouped_seconds_per_epoch": per_epoch[0],
+        "padded_seconds_per_epoch": per_epoch[1],
+        "speedup": per_epoch[1] / per_epoch[0],
+        "macro_f1": grouped["scores"]["macro_f1"],
+        "threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+    }

@@ -1,0 +1,103 @@
+"""Score models on the paper's tasks: topics, sentiment, named entities, parts of speech.
+
+python recipes/evaluate.py --model DIR_OR_ID --model ANOTHER --lang sk --tasks tc,pos --task_data tc=DIR
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
+
+from hf_lrcompress.evaluation.efficiency import measure_efficiency
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.scoring import load_tasks, score_models
+from hf_lrcompress.evaluation.tables import plot_scores, score_notes, score_table
+from hf_lrcompress.evaluation.training import TaskTraining
+from hf_lrcompress.languages import Language
+from hf_lrcompress.run_folder import write_atomically
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
+    parser.add_argument("--lang", required=True, help="language of the tasks, a BCP-47 tag such as sk")
+    parser.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
+    parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+    parser.add_argument("--tuning", default="seq_bn", help="seq_bn (adapters, the default) or full")
+    parser.add_argument("--reduction_factor", type=int, default=16, help="of the adapters (default: 16)")
+    parser.add_argument("--epochs", type=int, help="instead of each task's own")
+    parser.add_argument("--patience", type=int, help="stop after so many epochs without a better one")
+    parser.add_argument("--label_all_tokens", action="store_true", help="every token of a word learns its tag")
+    parser.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
+    parser.add_argument("--quick", action="store_true", help="fewer epochs and one seed")
+    parser.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
+    return parser.parse_args(arguments)
+
+
+def named_models(paths: list[str]) -> list[ModelUnderTest]:
+    """Models by the last part of their path, or by all of it where that is not unique."""
+    short = [Path(path).resolve().name if Path(path).exists() else path for path in paths]
+    if len(set(paths)) < len(paths):
+        raise ValueError("--model names the same model twice")
+    return [ModelUnderTest(path if short.count(name) > 1 else name, path) for name, path in zip(short, paths, strict=True)]
+
+
+def read_folders(values: list[str]) -> dict[str, str]:
+    folders = {}
+    for value in values:
+        task, equals, folder = value.partition("=")
+        if not equals:
+            raise ValueError(f"--task_data {value}: give it as TASK=DIR")
+        folders[task] = folder
+    return folders
+
+
+def evaluate(arguments: argparse.Namespace) -> str:
+    """Score and measure; the table as text."""
+    models = named_models(arguments.model)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    training = TaskTraining(
+        arguments.tuning,
+        arguments.reduction_factor,
+        arguments.quick,
+        arguments.epochs,
+        arguments.patience,
+        arguments.label_all_tokens,
+    )
+    names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
+    tasks, skipped = load_tasks(names, read_folders(arguments.task_data), Language.from_tag(arguments.lang))
+    for model in models:
+        model.load_tokenizer()
+    output_dir = Path(arguments.output_dir)
+    scores = score_models(models, tasks, training, seeds, output_dir, models[0].name)
+    efficiency = measure_efficiency(models)
+    content = {"language": arguments.lang, "scores": scores, "efficiency": efficiency, "skipped": skipped}
+    write_atomically(output_dir / "scores.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    plot_scores(scores, efficiency, output_dir / "scores.png")
+    text = "\n".join([score_table(scores, efficiency), "", *score_notes(scores, skipped)]) + "\n"
+    write_atomically(output_dir / "scores.md", text)
+    return text
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    try:
+        print(evaluate(arguments))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)

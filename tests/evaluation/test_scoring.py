@@ -1,0 +1,246 @@
+"""Training and scoring on tiny models with real tokenizers, the recipe, and every kind of bad input."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_model
+from seqeval.metrics import f1_score as seqeval_f1
+from sklearn.metrics import f1_score
+from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
+from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
+from hf_lrcompress.evaluation.task_data import Example, load_task
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.languages import Language
+
+RECIPE = Path(__file__).parent.parent.parent / "recipes" / "evaluate.py"
+SLOVAK = Language.from_tag("sk")
+SPLITS = {"train": 48, "dev": 10, "test": 13}
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    spec = importlib.util.spec_from_file_location("evaluate_recipe", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True, scope="module")
+def modules_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        yield
+
+
+def write_lines(path, rows):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def make_tasks(folder):
+    """Topics that follow from a word; entities that are the long words."""
+    for seed, (split, count) in enumerate(SPLITS.items()):
+        texts = make_texts(count, seed + 10)
+        write_lines(folder / "tc" / f"{split}.jsonl", [{"text": t, "label": "ab"[i % 2]} for i, t in enumerate(texts)])
+        rows = [{"tokens": t.split(), "tags": ["B-X" if len(w) > 5 else "O" for w in t.split()]} for t in texts]
+        write_lines(folder / "ner" / f"{split}.jsonl", rows)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    tokenizer = xlm_roberta()
+    model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    for name in ("large", "small"):
+        model.save_pretrained(folder / name), tokenizer.save_pretrained(folder / name)
+    make_tasks(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "layers, hidden, parameters", [(12, 768, 894_528), (6, 768, 447_264), (6, 564, 240_474), (6, 456, 156_120), (6, 312, 73_122)]
+)
+def test_adapters_have_the_papers_parameters(layers, hidden, parameters):
+    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": 12, "intermediate_size": 32}
+    config = AutoConfig.for_model("xlm-roberta", vocab_size=100, **sizes)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    add_task_adapter(model, 16)
+    assert adapter_parameters(model) == parameters
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_only_adapters_and_head_learn_and_nothing_runs_back_into_the_embeddings(inputs, tokens):
+    model = load_for_task(str(inputs / "large"), ["a", "b"], tokens, reduction_factor=4)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert all(".adapters." in name or name.startswith("classifier") for name in trained)
+    assert sum(".adapters." in name for name in trained) == 4 * 4 and any(name.startswith("classifier") for name in trained)
+    seen = []
+    model.base_model.embeddings.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+    ids = torch.randint(5, 90, (2, 9))
+    model(input_ids=ids, labels=ids % 2 if tokens else ids[:, 0] % 2).loss.backward()
+    assert seen == [False]
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
+
+
+def test_bert_learns_its_pooler(tmp_path):
+    tiny_model("bert").save_pretrained(tmp_path)
+    model = load_for_task(str(tmp_path), ["a", "b"], False)
+    assert model.bert.pooler.dense.weight.requires_grad
+
+
+def test_full_tuning_trains_everything(inputs):
+    model = load_for_task(str(inputs / "large"), ["a", "b"], False, tuning="full")
+    assert all(parameter.requires_grad for parameter in model.parameters()) and not adapter_parameters(model)
+
+
+def test_tags_are_on_the_first_token_or_on_all():
+    tokenizer = xlm_roberta()
+    example = Example(tuple(max(make_texts(20, 5), key=len).split()), ())
+    example = Example(example.inputs, tuple("ab"[i % 2] for i in range(len(example.inputs))))
+    words = tokenizer(list(example.inputs), is_split_into_words=True).word_ids()
+    for label_all in (False, True):
+        (feature,), (first,) = (lambda split: (split.features, split.first_tokens))(
+            encode([example], tokenizer, ["a", "b"], 500, label_all)
+        )
+        naive = [
+            IGNORED if word is None or (not label_all and words.index(word) != i) else word % 2 for i, word in enumerate(words)
+        ]
+        assert feature["labels"] == naive
+        assert first == [words.index(word) for word in range(len(example.inputs))]
+    assert len(words) > len(example.inputs) + 2
+
+
+def test_words_beyond_the_maximum_length_get_the_default():
+    example = Example(tuple(make_texts(1, 5)[0].split()), ())
+    example = Example(example.inputs, ("a",) * len(example.inputs))
+    split = encode([example], xlm_roberta(), ["a", "b"], 5, False)
+    (tags,) = split.decode([[1] * 5], ["a", "b"], "cut")
+    assert len(tags) == len(example.inputs) and tags[0] == "b" and tags[-1] == "cut"
+
+
+@pytest.mark.parametrize("task", ["tc", "ner"])
+def test_scores_repeat_with_a_seed_and_come_from_the_saved_predictions(inputs, task):
+    model, data = ModelUnderTest("large", str(inputs / "large")), load_task(TASKS[task], SLOVAK, inputs / task)
+    encoded = EncodedTask.encode(data, model, label_all_tokens=False)
+    first, second = (train_and_score(model, encoded, TaskTraining(epochs=2), seed=3) for _ in range(2))
+    assert first | {"seconds": 0} == second | {"seconds": 0}
+    rows = first["predictions"]
+    gold, predicted = [list(row["gold"]) if task == "ner" else row["gold"] for row in rows], [row["predicted"] for row in rows]
+    direct = seqeval_f1(gold, predicted) if task == "ner" else f1_score(gold, predicted, average="macro")
+    assert first["scores"][TASKS[task].metric] == pytest.approx(direct)
+    assert sorted(row.inputs for row in data.test) == sorted(row["tokens" if task == "ner" else "text"] for row in rows)
+
+
+@pytest.fixture
+def evaluate(recipe, inputs, monkeypatch, capsys, tmp_path):
+    def run(*arguments, models=("large",), tasks=("tc", "ner"), output_dir=tmp_path / "scores", folder=inputs):
+        given = [option for name in models for option in ("--model", str(inputs / name))]
+        given += [option for task in tasks for option in ("--task_data", f"{task}={folder / task}")]
+        given += ["--lang", "sk", "--tasks", ",".join(tasks), "--epochs", "1", "--output_dir", str(output_dir)]
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *given, *arguments])
+        code = recipe.main()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
+    code, printed, error = evaluate("--quick", models=("large", "small"))
+    assert code == 0, error
+    assert "Quick: fewer epochs" in printed and "TC" in printed and "NER" in printed
+    folder = tmp_path / "scores"
+    content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert {(row["model"], row["task"]) for row in content["scores"]} == {
+        (m, t) for m in ("large", "small") for t in ("tc", "ner")
+    }
+    large, small = (row for row in content["scores"] if row["task"] == "tc")
+    assert large["values"] == small["values"] and large["seeds"] == [42] and large["test_size"] == 13  # the same model twice
+    saved = [json.loads(line) for line in (folder / "small-tc-42.jsonl").read_text(encoding="utf-8").splitlines()]
+    direct = f1_score([row["gold"] for row in saved], [row["predicted"] for row in saved], average="macro")
+    assert small["mean"] == pytest.approx(direct)
+    assert content["efficiency"][0]["speedup"] == 1 and (folder / "scores.png").stat().st_size > 1000
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-42.json*")}
+    assert evaluate("--quick", models=("large", "small"))[0] == 0
+    assert before == {path.name: path.stat().st_mtime_ns for path in folder.glob("*-42.json*")}
+    code, _, error = evaluate("--quick", "--reduction_factor", "2", models=("large", "small"))
+    assert code == 2 and "other data, settings or another model" in error
+
+
+def damaged(folder, inputs, task, split, rows):
+    for name in SPLITS:
+        lines = (inputs / task / f"{name}.jsonl").read_text(encoding="utf-8")
+        (folder / task).mkdir(exist_ok=True)
+        (folder / task / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    write_lines(folder / task / f"{split}.jsonl", rows)
+
+
+@pytest.mark.parametrize(
+    "task, split, rows, message",
+    [
+        ("tc", "test", [{"text": "x", "label": "new"}], "label 'new' in the test split is not in train"),
+        ("tc", "dev", [], "the validation split is empty"),
+        (
+            "ner",
+            "train",
+            [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["a", "b"], "tags": ["O"]}],
+            "line 2: 2 tokens but 1 tags",
+        ),
+        ("ner", "test", [{"tokens": ["a"]}], "line 1: ner needs a JSON object with tokens and tags"),
+        ("tc", "test", [{"text": " ", "label": "a"}], "line 1: tc needs a text that is not blank"),
+    ],
+)
+def test_bad_data_is_one_line(evaluate, inputs, tmp_path, task, split, rows, message):
+    damaged(tmp_path, inputs, task, split, rows)
+    code, _, error = evaluate(tasks=(task,), folder=tmp_path)
+    assert code == 2 and message in error and error.count("\n") == 1
+
+
+def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs):
+    tiny_model("xlm-roberta").save_pretrained(inputs / "bare")
+    code, _, error = evaluate(models=("large", "bare"))
+    assert code == 2 and "has no tokenizer" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--tuning", "lora"], "tuning must be seq_bn or full"),
+        (["--tasks", "qa"], "unknown task 'qa'; there are: tc, sa, ner, pos"),
+        (["--task_data", "pos"], "give it as TASK=DIR"),
+        (["--task_data", "tc=nowhere"], "there is no folder nowhere"),
+        (["--reduction_factor", "0"], "reduction_factor must be 1 or more"),
+    ],
+)
+def test_bad_options_are_one_line(evaluate, arguments, message):
+    code, _, error = evaluate(*arguments)
+    assert code == 2 and message in error and error.count("\n") == 1
+
+
+def test_a_task_without_data_is_an_error_when_named(recipe):
+    with pytest.raises(ValueError, match="pos: no data set in Czech is known"):
+        recipe.load_tasks(["pos"], {}, Language.from_tag("cs"))
+
+
+def test_conll_and_conllu_hold_what_json_holds(tmp_path):
+    rows = {"train": [("Ja", "PRON"), ("som", "AUX")], "valid": [("Ja", "PRON")], "test": [("som", "AUX")]}
+    for split, words in rows.items():
+        upos = "".join(f"{i}\t{w}\t_\t{t}" + "\t_" * 6 + "\n" for i, (w, t) in enumerate(words, start=1))
+        (tmp_path / f"{split}.conllu").write_text("# text = x\n1-2\tJasom" + "\t_" * 8 + f"\n{upos}\n", encoding="utf-8")
+    data = load_task(TASKS["pos"], SLOVAK, tmp_path)
+    assert data.train == (Example(("Ja", "som"), ("PRON", "AUX")),) and data.train_overlap == 0
+    folder = tmp_path / "ner"
+    folder.mkdir()
+    for split in SPLITS:
+        (folder / f"{split}.conll").write_text("-DOCSTART- -X- O O\n\nAnna NNP B-PER\nspí VB O\n\nTu RB O\n", encoding="utf-8")
+    data = load_task(TASKS["ner"], SLOVAK, folder)
+    assert data.test == (Example(("Anna", "spí"), ("B-PER", "O")), Example(("Tu",), ("O",))) and data.train_overlap == 1
