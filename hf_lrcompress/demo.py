@@ -5,7 +5,9 @@ The teacher is multilingual-e5-small (see `e5_small.py`). The text, in package `
 model**: it shows that the pipeline runs; its scores mean nothing.
 """
 
+import json
 import os
+import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +66,55 @@ def save_demo_text(language: Language) -> tuple[Path, Path]:
                 partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
                 partial.rename(path)
     return files
+
+
+def save_demo_topics(language: Language) -> Path | None:
+    """
+    Write a topic task into the Hugging Face cache: which numbered section of the demo's text is a paragraph from?
+
+    Returns:
+        `Path` or `None`: A folder with `train`, `validation` and `test`; `None` if the text in this language has no such sections.
+
+    Raises:
+        ImportError, ValueError: As [`save_demo_text`].
+    """
+    code = language.macro_iso639_3 if language.macro_iso639_3 in demo_languages() else language.iso639_3
+    sections = demo_sections(code)
+    if len(sections) < 2:
+        return None
+    folder = _cache() / f"{code}-topics-{version('dataset_build')}"
+    with FileLock(_cache() / ".lock"):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=_cache()) as partial:
+                (Path(partial) / "topics").mkdir()
+                for split, places in {"train": (0, 1, 2), "validation": (3,), "test": (4,)}.items():
+                    rows = [
+                        json.dumps({"text": text, "label": topic}, ensure_ascii=False) + "\n"
+                        for topic, texts in sections.items()
+                        for index, text in enumerate(texts)
+                        if index % 5 in places
+                    ]
+                    (Path(partial) / "topics" / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
+                (Path(partial) / "topics").rename(folder)
+    return folder
+
+
+def demo_sections(iso639_3: str) -> dict[str, list[str]]:
+    """
+    The numbered sections of the demo's text that have five paragraphs or more: heading → different paragraphs.
+
+    Args:
+        iso639_3 (`str`): One of [`demo_languages`].
+    """
+    sections: dict[str, dict[str, None]] = {}
+    paragraphs: dict[str, None] = {}
+    for line in demo_text_path(iso639_3).read_text(encoding="utf-8-sig").split("\n"):
+        line = line.strip()
+        if re.match(r"\W*\d+[.)]\s+\S", line) and len(line) < 100:
+            paragraphs = sections.setdefault(line, {})
+        elif len(line) >= 100:
+            paragraphs[line] = None
+    return {heading: list(texts) for heading, texts in sections.items() if len(texts) >= 5}
 
 
 def _cache() -> Path:

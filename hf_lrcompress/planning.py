@@ -1,5 +1,6 @@
 """The plan of a run: what every stage will make, known before anything is computed."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from hf_lrcompress.architectures import architecture_of, masked_lm_on_meta
 from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.data import CorpusSource, corpus_fingerprint
-from hf_lrcompress.demo import save_demo_teacher, save_demo_text
+from hf_lrcompress.demo import save_demo_teacher, save_demo_text, save_demo_topics
 from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
 from hf_lrcompress.text_readers import DEMO_COMMAND
+
+logger = logging.getLogger(__name__)
 
 WITHOUT_EFFECT = frozenset(
     [
@@ -82,7 +85,20 @@ def resolve_demo(config: RunConfig) -> RunConfig:
     if config.machine_written:
         texts = [CorpusSource(files=(str(file),)) for file in save_demo_text(config.language)]
         train, validation = (texts[i] if source == DEMO else source for i, source in enumerate((train, validation)))
-    return replace(config, teacher=teacher, train=train, validation=validation)
+    return replace(config, teacher=teacher, train=train, validation=validation, stages=_resolve_topics(config))
+
+
+def _resolve_topics(config: RunConfig) -> Mapping[str, Stage]:
+    """The stages, with the demo's topics where the evaluation asks for them; without it where the text has no sections."""
+    evaluation = config.stages.get("evaluate")
+    if evaluation is None or DEMO not in evaluation.data.values():
+        return config.stages
+    folder = save_demo_topics(config.language)
+    if folder is None:
+        logger.warning("the demo's text in %s has no sections to tell apart: not evaluated", config.language.name)
+        return {name: stage for name, stage in config.stages.items() if name != "evaluate"}
+    data = {task: str(folder) if source == DEMO else source for task, source in evaluation.data.items()}
+    return dict(config.stages) | {"evaluate": replace(evaluation, data=data)}
 
 
 def make_plan(config: RunConfig) -> list[PlannedStage]:

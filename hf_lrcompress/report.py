@@ -9,12 +9,14 @@ from tabulate import tabulate
 
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.demo import DEMO_NOTICE
+from hf_lrcompress.evaluation.tables import plot_scores, score_notes, score_table
 from hf_lrcompress.model_card import render_model_card
 from hf_lrcompress.run_folder import MODEL_DIR, RECORD_FILE, REPORT_FILE, StageRecord, copy_directory, write_atomically
 
-REPORTED = {"certificate": "vocabulary"}
+REPORTED = {"certificate": "vocabulary", "scores": "scores", "efficiency": "efficiency", "skipped_tasks": "skipped_tasks"}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
+FIGURE = "scores.png"
 COLUMNS = {
     "stage": "stage",
     "parameters": "parameters",
@@ -41,8 +43,14 @@ FORMATS = {
 
 
 def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
-    """One row a stage: its name and what was measured."""
-    return [{"stage": record.name} | {k: v for k, v in record.metrics.items() if k not in REPORTED} for record in records]
+    """One row a stage that makes a model: its name and what was measured."""
+    made = [record for record in records if "parameters" in record.metrics]
+    return [{"stage": record.name} | {k: v for k, v in record.metrics.items() if k not in REPORTED} for record in made]
+
+
+def parts_of(records: Sequence[StageRecord]) -> dict[str, Any]:
+    """What is a part of the report by itself: the vocabulary's certificate, scores, efficiency."""
+    return {REPORTED[name]: value for record in records for name, value in record.metrics.items() if name in REPORTED}
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, str] | None = None, style: str = "github") -> str:
@@ -63,7 +71,7 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
         "environment": records[-1].environment,
         "settings": _without_paths(config.to_mapping()),
         "stages": rows_of(records),
-        **{REPORTED[name]: value for record in records for name, value in record.metrics.items() if name in REPORTED},
+        **parts_of(records),
     }
 
 
@@ -72,6 +80,8 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     content = json.dumps(make_report(config, records), indent=2, ensure_ascii=False)
     write_atomically(output_dir / REPORT_FILE, content + "\n")
     write_atomically(output_dir / "report.md", render_report(config, records))
+    if "scores" in content:
+        plot_scores(content["scores"], content["efficiency"], output_dir / FIGURE)
 
 
 def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
@@ -86,6 +96,10 @@ def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
         f"MLM accuracy and loss: the same {masked:,} masked tokens of the validation text for every model. The loss is over",
         "each model's own vocabulary, so it falls when that is trimmed. Peak memory: of the process, to the end of the stage.",
     ]
+    if "scores" in (evaluated := parts_of(records)):
+        scores, efficiency = evaluated["scores"], evaluated["efficiency"]
+        notes = "\n".join(f"- {note}" for note in score_notes(scores, evaluated["skipped_tasks"]))
+        lines += ["", "## Tasks", "", score_table(scores, efficiency), "", notes, "", f"![score against size]({FIGURE})"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The demo's machine-written text, and the files a run takes."""
 
 import importlib.util
+import json
 
 import pytest
 
@@ -37,3 +38,13 @@ def test_every_language_of_the_demo_can_be_asked_for(code, tmp_path, monkeypatch
     assert (train.read_text(encoding="utf-8").splitlines(), validation.read_text(encoding="utf-8").splitlines()) == (
         tuple(demo.demo_text(code))
     )
+
+
+def test_topics_are_disjoint_sections(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    folder = demo.save_demo_topics(Language.from_tag("sk"))
+    sections = demo.demo_sections("slk")
+    assert len(sections) == 10 and demo.save_demo_topics(Language.from_tag("hi")) is None
+    texts = [(folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines() for split in ("train", "validation", "test")]
+    assert sum(map(len, texts)) == len(set().union(*texts)) == sum(map(len, sections.values()))
+    assert len({json.loads(line)["label"] for line in texts[2]}) == 10

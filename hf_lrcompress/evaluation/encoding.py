@@ -111,7 +111,13 @@ class ModelUnderTest:
         architecture_of(config)
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
-        except (OSError, ValueError, TypeError, AttributeError) as error:  # what it raises depends on which file is missing
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            ImportError,
+        ) as error:
             raise ValueError(f"{self.path} has no tokenizer; save one beside the model") from error
         if not tokenizer.is_fast:
             raise ValueError(f"{self.path} has only a slow tokenizer; save it with a tokenizer.json first")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from accelerate import PartialState
+
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import load_tasks, score_models
@@ -58,6 +60,10 @@ class Evaluate(Stage):
         }
 
     def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
+        if PartialState().num_processes > 1:
+            raise ValueError(
+                "runs in one process; leave it out of --stages, and afterwards run python recipes/compress.py with it"
+            )
         self._select(models)
         load_tasks(self.tasks, self.data, language)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import tiny_model
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
@@ -244,3 +245,48 @@ def test_conll_and_conllu_hold_what_json_holds(tmp_path):
         (folder / f"{split}.conll").write_text("-DOCSTART- -X- O O\n\nAnna NNP B-PER\nspí VB O\n\nTu RB O\n", encoding="utf-8")
     data = load_task(TASKS["ner"], SLOVAK, folder)
     assert data.test == (Example(("Anna", "spí"), ("B-PER", "O")), Example(("Tu",), ("O",))) and data.train_overlap == 1
+
+
+def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("compress", RECIPE.with_name("compress.py"))
+    compress = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compress)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for name, count in {"train": 300, "validation": 60}.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(make_texts(count, 1)), encoding="utf-8")
+    config = {
+        "teacher": str(inputs / "large"),
+        **{name: {"files": [str(tmp_path / f"{name}.txt")]} for name in ("train", "validation")},
+        "block_size": 32,
+        "stages": ["reduce_layers", "prune_ffn", "evaluate"],
+        "training": {"max_steps": 1, "per_device_train_batch_size": 4, "disable_tqdm": True},
+        "reduce_layers": {"num_hidden_layers": 2},
+        "prune_ffn": {"intermediate_size": 20},
+        "evaluate": {"tasks": ["tc"], "data": {"tc": str(inputs / "tc")}, "quick": True, "epochs": 1},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    run = tmp_path / "run"
+    given = ["--lang", "sk", "--config", str(tmp_path / "config.yaml"), "--output_dir", str(run)]
+    monkeypatch.setattr(sys, "argv", ["compress.py", *given])
+    assert compress.main() == 0
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn"]
+    assert [row["stage"] for row in report["stages"]] == ["teacher", "reduce_layers", "prune_ffn"]
+    assert report["scores"][0]["retention"] == 1 and report["scores"][0]["quick"]
+    assert [row["parameters"] for row in report["efficiency"]] == [row["parameters"] for row in report["stages"]]
+    text = (run / "report.md").read_text(encoding="utf-8")
+    assert "Quick: fewer epochs" in text and "retention" in text and (run / "scores.png").is_file()
+    assert AutoConfig.from_pretrained(run / "model").intermediate_size == 20
+    assert not list(run.glob("03-evaluate/*.safetensors"))
+    done = run / "03-evaluate" / "predictions" / "teacher-tc-42.json"
+    before = done.stat().st_mtime_ns
+    (run / "03-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
+    record = json.loads((run / "03-evaluate" / "stage.json").read_text(encoding="utf-8"))
+    (run / "03-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False}), encoding="utf-8")
+    assert compress.main() == 0
+    assert done.stat().st_mtime_ns == before
+    assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
+    monkeypatch.setattr(sys, "argv", ["compress.py", *given, "--overwrite", "--set", "evaluate.models=[nothing]"])
+    capsys.readouterr()
+    assert compress.main() == 2
+    assert "'nothing' is no stage before evaluate" in capsys.readouterr().err
