@@ -73,7 +73,7 @@ def save_demo_topics(language: Language) -> Path | None:
     Write a topic task into the Hugging Face cache: which numbered section of the demo's text is a paragraph from?
 
     Returns:
-        `Path` or `None`: A folder with `train`, `validation` and `test`; `None` if the text in this language has no such sections.
+        `Path` or `None`: A folder with `train`, `validation` and `test`; `None` if the text has no such sections.
 
     Raises:
         ImportError, ValueError: As [`save_demo_text`].

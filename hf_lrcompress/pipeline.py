@@ -96,6 +96,7 @@ class Pipeline:
             records = [StageRecord.read(self.output_dir / planned.directory) for planned in self.plan]
             report.write_report(self.given_config, records, self.output_dir)
             report.write_model_dir(self.output_dir, self.plan[self._parent_of(len(self.plan))].directory)
+            self._lock.release()
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
 

@@ -61,9 +61,7 @@ class Evaluate(Stage):
 
     def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
         if PartialState().num_processes > 1:
-            raise ValueError(
-                "runs in one process; leave it out of --stages, and afterwards run python recipes/compress.py with it"
-            )
+            raise ValueError("runs in one process; leave it out of --stages, then run python recipes/compress.py with it")
         self._select(models)
         load_tasks(self.tasks, self.data, language)
 
