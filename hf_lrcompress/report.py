@@ -80,8 +80,8 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     content = json.dumps(make_report(config, records), indent=2, ensure_ascii=False)
     write_atomically(output_dir / REPORT_FILE, content + "\n")
     write_atomically(output_dir / "report.md", render_report(config, records))
-    if "scores" in content:
-        plot_scores(content["scores"], content["efficiency"], output_dir / FIGURE)
+    if evaluated := scores_of(records):
+        plot_scores(evaluated["scores"], evaluated["efficiency"], output_dir / FIGURE)
 
 
 def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:

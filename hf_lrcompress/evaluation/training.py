@@ -11,6 +11,7 @@ from transformers import (
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     EvalPrediction,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -90,6 +91,7 @@ def train_and_score(
             preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1),
             callbacks=[best],
         )
+        trainer.remove_callback(PrinterCallback)
         started = time.monotonic()
         trainer.train()
         seconds = time.monotonic() - started
