@@ -1,5 +1,8 @@
 """What the machine can do."""
 
+import resource
+import sys
+
 import torch
 
 
@@ -9,3 +12,11 @@ def computes_in_bf16() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     on_cpu = not torch.accelerator.is_available() and torch.backends.mkldnn.is_available()
     return on_cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def peak_memory_mb() -> float:
+    """Peak memory so far: of the GPU where there is one, otherwise of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from hf_lrcompress import report
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.data import corpus_fingerprint, load_corpus, tokenize_corpus
+from hf_lrcompress.hardware import peak_memory_mb
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
 from hf_lrcompress.model_card import teacher_license
 from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
@@ -183,7 +182,7 @@ class Pipeline:
         finally:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
             if self.state.is_main_process:
-                record.with_metrics(seconds=seconds, peak_memory_mb=_peak_memory_mb()).write(stage_dir)
+                record.with_metrics(seconds=seconds, peak_memory_mb=peak_memory_mb()).write(stage_dir)
         return metrics | (self._measure(position) if self.plan[position].makes_model else {})
 
     def _measure(self, position: int) -> dict[str, Any]:
@@ -244,11 +243,3 @@ def _lock(output_dir: Path) -> FileLock:
     except Timeout as error:
         raise FileExistsError(f"another run is using {output_dir}; wait for it or give another --output_dir") from error
     return lock
-
-
-def _peak_memory_mb() -> float:
-    """Peak memory so far: of the GPU where there is one, otherwise of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -80,7 +80,7 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     content = json.dumps(make_report(config, records), indent=2, ensure_ascii=False)
     write_atomically(output_dir / REPORT_FILE, content + "\n")
     write_atomically(output_dir / "report.md", render_report(config, records))
-    if evaluated := scores_of(records):
+    if "scores" in (evaluated := parts_of(records)):
         plot_scores(evaluated["scores"], evaluated["efficiency"], output_dir / FIGURE)
 
 

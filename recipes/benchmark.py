@@ -14,7 +14,7 @@ import torch
 import transformers
 from tabulate import tabulate
 
-BENCHMARKS = ("distillation", "vocabulary")
+BENCHMARKS = ("distillation", "vocabulary", "evaluation")
 
 
 def machine() -> dict[str, str | int]:
