@@ -1,9 +1,12 @@
 """Scores: the `evaluate` modules of this package, loaded from where it is installed and never from the network."""
 
+import importlib
+import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 MODULES = Path(__file__).parent / "modules"
 EXTRA = ("adapters", "evaluate", "seqeval", "scikit-learn")
@@ -37,9 +40,17 @@ def score(metric: str, predictions: Sequence, references: Sequence) -> dict[str,
 
 @cache
 def _load(metric: str):
-    import evaluate
+    return _library().load(str(MODULES / f"{metric}.py"), keep_in_memory=True)
 
-    return evaluate.load(str(MODULES / f"{metric}.py"), keep_in_memory=True)
+
+def _library() -> ModuleType:
+    """The library `evaluate`, not a script of that name: Python looks first beside the script that was started, as in recipes/."""
+    given = list(sys.path)
+    sys.path[:] = [folder for folder in given if not (Path(folder) / "evaluate.py").is_file()]
+    try:
+        return importlib.import_module("evaluate")
+    finally:
+        sys.path[:] = given
 
 
 def _plain(labels: str | Sequence[str]) -> str | list[str]:
