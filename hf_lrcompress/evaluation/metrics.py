@@ -44,7 +44,7 @@ def _load(metric: str):
 
 
 def _library() -> ModuleType:
-    """The library `evaluate`, not a script of that name: Python looks first beside the script that was started, as in recipes/."""
+    """The library `evaluate`, not a script of that name: Python looks first beside the script that was started."""
     given = list(sys.path)
     sys.path[:] = [folder for folder in given if not (Path(folder) / "evaluate.py").is_file()]
     try:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -175,6 +177,17 @@ def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.glob("*-42.json*")}
     code, _, error = evaluate("--quick", "--reduction_factor", "2", models=("large", "small"))
     assert code == 2 and "other data, settings or another model" in error
+
+
+def test_the_recipe_runs_as_a_script_beside_its_own_name(inputs, tmp_path):
+    """Its folder comes first in Python's path, and `import evaluate` would find the recipe there."""
+    command = [sys.executable, RECIPE, "--model", inputs / "small", "--lang", "sk", "--tasks", "ner", "--quick", "--epochs", "1"]
+    command += ["--task_data", f"ner={inputs / 'ner'}", "--output_dir", tmp_path / "scores"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    saved = [json.loads(line) for line in (tmp_path / "scores" / "small-ner-42.jsonl").read_text(encoding="utf-8").splitlines()]
+    score = json.loads((tmp_path / "scores" / "scores.json").read_text(encoding="utf-8"))["scores"][0]["mean"]
+    assert score == pytest.approx(seqeval_f1([row["gold"] for row in saved], [row["predicted"] for row in saved]))
 
 
 def damaged(folder, inputs, task, split, rows):
