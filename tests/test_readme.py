@@ -1,6 +1,7 @@
 """The README's commands and code, and the wheel."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -79,3 +80,19 @@ def test_the_wheel_holds_what_it_needs(tmp_path):
     assert not any(name.startswith(("tests/", "recipes/")) for name in names)
     packaged = {str(path.relative_to(ROOT)) for path in (ROOT / "hf_lrcompress").rglob("*.py")}
     assert packaged <= names
+
+
+def test_the_benchmark_table_is_that_of_the_results():
+    results = json.loads((ROOT / "recipes/benchmarks/results/distillation-e5-small.json").read_text(encoding="utf-8"))
+    rows = [row for row in results["rows"] if row["step"] != "loss_difference"]
+    shown = [line.strip("| ").split(" | ") for line in README.splitlines() if line.startswith(("| full |", "| short |"))]
+    assert [(cells[1], cells[3], cells[4], cells[5], cells[6]) for cells in shown] == [
+        (
+            f"{row['vocab_size']:,}",
+            str(row["batch_size"]),
+            f"{row['tokens_per_second']:,.1f}",
+            f"{row['speed_ratio']:.1f}",
+            f"{row['peak_memory_gb']:.1f}",
+        )
+        for row in rows
+    ]
