@@ -46,6 +46,7 @@ STAGE_COLUMNS: Columns = {
 SCORE_COLUMNS: Columns = {
     "model": ("model", str),
     "task": ("task", str),
+    "dataset": ("data set", str),
     "metric": ("metric", str),
     "mean": ("score", hundredfold),
     "std": ("±", hundredfold),
@@ -168,7 +169,12 @@ def _eval_results(report: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
     results.append(EvalResult(**text, **accuracy))
     for score in report.get("scores", ()):
         if score["model"] == final["stage"]:
-            task = {"task_type": TASK_TYPES[score["task"]], "dataset_type": score["task"], "dataset_name": score["task"].upper()}
+            data = score.get("dataset", score["task"])
+            task = {
+                "task_type": TASK_TYPES[score["task"]],
+                "dataset_type": data,
+                "dataset_name": f"{score['task'].upper()} {data}",
+            }
             metric = {
                 "metric_type": "f1" if "f1" in score["metric"] else score["metric"],
                 "metric_name": score["metric"],

@@ -114,6 +114,7 @@ def _score(model: ModelUnderTest, data: TaskData, training: TaskTraining, seeds:
     return {
         "model": model.name,
         "task": task.name,
+        "dataset": data.source,
         "metric": task.metric,
         "mean": float(np.mean(values)),
         "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,

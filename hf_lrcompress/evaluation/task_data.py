@@ -33,6 +33,7 @@ class TaskData:
     Args:
         task ([`Task`]): The task.
         train, validation, test (`tuple[Example, ...]`): The splits.
+        source (`str`, *optional*): Data set on the Hub, or name of the local folder.
 
     Raises:
         ValueError: If a split is empty, or has a label that `train` lacks.
@@ -42,6 +43,7 @@ class TaskData:
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
+    source: str = "local"
 
     def __post_init__(self):
         for name in SPLITS:
@@ -87,7 +89,8 @@ def load_task(task: Task, language: Language, folder: str | Path | None = None) 
         OSError: If a file does not exist or the Hub cannot be reached.
     """
     if folder is not None:
-        return TaskData(task, *(tuple(_read_file(_find(Path(folder), names, task), task)) for names in SPLITS.values()))
+        splits = (tuple(_read_file(_find(Path(folder), names, task), task)) for names in SPLITS.values())
+        return TaskData(task, *splits, source=Path(folder).resolve().name)
     source = task.source(language)
     if source is None:
         return None
@@ -96,7 +99,7 @@ def load_task(task: Task, language: Language, folder: str | Path | None = None) 
     try:
         if source is task.everywhere and name not in get_dataset_config_names(source.path):
             return None
-        return TaskData(task, *(tuple(_read_hub(source, name, split, task)) for split in SPLITS))
+        return TaskData(task, *(tuple(_read_hub(source, name, split, task)) for split in SPLITS), source=source.path)
     except DatasetNotFoundError:
         raise FileNotFoundError(f"{task.name}: there is no data set {source.path} on the Hub, or it needs a login") from None
     except ConnectionError as error:
