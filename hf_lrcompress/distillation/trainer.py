@@ -1,5 +1,6 @@
 """A Trainer for masked-LM distillation."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class DistillationTrainer(ShardingTrainer):
             self.teacher_model.to(args.device)
             _add_feature_projection(model, self.teacher_model, args)
         return_losses(model, self.teacher_model, args)
+        self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # it would compile the whole student, losses and all
         if args.torch_compile:
             self._compile_layers()
         self._vocab_size = len(model.get_output_embeddings().weight)  # asked for now: sharding may leave an empty weight
@@ -95,11 +97,11 @@ class DistillationTrainer(ShardingTrainer):
 
     def _compile_layers(self) -> None:
         """Compile the layers of student and teacher in place, one graph for all: the losses around them are kernels already."""
-        self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # the Trainer would compile the whole student
-        options = {"backend": self.args.torch_compile_backend, "mode": self.args.torch_compile_mode}
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_DYNAMO_")]:
+            del os.environ[name]  # TrainingArguments leave it to every later Trainer of the process
         for model in filter(None, (self.model, self.teacher_model)):
             for layer in layers_of(model):
-                layer.compile(**options)
+                layer.compile(backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode)
 
     def train(self, *args, **kwargs):
         if self.state.global_step and _needs_projection(self.model, self.teacher_model, self.args):
