@@ -8,10 +8,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_LOGITS = 2**24
-"""Logits held at once (64 MB in fp32)."""
+"""Logits held at once where all of a token's are needed together (64 MB in fp32)."""
 
-SLICE = 2**14
-"""Rows of the vocabulary whose weights get their gradient at once: a whole product would be as large as the weight."""
+TOKENS = 256
+"""Tokens whose cross-entropy is computed at once: enough for fast products (128 MB in bf16 at a vocabulary of 250,000)."""
+
+SLICE = 2**12
+"""Rows of the vocabulary in one product on a CPU, so that `TOKENS` × `SLICE` logits stay in its cache."""
 
 
 def rows_per_chunk(vocab_size: int) -> int:
@@ -24,24 +27,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, features, weight, bias, labels):
-        loss = torch.zeros((), device=features.device)
-        d_features, d_weight = torch.empty_like(features), torch.zeros_like(weight, dtype=torch.float32)
-        d_bias = torch.zeros_like(bias, dtype=torch.float32)
-        dtype = torch.get_autocast_dtype(weight.device.type) if torch.is_autocast_enabled(weight.device.type) else weight.dtype
-        w, b, rows = weight.to(dtype), bias.to(dtype), rows_per_chunk(weight.shape[0])  # cast once, not for every chunk
-        for start in range(0, features.shape[0], rows):
-            chunk, target = features[start : start + rows].to(dtype), labels[start : start + rows, None]
-            log_probabilities = F.linear(chunk, w, b).log_softmax(dim=-1, dtype=torch.float32)
-            loss -= log_probabilities.gather(1, target).sum()
-            d_logits = log_probabilities.exp_()
-            d_logits.scatter_add_(1, target, torch.full_like(target, -1, dtype=d_logits.dtype))
-            d_bias += d_logits.sum(dim=0)
-            d_logits = d_logits.to(dtype)
-            d_features[start : start + rows] = d_logits @ w
-            for d_part, d_rows in zip(d_weight.split(SLICE), d_logits.T.split(SLICE), strict=True):
-                d_part += d_rows @ chunk
-        ctx.gradients = d_features, d_weight.to(weight.dtype), d_bias.to(bias.dtype)
-        return loss
+        device = features.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        layer = weight, bias, torch.zeros_like(weight, dtype=torch.float32), torch.zeros_like(bias, dtype=torch.float32)
+        with torch.autocast(device, enabled=False):
+            chunks = zip(features.split(TOKENS), labels.split(TOKENS), strict=True)
+            parts = [_cross_entropy_chunk(chunk.float(), target, *layer, dtype) for chunk, target in chunks]
+        d_features = torch.cat([part[1] for part in parts]).to(features.dtype) if parts else torch.zeros_like(features)
+        ctx.gradients = d_features, layer[2].to(weight.dtype), layer[3].to(bias.dtype)
+        return sum((part[0] for part in parts), torch.zeros((), device=features.device))
 
     @staticmethod
     def backward(ctx, grad):
@@ -49,6 +43,46 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if gradients is None:
             raise RuntimeError("linear_cross_entropy keeps its gradients for one backward pass only")
         return *(saved.mul_(grad) for saved in gradients), None
+
+
+def _cross_entropy_chunk(x, labels, weight, bias, d_weight, d_bias, dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss of a few tokens and its gradient by their features `x`; adds to `d_weight` and `d_bias`.
+
+    One pass over the vocabulary keeps exp(logit − maximum so far), as an online softmax does (Milakov & Gimelshein 2018); the
+    final scale of a token is then applied to `x` and not to its logits. The label's own term is left out of the products and
+    added in fp32: of a probability near 1, bf16 would leave nothing of p − 1.
+    """
+    label_weight = weight[labels].float()
+    label_logit = (x * label_weight).sum(dim=1) + bias[labels]
+    top, others, d_x, kept = label_logit, torch.zeros_like(label_logit), torch.zeros_like(x), []
+    step = SLICE if x.device.type == "cpu" else len(weight)
+    for start, w, b in zip(range(0, len(weight), step), weight.split(step), bias.split(step), strict=True):
+        w = w.to(dtype)
+        logits = torch.addmm(b.to(dtype), x.to(dtype), w.T)
+        before, top = top, torch.maximum(top, logits.amax(dim=1))
+        exponentials = torch.sub(logits, top[:, None]).exp_().to(dtype)
+        _drop_labels(exponentials, labels - start)
+        shrink = (before - top).exp_()
+        others = others * shrink + exponentials.sum(dim=1, dtype=torch.float32)
+        d_x.mul_(shrink[:, None]).add_(exponentials @ w)
+        kept.append((exponentials, top))
+    log_sum = top + (others + (label_logit - top).exp()).log()
+    missing = others * (top - log_sum).exp()  # 1 − p of the label
+    d_x.mul_((top - log_sum).exp_()[:, None]).addcmul_(label_weight, missing[:, None], value=-1)
+    for (exponentials, maximum), d_w, d_b in zip(kept, d_weight.split(step), d_bias.split(step), strict=True):
+        scale = (maximum - log_sum).exp_()
+        d_w += exponentials.T @ (x * scale[:, None]).to(dtype)
+        d_b += exponentials.T @ scale.to(dtype)
+    d_weight.index_add_(0, labels, x * missing[:, None], alpha=-1)
+    d_bias.index_add_(0, labels, missing, alpha=-1)
+    return (log_sum - label_logit).sum(), d_x
+
+
+def _drop_labels(exponentials: torch.Tensor, labels: torch.Tensor) -> None:
+    """Set the entry of each row's label to 0, where this slice of the vocabulary has it."""
+    column = labels.clamp(0, exponentials.shape[1] - 1)[:, None]
+    inside = column == labels[:, None]
+    exponentials.scatter_(1, column, exponentials.gather(1, column).masked_fill(inside, 0))
 
 
 def linear_cross_entropy(

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 row["memory_ratio"] = row["peak_memory_gb"] / reference["peak_memory_gb"]
                 rows.append(row)
                 print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
-        rows.append(_measure(Work(model, 40_000, "short", "loss_difference", 4), arguments.text))
+        rows += [_measure(Work(model, size, "short", "loss_difference", 4), arguments.text) for size in (250_000, 40_000)]
     return {"rows": rows}
 
 

@@ -12,6 +12,8 @@ TOKENS, VOCABULARY, STUDENT, TEACHER = 23, 61, 8, 12
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(losses, "CHUNK_LOGITS", 5 * VOCABULARY)  # 23 tokens: four full chunks and a part
+    monkeypatch.setattr(losses, "TOKENS", 5)
+    monkeypatch.setattr(losses, "SLICE", 8)  # 61 rows: seven full slices and a part
 
 
 @pytest.fixture
@@ -80,6 +82,34 @@ def test_cross_entropy_without_bias_and_without_tokens(student, labels):
     none = losses.linear_cross_entropy(features[:0], weight, None, labels[:0])
     assert none == 0
     assert torch.autograd.grad(none, weight)[0].eq(0).all()
+
+
+@pytest.mark.parametrize("factor", [10, 1000])
+def test_cross_entropy_of_large_logits(student, labels, factor):
+    features, weight, bias = student
+    features = (factor * features).detach().requires_grad_()
+    expected = F.cross_entropy(logits(features, weight, bias), labels, reduction="sum")
+    assert_same_loss_and_gradients(
+        losses.linear_cross_entropy(features, weight, bias, labels), expected, [features, weight, bias]
+    )
+
+
+def test_cross_entropy_of_sure_tokens_keeps_its_gradient_in_bf16(student):
+    """Where the label has probability 0.999, a product in bf16 of p and the weights would be wrong by more than 1 − p."""
+    features, weight, bias = student
+    sure = (logits(*student) * 4).argmax(dim=1)
+    with torch.no_grad():
+        bias[sure] += 0.5
+        features *= 4
+    loss = F.cross_entropy(logits(*student), sure, reduction="none")
+    chosen = (loss < 0.01).nonzero()[:, 0]
+    assert len(chosen) > 3
+    tensors = [features, weight]
+    exact = torch.autograd.grad(loss[chosen].sum(), tensors)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = torch.autograd.grad(losses.linear_cross_entropy(features[chosen], weight, bias, sure[chosen]), tensors)
+    for mine, naive in zip(actual, exact, strict=True):
+        assert (mine - naive).norm() < 0.05 * naive.norm()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
