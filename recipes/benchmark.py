@@ -14,7 +14,7 @@ import torch
 import transformers
 from tabulate import tabulate
 
-BENCHMARKS = ("distillation", "vocabulary", "evaluation")
+BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation")
 
 
 def machine() -> dict[str, str | int]:
