@@ -55,7 +55,8 @@ def main() -> int:
         return 2
     result = {"benchmark": arguments.benchmark, "machine": machine()} | result
     print("\n" + tabulate(result["rows"], headers="keys", floatfmt=",.4g", intfmt=","))
-    print("\n".join(f"{key}: {value}" for key, value in result["machine"].items()))
+    details = result["machine"] | {key: value for key, value in result.items() if key not in ("machine", "rows")}
+    print("\n".join(f"{key}: {value}" for key, value in details.items()))
     if arguments.output:
         Path(arguments.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""Trimming the vocabulary before the training beside trimming it last: the whole pipeline twice, with the same number of steps."""
+"""Trimming the vocabulary before all training beside trimming it last: the whole pipeline twice, with as many steps."""
 
 import argparse
 import json
@@ -42,7 +42,8 @@ def _run_pipeline(arguments: argparse.Namespace, stages: list[str], output_dir: 
     """The rows of its report, one a stage."""
     command = [sys.executable, RECIPES / "compress.py", "--lang", arguments.lang, "--config", arguments.config]
     command += ["--train_file", arguments.text, "--validation_file", arguments.held_out, "--stages", ",".join(stages)]
-    command += ["--set", f"training.max_steps={arguments.max_steps}", "--set", f"training.warmup_steps={arguments.max_steps // 10}"]
+    steps = {"max_steps": arguments.max_steps, "warmup_steps": arguments.max_steps // 10}
+    command += [part for key, value in steps.items() for part in ("--set", f"training.{key}={value}")]
     if subprocess.run([*command, "--output_dir", output_dir], stdout=sys.stderr).returncode:
         raise OSError(f"the run in {output_dir} failed")
     return json.loads((output_dir / "report.json").read_text(encoding="utf-8"))["stages"]

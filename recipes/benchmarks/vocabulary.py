@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import venv
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from tabulate import tabulate
 from tokenizers import Tokenizer
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
@@ -72,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure both packages on the text once and ten times, and ours on a model in XLM-R-base's size; print a table.
+    """Measure both packages on the text once and ten times, and ours on a model in XLM-R-base's size.
 
     The tokenizer is XLM-R's (250,002 tokens); the models have random weights, for time and memory do not depend on them.
 
@@ -96,11 +94,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             rows.append({"package": name, "model": "small", "text": times, **figures, **_compare(small, out, held_out)})
     figures = _measure(sys.executable, OURS, full, work_dir / "text-1", arguments.full_vocab_size, work_dir / "full-trimmed")
     rows.append({"package": "hf_lrcompress", "model": "full", "text": 1, **figures})
-    print(tabulate(rows, headers="keys", floatfmt=".2f"))
-    machine = {"machine": platform.machine(), "cpu_count": os.cpu_count(), "torch": torch.__version__}
     sizes = {"small": SMALL, "full": SIZE_OF_XLMR_BASE, "text_bytes": arguments.text.stat().st_size}
     vocabulary = {"vocab_size": arguments.vocab_size, "full_vocab_size": arguments.full_vocab_size}
-    return {"rows": rows, "times_faster": _ratios(rows), "sizes": sizes, **vocabulary, **machine}
+    return {"times_faster": _ratios(rows), "sizes": sizes, **vocabulary, "rows": rows}
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
