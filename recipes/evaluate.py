@@ -7,12 +7,15 @@ import argparse
 import json
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 
-from transformers.utils import logging as transformers_logging
+import torch
+from accelerate import PartialState
 
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.jobs import quiet_libraries
 from hf_lrcompress.evaluation.scoring import load_tasks, score_models
 from hf_lrcompress.evaluation.tables import plot_scores, score_notes, score_table
 from hf_lrcompress.evaluation.training import TaskTraining
@@ -56,7 +59,7 @@ def read_folders(values: list[str]) -> dict[str, str]:
 
 
 def evaluate(arguments: argparse.Namespace) -> str:
-    """Score and measure; the table as text."""
+    """Score and measure; the table as text, from the main process."""
     models = named_models(arguments.model)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     training = TaskTraining(
@@ -68,11 +71,14 @@ def evaluate(arguments: argparse.Namespace) -> str:
         arguments.label_all_tokens,
     )
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
-    tasks, skipped = load_tasks(names, read_folders(arguments.task_data), Language.from_tag(arguments.lang))
-    for model in models:
-        model.load_tokenizer()
+    with PartialState().main_process_first():
+        tasks, skipped = load_tasks(names, read_folders(arguments.task_data), Language.from_tag(arguments.lang))
+        for model in models:
+            model.load_tokenizer()
     output_dir = Path(arguments.output_dir)
     scores = score_models(models, tasks, training, seeds, output_dir, models[0].name)
+    if not PartialState().is_main_process:
+        return ""
     efficiency = measure_efficiency(models)
     content = {"language": arguments.lang, "scores": scores, "efficiency": efficiency, "skipped": skipped}
     write_atomically(output_dir / "scores.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -84,13 +90,17 @@ def evaluate(arguments: argparse.Namespace) -> str:
 
 def main() -> int:
     arguments = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("adapters").setLevel(logging.ERROR)
-    transformers_logging.set_verbosity_error()
+    # A process that has done its share waits for the others.
+    main_process = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=1)).is_main_process
+    logging.basicConfig(level=logging.INFO if main_process else logging.ERROR, format="%(message)s")
+    quiet_libraries()
     try:
-        print(evaluate(arguments))
+        text = evaluate(arguments)
+        if main_process:
+            print(text)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        if main_process:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,7 +1,5 @@
 """Scoring several models on several tasks with several seeds; what is done is not done again."""
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +8,14 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig
 
-from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.jobs import ScoringJob, run_jobs
 from hf_lrcompress.evaluation.metrics import check_installed
 from hf_lrcompress.evaluation.task_data import TaskData, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.languages import Language
-from hf_lrcompress.run_folder import file_hash, fingerprint, write_atomically
-
-logger = logging.getLogger(__name__)
+from hf_lrcompress.run_folder import file_hash, fingerprint
 
 
 def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
@@ -68,7 +65,7 @@ def score_models(
     output_dir: Path,
     reference: str,
 ) -> list[dict[str, Any]]:
-    """Score models on tasks; predictions and results are kept in `output_dir`.
+    """Score models on tasks; predictions and results are kept in `output_dir`. Several processes share the work.
 
     Args:
         models (`Sequence[ModelUnderTest]`): What to score.
@@ -88,53 +85,38 @@ def score_models(
     seeds = list(seeds)[:1] if training.quick else list(seeds)
     rows = []
     for model in models:
+        identity = _identity(model)
         for data in tasks:
-            rows.append(_score(model, data, training, seeds, output_dir))
-    means = {row["task"]: row["mean"] for row in rows if row["model"] == reference}
-    return [row | {"retention": row["mean"] / means[row["task"]] if means.get(row["task"]) else None} for row in rows]
+            wanted = fingerprint(identity, asdict(data), asdict(training))
+            start = output_dir / f"{model.name.replace('/', '--')}-{data.task.name}"
+            paths = [start.with_name(f"{start.name}-{seed}.json") for seed in seeds]
+            rows.append([ScoringJob(model, data, training, *of_seed, wanted) for of_seed in zip(seeds, paths, strict=True)])
+    run_jobs([job for jobs in rows for job in jobs])
+    scores = [_row(jobs) for jobs in rows]
+    means = {row["task"]: row["mean"] for row in scores if row["model"] == reference}
+    return [row | {"retention": row["mean"] / means[row["task"]] if means.get(row["task"]) else None} for row in scores]
 
 
-def _score(model: ModelUnderTest, data: TaskData, training: TaskTraining, seeds: list[int], output_dir: Path) -> dict[str, Any]:
-    """One model on one task with all seeds."""
-    task, results, encoded = data.task, [], None
-    wanted = fingerprint(_identity(model), asdict(data), asdict(training))
-    for seed in seeds:
-        path = output_dir / f"{model.name.replace('/', '--')}-{task.name}-{seed}.json"
-        result = _finished(path, wanted)
-        if result is None:
-            encoded = encoded or EncodedTask.encode(data, model, training.label_all_tokens)
-            result = train_and_score(model, encoded, training, seed)
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
-            write_atomically(path.with_suffix(".jsonl"), "".join(lines))
-            write_atomically(path, json.dumps(result | {"fingerprint": wanted}, indent=2) + "\n")
-            shown = 100 * result["scores"][task.metric]
-            logger.info("%s, %s, seed %d: %.1f in %.0f s", model.name, task.name, seed, shown, result["seconds"])
-        results.append(result)
+def _row(jobs: list[ScoringJob]) -> dict[str, Any]:
+    """What finished jobs that differ in their seed have found."""
+    job, results = jobs[0], [job.result() for job in jobs]
+    task, data, training = job.data.task, job.data, job.training
     values = [result["scores"][task.metric] for result in results]
     return {
-        "model": model.name,
+        "model": job.model.name,
         "task": task.name,
         "dataset": data.source,
         "metric": task.metric,
         "mean": float(np.mean(values)),
         "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
         "values": values,
-        "seeds": seeds,
+        "seeds": [job.seed for job in jobs],
         "test_size": len(data.test),
         "train_overlap": data.train_overlap,
         "quick": training.quick,
         "tuning": training.tuning,
         "extra": {"accuracy": float(np.mean([result["scores"]["accuracy"] for result in results]))},
     }
-
-
-def _finished(path: Path, wanted: str) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    if result["fingerprint"] != wanted:
-        raise FileExistsError(f"{path} was made with other data, settings or another model; give another --output_dir")
-    return result
 
 
 def _identity(model: ModelUnderTest) -> Any:

@@ -60,10 +60,9 @@ class Evaluate(Stage):
         }
 
     def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
-        if PartialState().num_processes > 1:
-            raise ValueError("runs in one process; leave it out of --stages, then run python recipes/compress.py with it")
         self._select(models)
-        load_tasks(self.tasks, self.data, language)
+        with PartialState().main_process_first():
+            load_tasks(self.tasks, self.data, language)
 
     def run(self, task: StageTask) -> dict[str, Any]:
         tested = self._select(task.models)
@@ -71,6 +70,8 @@ class Evaluate(Stage):
         reference = "adapt_teacher" if "adapt_teacher" in task.models else "teacher"
         training = self.task_training()
         scores = score_models(tested, data, training, self.seeds, task.stage_dir / "predictions", reference)
+        if not PartialState().is_main_process:
+            return {}
         return {"scores": scores, "efficiency": measure_efficiency(tested), "skipped_tasks": skipped}
 
     def _select(self, models: Mapping[str, tuple[str, str | None]]) -> list[ModelUnderTest]:

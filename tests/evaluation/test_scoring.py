@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,17 @@ def test_conll_and_conllu_hold_what_json_holds(tmp_path):
     assert data.test == (Example(("Anna", "spí"), ("B-PER", "O")), Example(("Tu",), ("O",))) and data.train_overlap == 1
 
 
+def score_again_with_two_processes(run, arguments, cache):
+    shutil.rmtree(run / "03-evaluate")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [RECIPE.with_name("compress.py"), *arguments]
+    alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache / "cache")}
+    alone["HF_MODULES_CACHE"] = str(cache / "modules")
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert all(done.stderr.count(f"{model}, tc, seed 42") == 1 for model in ("teacher", "reduce_layers", "prune_ffn"))
+
+
 def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("compress", RECIPE.with_name("compress.py"))
     compress = importlib.util.module_from_spec(spec)
@@ -293,12 +305,16 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     assert not list(run.glob("03-evaluate/*.safetensors"))
     done = run / "03-evaluate" / "predictions" / "teacher-tc-42.json"
     before = done.stat().st_mtime_ns
+    predictions = {path.name: path.read_text() for path in done.parent.glob("*.jsonl")}
     (run / "03-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
     record = json.loads((run / "03-evaluate" / "stage.json").read_text(encoding="utf-8"))
     (run / "03-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False}), encoding="utf-8")
     assert compress.main() == 0
     assert done.stat().st_mtime_ns == before
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
+    score_again_with_two_processes(run, given, tmp_path)
+    assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
+    assert {path.name: path.read_text() for path in (run / "03-evaluate" / "predictions").glob("*.jsonl")} == predictions
     monkeypatch.setattr(sys, "argv", ["compress.py", *given, "--overwrite", "--set", "evaluate.models=[nothing]"])
     capsys.readouterr()
     assert compress.main() == 2

@@ -1,0 +1,133 @@
+"""The trainings of an evaluation, one model, task and seed each; several processes share them."""
+
+import json
+import logging
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers.utils import logging as transformers_logging
+
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.task_data import TaskData
+from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.run_folder import write_atomically
+
+logger = logging.getLogger(__name__)
+
+LAUNCHER = re.compile(
+    "RANK|WORLD_SIZE|MASTER_(ADDR|PORT)|(LOCAL|GROUP|ROLE)_(RANK|WORLD_SIZE|NAME)|(TORCHELASTIC|ACCELERATE|FSDP|OMPI|PMI|MV2)_.*"
+)
+"""Environment variables by which launchers tell a process that it is one of several."""
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """One training and its score.
+
+    Args:
+        model ([`ModelUnderTest`]): What is trained.
+        data ([`TaskData`]): On what.
+        training ([`TaskTraining`]): How.
+        seed (`int`): Of everything random.
+        path (`Path`): The file of the result; the predictions are beside it, as `.jsonl`.
+        fingerprint (`str`): Of everything that the result depends on.
+    """
+
+    model: ModelUnderTest
+    data: TaskData
+    training: TaskTraining
+    seed: int
+    path: Path
+    fingerprint: str
+
+    def result(self) -> dict[str, Any] | None:
+        """What the finished job has found; `None` if it is not done.
+
+        Raises:
+            FileExistsError: If its file holds the result of another job.
+        """
+        if not self.path.exists():
+            return None
+        result = json.loads(self.path.read_text(encoding="utf-8"))
+        if result["fingerprint"] != self.fingerprint:
+            raise FileExistsError(f"{self.path} was made with other data, settings or another model; give another --output_dir")
+        return result
+
+    def run(self, encoded: EncodedTask) -> None:
+        """Train, score and write the files."""
+        result = train_and_score(self.model, encoded, self.training, self.seed)
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
+        write_atomically(self.path.with_suffix(".jsonl"), "".join(lines))
+        write_atomically(self.path, json.dumps(result | {"fingerprint": self.fingerprint}, indent=2) + "\n")
+        task, name = self.data.task, self.model.name
+        shown = 100 * result["scores"][task.metric]
+        logger.info("%s, %s, seed %d: %.1f in %.0f s", name, task.name, self.seed, shown, result["seconds"])
+
+    @property
+    def cost(self) -> int:
+        """How long the job takes, roughly: texts to train on."""
+        return len(self.data.train) * self.training.epochs_of(self.data.task)
+
+
+def run_jobs(jobs: Sequence[ScoringJob]) -> None:
+    """Do what is not done yet. Where several processes were launched, all must call this, and each does a share.
+
+    A share runs in a new process that knows nothing of the others: the jobs are independent, and a `Trainer` that found itself
+    in a process group would spread its one small job over all of it.
+
+    Raises:
+        FileExistsError: If the file of a job holds the result of another.
+        subprocess.CalledProcessError: If a share failed; it has said why.
+    """
+    state = PartialState()
+    waiting = [job for job in jobs if job.result() is None]
+    if state.num_processes == 1:
+        return _run(waiting)
+    state.wait_for_everyone()  # until now no file is written, so all have made the same list
+    longest_first = sorted(waiting, key=lambda job: -job.cost)
+    if share := longest_first[state.process_index :: state.num_processes]:
+        torch.cuda.empty_cache()  # what the stages before have left
+        command = [sys.executable, "-c", f"from {__name__} import run_share; run_share()"]
+        subprocess.run(command, input=pickle.dumps(share), env=_environment(state.device), check=True)
+    state.wait_for_everyone()
+
+
+def run_share() -> None:
+    """Do the jobs that come, pickled, from standard input."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quiet_libraries()
+    _run(pickle.load(sys.stdin.buffer))
+
+
+def quiet_libraries() -> None:
+    """Leave out what `transformers` and `adapters` say of every model that is loaded."""
+    logging.getLogger("adapters").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+
+
+def _run(jobs: Sequence[ScoringJob]) -> None:
+    """One after the other; a task's tokens are made once for a model's jobs in a row."""
+    before: ScoringJob | None = None
+    for job in jobs:
+        if before is None or (job.model, job.data) != (before.model, before.data):
+            encoded = EncodedTask.encode(job.data, job.model, job.training.label_all_tokens)
+        job.run(encoded)
+        before = job
+
+
+def _environment(device: torch.device) -> dict[str, str]:
+    """This process's environment for one that is alone, on the same device."""
+    environment = {name: value for name, value in os.environ.items() if not LAUNCHER.fullmatch(name)}
+    if device.type == "cuda":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device.index] if visible else str(device.index)
+    return environment
