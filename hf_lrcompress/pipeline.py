@@ -218,6 +218,7 @@ class Pipeline:
             token_counts=self.token_counts,
             language=self.config.language,
             models=self._models_before(position),
+            stages={planned.name: planned.stage for planned in self.plan[1:position]},
         )
 
     def _parent_of(self, position: int) -> int:

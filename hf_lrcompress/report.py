@@ -9,14 +9,15 @@ from tabulate import tabulate
 
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.demo import DEMO_NOTICE
-from hf_lrcompress.evaluation.tables import plot_scores, score_notes, score_table
+from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
 from hf_lrcompress.model_card import render_model_card
 from hf_lrcompress.run_folder import MODEL_DIR, RECORD_FILE, REPORT_FILE, StageRecord, copy_directory, write_atomically
 
-REPORTED = {"certificate": "vocabulary", "scores": "scores", "efficiency": "efficiency", "skipped_tasks": "skipped_tasks"}
+REPORTED = {"certificate": "vocabulary"} | {name: name for name in ("scores", "capacity", "efficiency", "skipped_tasks")}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
 FIGURE = "scores.png"
+CAPACITY_FIGURE = "capacity.png"
 COLUMNS = {
     "stage": "stage",
     "parameters": "parameters",
@@ -82,6 +83,8 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     write_atomically(output_dir / "report.md", render_report(config, records))
     if "scores" in (evaluated := parts_of(records)):
         plot_scores(evaluated["scores"], evaluated["efficiency"], output_dir / FIGURE)
+    if "capacity" in evaluated:
+        plot_capacity(evaluated["capacity"], output_dir / CAPACITY_FIGURE)
 
 
 def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
@@ -100,6 +103,9 @@ def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
         scores, efficiency = evaluated["scores"], evaluated["efficiency"]
         notes = "\n".join(f"- {note}" for note in score_notes(scores, evaluated["skipped_tasks"]))
         lines += ["", "## Tasks", "", score_table(scores, efficiency), "", notes, "", f"![score against size]({FIGURE})"]
+    if "capacity" in evaluated:
+        lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
+        lines += ["", capacity_table(evaluated["capacity"]), "", f"![score against reduction factor]({CAPACITY_FIGURE})"]
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ python recipes/evaluate.py --model DIR_OR_ID --model ANOTHER --lang sk --tasks t
 import argparse
 import json
 import logging
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,8 @@ from accelerate import PartialState
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.jobs import quiet_libraries
-from hf_lrcompress.evaluation.scoring import load_tasks, score_models
-from hf_lrcompress.evaluation.tables import plot_scores, score_notes, score_table
+from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
 from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.languages import Language
 from hf_lrcompress.run_folder import write_atomically
@@ -31,6 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
     parser.add_argument("--tuning", default="seq_bn", help="seq_bn (adapters, the default) or full")
     parser.add_argument("--reduction_factor", type=int, default=16, help="of the adapters (default: 16)")
+    parser.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
     parser.add_argument("--epochs", type=int, help="instead of each task's own")
     parser.add_argument("--patience", type=int, help="stop after so many epochs without a better one")
     parser.add_argument("--label_all_tokens", action="store_true", help="every token of a word learns its tag")
@@ -58,10 +60,19 @@ def read_folders(values: list[str]) -> dict[str, str]:
     return folders
 
 
+def read_numbers(option: str, value: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    if option == "seeds" and not value:
+        raise ValueError("--seeds: give at least one")
+    if not re.fullmatch(r"(\d+(,\d+)*)?", value):
+        raise ValueError(f"--{option} {value}: give whole numbers separated by commas")
+    return [int(number) for number in value.split(",") if number]
+
+
 def evaluate(arguments: argparse.Namespace) -> str:
     """Score and measure; the table as text, from the main process."""
     models = named_models(arguments.model)
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    seeds, factors = (read_numbers(name, getattr(arguments, name)) for name in ("seeds", "reduction_factors"))
     training = TaskTraining(
         arguments.tuning,
         arguments.reduction_factor,
@@ -70,20 +81,27 @@ def evaluate(arguments: argparse.Namespace) -> str:
         arguments.patience,
         arguments.label_all_tokens,
     )
+    training.check_factors(factors)
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     with PartialState().main_process_first():
         tasks, skipped = load_tasks(names, read_folders(arguments.task_data), Language.from_tag(arguments.lang))
         for model in models:
             model.load_tokenizer()
     output_dir = Path(arguments.output_dir)
-    scores = score_models(models, tasks, training, seeds, output_dir, models[0].name)
+    work = (models, tasks, training, seeds, output_dir, models[0].name)
+    scores, capacity = score_models(*work), score_factors(factors, *work)
     if not PartialState().is_main_process:
         return ""
     efficiency = measure_efficiency(models)
     content = {"language": arguments.lang, "scores": scores, "efficiency": efficiency, "skipped": skipped}
+    content |= {"capacity": capacity} if capacity else {}
     write_atomically(output_dir / "scores.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     plot_scores(scores, efficiency, output_dir / "scores.png")
-    text = "\n".join([score_table(scores, efficiency), "", *score_notes(scores, skipped)]) + "\n"
+    lines = [score_table(scores, efficiency), "", *score_notes(scores, skipped)]
+    if capacity:
+        plot_capacity(capacity, output_dir / "capacity.png")
+        lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]
+    text = "\n".join(lines) + "\n"
     write_atomically(output_dir / "scores.md", text)
     return text
 

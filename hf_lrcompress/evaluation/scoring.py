@@ -1,7 +1,7 @@
 """Scoring several models on several tasks with several seeds; what is done is not done again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,27 @@ def score_models(
     return [row | {"retention": row["mean"] / means[row["task"]] if means.get(row["task"]) else None} for row in scores]
 
 
+def score_factors(
+    factors: Sequence[int],
+    models: Sequence[ModelUnderTest],
+    tasks: Sequence[TaskData],
+    training: TaskTraining,
+    seeds: Sequence[int],
+    output_dir: Path,
+    reference: str,
+) -> list[dict[str, Any]]:
+    """[`score_models`] with adapters of several sizes (arXiv 2505.16956, figure 10).
+
+    Args:
+        factors (`Sequence[int]`): The reduction factors. What has one other than `training`'s goes into a folder of its own.
+    """
+    rows = []
+    for factor in factors:
+        folder = output_dir if factor == training.reduction_factor else output_dir / f"r{factor}"
+        rows += score_models(models, tasks, replace(training, reduction_factor=factor), seeds, folder, reference)
+    return rows
+
+
 def _row(jobs: list[ScoringJob]) -> dict[str, Any]:
     """What finished jobs that differ in their seed have found."""
     job, results = jobs[0], [job.result() for job in jobs]
@@ -115,6 +136,7 @@ def _row(jobs: list[ScoringJob]) -> dict[str, Any]:
         "train_overlap": data.train_overlap,
         "quick": training.quick,
         "tuning": training.tuning,
+        "reduction_factor": training.reduction_factor,
         "extra": {"accuracy": float(np.mean([result["scores"]["accuracy"] for result in results]))},
     }
 

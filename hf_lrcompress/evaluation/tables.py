@@ -9,6 +9,9 @@ from tabulate import tabulate
 
 from hf_lrcompress.evaluation.tasks import TASKS
 
+UNDISTILLED = "undistilled"
+"""Name of the student that surgery alone has made."""
+
 QUICK_NOTICE = "Quick: fewer epochs than the paper's and one seed. Not comparable with published scores."
 
 
@@ -58,6 +61,8 @@ def score_notes(scores: Sequence[dict[str, Any]], skipped: Sequence[str] = ()) -
             accuracy = "; accuracy " + ", ".join(f"{100 * r['extra']['accuracy']:.1f}" for r in scores if r["task"] == "pos")
         sizes = f"{row['test_size']:,} test texts, {overlap}; {seeds}, {row['tuning']}{accuracy}"
         lines.append(f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {sizes}.")
+    if any(row["model"] == UNDISTILLED for row in scores):
+        lines.append(f"{UNDISTILLED}: the same surgeries on the adapted teacher, with no training after them.")
     lines += [f"{name.upper()}: skipped, no data set in this language is known." for name in skipped]
     return lines
 
@@ -70,15 +75,57 @@ def plot_scores(scores: Sequence[dict[str, Any]], efficiency: Sequence[dict[str,
     axes = figure.subplots()
     sizes = {row["model"]: row["size_mb"] for row in efficiency}
     for name in TASKS:
-        points = sorted((sizes[row["model"]], 100 * row["mean"], 100 * row["std"]) for row in scores if row["task"] == name)
-        if points:
-            x, mean, deviation = zip(*points, strict=True)
-            axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=name.upper())
+        own = {row["model"]: (sizes[row["model"]], 100 * row["mean"], 100 * row["std"]) for row in scores if row["task"] == name}
+        if own:
+            surgery_alone = own.pop(UNDISTILLED, None)
+            x, mean, deviation = zip(*sorted(own.values()), strict=True)
+            line = axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=name.upper())
+            if surgery_alone:
+                label = f"{name.upper()}, {UNDISTILLED}"
+                axes.plot(*surgery_alone[:2], marker="x", linestyle="", color=line[0].get_color(), label=label)
     axes.set(xscale="log", xlabel="size (MB, fp32)", ylabel="score × 100")
     if any(row["quick"] for row in scores):
         axes.set_title("quick: fewer epochs, one seed", fontsize="medium")
     axes.legend()
     figure.savefig(path, dpi=150)
+
+
+def capacity_table(capacity: Sequence[dict[str, Any]], style: str = "github") -> str:
+    """A row a model, a column a reduction factor: the average over the tasks × 100.
+
+    Args:
+        capacity (`Sequence[dict]`): Of [`score_factors`].
+        style (`str`, *optional*, defaults to `"github"`): Of `tabulate`.
+    """
+    averages = _averages(capacity)
+    headers = ["model", *(f"r = {factor}" for factor in next(iter(averages.values())))]
+    rows = [[model, *(f"{mean:.1f}" for mean in of_model.values())] for model, of_model in averages.items()]
+    return tabulate(rows, headers, style, disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1))
+
+
+def plot_capacity(capacity: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write a figure of the average score against the reduction factor, a line a model, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for model, of_model in _averages(capacity).items():
+        axes.plot(of_model.keys(), of_model.values(), marker="o", label=model)
+    factors = sorted({row["reduction_factor"] for row in capacity})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(factors, map(str, factors))
+    axes.set(xlabel="reduction factor of the adapters", ylabel="average score × 100")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def _averages(capacity: Sequence[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """Model → reduction factor, ascending → average over the tasks × 100."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for row in sorted(capacity, key=lambda row: row["reduction_factor"]):
+        values.setdefault(row["model"], {}).setdefault(row["reduction_factor"], []).append(100 * row["mean"])
+    models = dict.fromkeys(row["model"] for row in capacity)
+    return {model: {factor: float(np.mean(means)) for factor, means in values[model].items()} for model in models}
 
 
 def _cell(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,18 @@ class TaskTraining:
         for name in ("reduction_factor", "epochs", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+
+    def check_factors(self, factors: Sequence[int]) -> None:
+        """Raise if adapters of these sizes cannot be compared.
+
+        Raises:
+            ValueError: If there are no adapters, or a reduction factor is out of range.
+        """
+        if factors and self.tuning != "seq_bn":
+            raise ValueError("reduction_factors compares adapters; it needs tuning seq_bn")
+        for factor in factors:
+            if type(factor) is not int or factor < 1:
+                raise ValueError(f"reduction_factors must be whole numbers of 1 or more, got {factor!r}")
 
     def epochs_of(self, task: Task) -> int:
         """Epochs that a task is trained for."""

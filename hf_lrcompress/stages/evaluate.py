@@ -1,7 +1,8 @@
 """Stage: score the models of a run on downstream tasks. It makes no model."""
 
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +10,8 @@ from accelerate import PartialState
 
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.scoring import load_tasks, score_models
+from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.languages import Language
 from hf_lrcompress.run_folder import file_hash
@@ -24,7 +26,10 @@ class Evaluate(Stage):
         tasks (`tuple[str, ...]`, *optional*): Of `tc`, `sa`, `ner`, `pos`; none means all that have data in the language.
         data (`Mapping[str, str]`, *optional*): Folders with local data, by task.
         models (`tuple[str, ...]`, *optional*): Names of stages, or `teacher`; none means all before this one.
+        undistilled (`bool`, *optional*, defaults to `False`): Score one model more, under this name: what the run's surgeries
+            alone make of `adapt_teacher` (without that, of the teacher), with no training after them.
         seeds (`tuple[int, ...]`, *optional*, defaults to `(42, 43, 44)`): A score is the mean over them.
+        reduction_factors (`tuple[int, ...]`, *optional*): Score with adapters of these sizes too, and plot it.
         tuning, reduction_factor, quick, epochs, patience, label_all_tokens: See [`TaskTraining`].
 
     Raises:
@@ -35,7 +40,9 @@ class Evaluate(Stage):
     tasks: tuple[str, ...] = ()
     data: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
+    undistilled: bool = False
     seeds: tuple[int, ...] = (42, 43, 44)
+    reduction_factors: tuple[int, ...] = ()
     tuning: str = "seq_bn"
     reduction_factor: int = 16
     quick: bool = False
@@ -46,7 +53,7 @@ class Evaluate(Stage):
     def __post_init__(self):
         if not self.seeds or not all(type(seed) is int for seed in self.seeds):
             raise ValueError(f"evaluate: seeds must be whole numbers, at least one, got {self.seeds!r}")
-        self.task_training()
+        self.task_training().check_factors(self.reduction_factors)
 
     def task_training(self) -> TaskTraining:
         """How models are trained on the tasks."""
@@ -65,17 +72,45 @@ class Evaluate(Stage):
             load_tasks(self.tasks, self.data, language)
 
     def run(self, task: StageTask) -> dict[str, Any]:
-        tested = self._select(task.models)
+        tested = self._select(task.models) + (_undistilled(task) if self.undistilled else [])
         data, skipped = load_tasks(self.tasks, self.data, task.language)
-        reference = "adapt_teacher" if "adapt_teacher" in task.models else "teacher"
-        training = self.task_training()
-        scores = score_models(tested, data, training, self.seeds, task.stage_dir / "predictions", reference)
+        reference = _adapted(task)
+        work = (tested, data, self.task_training(), self.seeds, task.stage_dir / "predictions", reference)
+        scores = score_models(*work)
+        capacity = score_factors(self.reduction_factors, *work)
         if not PartialState().is_main_process:
             return {}
-        return {"scores": scores, "efficiency": measure_efficiency(tested), "skipped_tasks": skipped}
+        measured = {"scores": scores, "efficiency": measure_efficiency(tested), "skipped_tasks": skipped}
+        return measured | ({"capacity": capacity} if capacity else {})
 
     def _select(self, models: Mapping[str, tuple[str, str | None]]) -> list[ModelUnderTest]:
         for name in self.models:
             if name not in models:
                 raise ValueError(f"models: {name!r} is no stage before evaluate; there are: {', '.join(models)}")
         return [ModelUnderTest(name, *models[name]) for name in self.models or models]
+
+
+def _adapted(task: StageTask) -> str:
+    """What is compressed, and what the compressed models are compared with."""
+    return "adapt_teacher" if "adapt_teacher" in task.models else "teacher"
+
+
+def _undistilled(task: StageTask) -> list[ModelUnderTest]:
+    """The student without distillation, made by the stages themselves; none if there is no stage after the adapted teacher."""
+    target, partial = task.stage_dir / UNDISTILLED, task.stage_dir / f"{UNDISTILLED}.partial"
+    names = list(task.models)
+    surgeries = names[names.index(_adapted(task)) + 1 :]
+    if not surgeries:
+        return []
+    if not target.exists():
+        parent, revision = task.models[_adapted(task)]
+        for name in surgeries:
+            stage_dir = partial / name
+            task.stages[name].run(replace(task, parent=parent, revision=revision, stage_dir=stage_dir, trains=False))
+            parent, revision = str(stage_dir), None
+        PartialState().wait_for_everyone()
+        if PartialState().is_main_process:
+            Path(parent).replace(target)
+            shutil.rmtree(partial)
+        PartialState().wait_for_everyone()
+    return [ModelUnderTest(UNDISTILLED, str(target))]

@@ -38,6 +38,8 @@ class StageTask:
         token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): Counted on `train` with the teacher's tokenizer.
         language ([`Language`]): The target language.
         models (`Mapping`): The models made so far: name of the stage → directory or Hub id, and revision.
+        stages (`Mapping[str, Stage]`): The stages so far.
+        trains (`bool`, *optional*, defaults to `True`): If not, students are saved as the surgery leaves them.
     """
 
     parent: str
@@ -51,6 +53,8 @@ class StageTask:
     token_counts: torch.Tensor | None
     language: Language
     models: Mapping[str, tuple[str, str | None]]
+    stages: Mapping[str, "Stage"]
+    trains: bool = True
 
     def load_parent(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         """The parent's masked LM and tokenizer."""
@@ -69,6 +73,9 @@ class StageTask:
         own_training: Mapping[str, Any],
     ) -> dict[str, float]:
         """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it."""
+        if not self.trains:
+            self.save(student, tokenizer)
+            return {}
         os.environ.setdefault("WANDB_RUN_GROUP", self.stage_dir.resolve().parent.name)  # as project is for trackio
         settings = dict(self.training) | dict(own_training) | ({} if teacher else {"alpha": 1.0, "feature_loss": None})
         trainer = DistillationTrainer(

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,9 @@ from conftest import tiny_model
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
 from hf_lrcompress.evaluation.task_data import Example, load_task
@@ -234,6 +234,10 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs):
         (["--task_data", "pos"], "give it as TASK=DIR"),
         (["--task_data", "tc=nowhere"], "there is no folder nowhere"),
         (["--reduction_factor", "0"], "reduction_factor must be 1 or more"),
+        (["--reduction_factors", "2,x"], "--reduction_factors 2,x: give whole numbers separated by commas"),
+        (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
+        (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
+        (["--seeds", ""], "--seeds: give at least one"),
     ],
 )
 def test_bad_options_are_one_line(evaluate, arguments, message):
@@ -261,15 +265,27 @@ def test_conll_and_conllu_hold_what_json_holds(tmp_path):
     assert data.test == (Example(("Anna", "spí"), ("B-PER", "O")), Example(("Tu",), ("O",))) and data.train_overlap == 1
 
 
+def assert_surgery_alone_made(folder, teacher):
+    """Every weight is one of the teacher's, rows of the feed-forward network apart, which are some of its rows."""
+    model, teacher = (AutoModelForMaskedLM.from_pretrained(path) for path in (folder, teacher))
+    reduced = reduce_layers(teacher, select_layers(4, 2)).state_dict()
+    for name, tensor in model.state_dict().items():
+        whole = reduced[name]
+        if tensor.shape[0] == whole.shape[0] and tensor.shape != whole.shape:
+            tensor, whole = tensor.T, whole.T
+        rows, those_there_are = ({tuple(row) for row in t.reshape(len(t), -1).tolist()} for t in (tensor, whole))
+        assert rows <= those_there_are and (tensor.shape != whole.shape or torch.equal(tensor, whole))
+
+
 def score_again_with_two_processes(run, arguments, cache):
-    shutil.rmtree(run / "03-evaluate")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [RECIPE.with_name("compress.py"), *arguments]
+    command += [RECIPE.with_name("compress.py"), *arguments, "--overwrite", "--set", "evaluate.reduction_factors=[]"]
     alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache / "cache")}
     alone["HF_MODULES_CACHE"] = str(cache / "modules")
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
     assert done.returncode == 0, done.stderr[-6000:]
-    assert all(done.stderr.count(f"{model}, tc, seed 42") == 1 for model in ("teacher", "reduce_layers", "prune_ffn"))
+    models = ("teacher", "reduce_layers", "prune_ffn", "undistilled")
+    assert all(done.stderr.count(f"{model}, tc, seed 42") == 1 for model in models)
 
 
 def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_path, capsys):
@@ -289,18 +305,24 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
         "prune_ffn": {"intermediate_size": 20},
         "evaluate": {"tasks": ["tc"], "data": {"tc": str(inputs / "tc")}, "quick": True, "epochs": 1},
     }
+    config["evaluate"] |= {"undistilled": True, "reduction_factors": [16, 4]}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     run = tmp_path / "run"
     given = ["--lang", "sk", "--config", str(tmp_path / "config.yaml"), "--output_dir", str(run)]
     monkeypatch.setattr(sys, "argv", ["compress.py", *given])
     assert compress.main() == 0
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn"]
+    assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn", "undistilled"]
+    assert [row["reduction_factor"] for row in report["capacity"]] == [16] * 4 + [4] * 4
+    assert report["capacity"][:4] == report["scores"]
     assert [row["stage"] for row in report["stages"]] == ["teacher", "reduce_layers", "prune_ffn"]
     assert report["scores"][0]["retention"] == 1 and report["scores"][0]["quick"]
-    assert [row["parameters"] for row in report["efficiency"]] == [row["parameters"] for row in report["stages"]]
+    sizes = [row["parameters"] for row in report["stages"]]
+    assert [row["parameters"] for row in report["efficiency"]] == [*sizes, sizes[-1]]
+    assert_surgery_alone_made(run / "03-evaluate" / "undistilled", inputs / "large")
     text = (run / "report.md").read_text(encoding="utf-8")
     assert "Quick: fewer epochs" in text and "retention" in text and (run / "scores.png").is_file()
+    assert "r = 4 |" in text and "no training after them" in text and (run / "capacity.png").is_file()
     assert AutoConfig.from_pretrained(run / "model").intermediate_size == 20
     assert not list(run.glob("03-evaluate/*.safetensors"))
     done = run / "03-evaluate" / "predictions" / "teacher-tc-42.json"
