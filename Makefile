@@ -15,7 +15,7 @@ test: .venv/installed
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,test]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,adapters,test]"
 	touch $@
 
 clean:

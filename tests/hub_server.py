@@ -1,4 +1,4 @@
-"""A local HTTP server that speaks the Hugging Face Hub's protocol as far as publishing and loading a model use it.
+"""A local HTTP server that speaks the Hugging Face Hub's protocol as far as publishing models and loading models and data use it.
 
 Repositories, branches, commits and large files are in memory. `fail(...)` makes it misbehave. The protocol is that of
 https://huggingface.co/docs/hub/api and of the client's own source.
@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
@@ -19,6 +20,8 @@ import yaml
 LARGE = (".safetensors", ".bin", ".png", ".model")
 LICENSES = {"mit", "apache-2.0", "cc-by-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0", "other"}
 REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
+ANY = f"(?:models|datasets)/{REPO}"
+REVISION = "(?P<revision>refs/convert/parquet|[^/]+)"
 
 
 @dataclass
@@ -231,10 +234,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, repo: str, revision: str, folder: str | None = None) -> None:
         files = self.revision(repo, revision)[1]
-        if folder and not any(path.startswith(folder + "/") for path in files):
+        start = f"{folder}/" if folder else ""
+        if not any(path.startswith(start) for path in files):
             raise Answer(404, {"error": "no such folder"}, X_Error_Code="EntryNotFound")
-        entries = [{"type": "file", "path": path, "oid": file.etag, "size": len(file.content)} for path, file in files.items()]
-        raise Answer(200, entries)
+        whole = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")
+        parents = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
+        below = [entry(path, files) for path in sorted([*files, *parents]) if path.startswith(start)]
+        raise Answer(200, [found for found in below if whole or "/" not in found["path"].removeprefix(start)])
+
+    def paths_info(self, repo: str, revision: str) -> None:
+        files = self.revision(repo, revision)[1]
+        wanted = self.json() if self.headers["Content-Type"].startswith("application/json") else parse_qs(self.content.decode())
+        folders = {str(parent) for path in files for parent in PurePosixPath(path).parents}
+        raise Answer(200, [entry(path, files) for path in wanted["paths"] if path in files or path in folders])
 
     def preupload(self, repo: str, revision: str) -> None:
         self.writable(repo)
@@ -302,17 +314,24 @@ ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/validate-yaml", Handler.validate_yaml),
     ("POST", "/api/repos/create", Handler.create),
-    ("GET", f"/api/models/{REPO}", Handler.info),
-    ("GET", f"/api/models/{REPO}/revision/(?P<revision>.+)", Handler.info),
-    ("GET", f"/api/models/{REPO}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", Handler.tree),
+    ("GET", f"/api/{ANY}", Handler.info),
+    ("GET", f"/api/{ANY}/revision/(?P<revision>.+)", Handler.info),
+    ("GET", f"/api/{ANY}/tree/{REVISION}(?:/(?P<folder>.+))?", Handler.tree),
+    ("POST", f"/api/{ANY}/paths-info/{REVISION}", Handler.paths_info),
     ("POST", f"/api/models/{REPO}/branch/(?P<branch>.+)", Handler.branch),
     ("POST", f"/api/models/{REPO}/preupload/(?P<revision>.+)", Handler.preupload),
     ("POST", f"/api/models/{REPO}/commit/(?P<revision>.+)", Handler.commit),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", Handler.lfs_batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_upload),
-    ("GET HEAD", f"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    ("GET HEAD", f"/(?:datasets/)?{REPO}/resolve/{REVISION}/(?P<path>.+)", Handler.resolve),
     ("GET HEAD", "/cdn/(?P<oid>[0-9a-f]{64})", Handler.cdn),
 ]
+
+
+def entry(path: str, files: dict[str, File]) -> dict:
+    if path not in files:
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
+    return {"type": "file", "path": path, "oid": files[path].etag, "size": len(files[path].content)}
 
 
 def card_errors(text: str) -> list[str]:

@@ -8,25 +8,38 @@ from transformers import (
     PreTrainedModel,
 )
 
+from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
+
 TUNINGS = ("seq_bn", "full")
-HEADS = ("classifier", "pooler")
-"""Where a head's parameters are. Dense and tanh on the first token are BERT's pooler, and part of RoBERTa's classifier."""
 
 
 def add_task_adapter(model: PreTrainedModel, reduction_factor: int) -> None:
     """Put sequential bottleneck adapters behind the feed-forward network of every layer, in place, and freeze the rest.
 
-    The head is what [`load_for_task`] makes: it stays trainable.
+    The head is what [`load_for_task`] makes: it stays trainable. The adapters are those of the library `adapters` where it is
+    installed (it needs transformers 4.57) and knows the model; elsewhere our own, which are equal.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): With a task head.
         reduction_factor (`int`): Hidden size divided by the size of the bottleneck.
     """
+    if not _adapters_know(model):
+        add_bottlenecks(model, reduction_factor)
+        return
     import adapters  # only here: it works with one version of transformers
 
     adapters.init(model)
     model.add_adapter("task", config=adapters.SeqBnConfig(reduction_factor=reduction_factor))
     model.train_adapter("task")
+
+
+def _adapters_know(model: PreTrainedModel) -> bool:
+    try:
+        from adapters.models import MODEL_MIXIN_MAPPING
+        from adapters.wrappers.interfaces import get_adapter_interface
+    except ImportError:  # not installed, or beside another transformers than its own
+        return False
+    return type(model.base_model).__name__ in MODEL_MIXIN_MAPPING or get_adapter_interface(model.config.model_type) is not None
 
 
 def adapter_parameters(model: PreTrainedModel) -> int:
@@ -44,8 +57,8 @@ def load_for_task(
 ) -> PreTrainedModel:
     """Load an encoder with a new head, in fp32. The head and adapters are drawn from torch's generator: seed it first.
 
-    With `"seq_bn"` what is trained are the adapters and the head: for texts dense, tanh, dense on the first token, for tokens one
-    linear layer, as `adapters` has it.
+    With `"seq_bn"` what is trained are the adapters and the head, that of the family in `transformers`: in BERT and XLM-R dense,
+    tanh, dense on the first token for texts, and one linear layer for tokens, as `adapters` has it.
 
     Raises:
         ValueError: If the checkpoint lacks weights of the encoder.
@@ -57,12 +70,17 @@ def load_for_task(
     model, info = auto_class.from_pretrained(
         name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
     )
-    missing = sorted(name for name in info["missing_keys"] if not set(name.split(".")) & set(HEADS))
+    missing = sorted(name for name in info["missing_keys"] if not _in_head(model, name))
     if missing:
         raise ValueError(f"{name_or_dir} lacks weights of the encoder (such as {missing[0]}); choose a whole checkpoint")
     if tuning == "seq_bn":
         add_task_adapter(model, reduction_factor)
         for name, parameter in model.named_parameters():
-            if set(name.split(".")) & set(HEADS):
+            if _in_head(model, name):
                 parameter.requires_grad_(True)
     return model
+
+
+def _in_head(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter is the head's. BERT's pooler is, though it is inside the encoder: it makes dense and tanh."""
+    return not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name

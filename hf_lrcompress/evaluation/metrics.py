@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = Path(__file__).parent / "modules"
-EXTRA = ("adapters", "evaluate", "seqeval", "scikit-learn")
+EXTRA = ("evaluate", "seqeval", "scikit-learn")
 
 
 def check_installed() -> None:

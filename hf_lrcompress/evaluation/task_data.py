@@ -193,7 +193,11 @@ def _read_hub(source: HubSource, name: str | None, split: str, task: Task) -> It
     if source.revision == PARQUET_BRANCH:
         revision = PARQUET_BRANCH.replace("/", "%2F")
         files = f"hf://datasets/{source.path}@{revision}/{name}/{split}/*.parquet"
-        rows = load_dataset("parquet", data_files=files, split="train")
+        try:
+            rows = load_dataset("parquet", data_files=files, split="train")
+        except ValueError:  # datasets' answer where the pattern finds nothing
+            missing = f"{task.name}: {source.path} has no {name}"
+            raise FileNotFoundError(f"{missing}; give local files: --task_data {task.name}=DIR") from None
     else:
         rows = load_dataset(source.path, name, split=split, revision=source.revision)
     for column in (source.inputs, source.labels):
