@@ -32,6 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
     parser.add_argument("--tuning", default="seq_bn", help="seq_bn (adapters, the default) or full")
     parser.add_argument("--reduction_factor", type=int, default=16, help="of the adapters (default: 16)")
+    parser.add_argument("--small_reduction_factor", type=int, help="instead, for models of hidden size up to 564, such as 2")
     parser.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
     parser.add_argument("--epochs", type=int, help="instead of each task's own")
     parser.add_argument("--patience", type=int, help="stop after so many epochs without a better one")
@@ -76,6 +77,7 @@ def evaluate(arguments: argparse.Namespace) -> str:
     training = TaskTraining(
         arguments.tuning,
         arguments.reduction_factor,
+        arguments.small_reduction_factor,
         arguments.quick,
         arguments.epochs,
         arguments.patience,

@@ -86,11 +86,12 @@ def score_models(
     rows = []
     for model in models:
         identity = _identity(model)
+        own = training.of_model(AutoConfig.from_pretrained(model.path, revision=model.revision).hidden_size)
         for data in tasks:
-            wanted = fingerprint(identity, asdict(data), asdict(training))
+            wanted = fingerprint(identity, asdict(data), asdict(own))
             start = output_dir / f"{model.name.replace('/', '--')}-{data.task.name}"
             paths = [start.with_name(f"{start.name}-{seed}.json") for seed in seeds]
-            rows.append([ScoringJob(model, data, training, *of_seed, wanted) for of_seed in zip(seeds, paths, strict=True)])
+            rows.append([ScoringJob(model, data, own, *of_seed, wanted) for of_seed in zip(seeds, paths, strict=True)])
     run_jobs([job for jobs in rows for job in jobs])
     scores = [_row(jobs) for jobs in rows]
     means = {row["task"]: row["mean"] for row in scores if row["model"] == reference}
@@ -109,12 +110,13 @@ def score_factors(
     """[`score_models`] with adapters of several sizes (arXiv 2505.16956, figure 10).
 
     Args:
-        factors (`Sequence[int]`): The reduction factors. What has one other than `training`'s goes into a folder of its own.
+        factors (`Sequence[int]`): The reduction factors. What differs from `training` goes into a folder of its own.
     """
     rows = []
     for factor in factors:
-        folder = output_dir if factor == training.reduction_factor else output_dir / f"r{factor}"
-        rows += score_models(models, tasks, replace(training, reduction_factor=factor), seeds, folder, reference)
+        own = replace(training, reduction_factor=factor, small_reduction_factor=None)
+        folder = output_dir if own == training else output_dir / f"r{factor}"
+        rows += score_models(models, tasks, own, seeds, folder, reference)
     return rows
 
 

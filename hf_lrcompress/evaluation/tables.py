@@ -16,7 +16,7 @@ QUICK_NOTICE = "Quick: fewer epochs than the paper's and one seed. Not comparabl
 
 
 def score_table(scores: Sequence[dict[str, Any]], efficiency: Sequence[dict[str, Any]], style: str = "github") -> str:
-    """A row a model: reduction, size, tasks, average, retention and speed; scores × 100, mean ± standard deviation.
+    """A row a model: reduction, size, tasks, average, retention and speed; scores × 100: mean ± standard deviation (retention).
 
     Args:
         scores (`Sequence[dict]`): Of [`score_models`].
@@ -130,4 +130,5 @@ def _averages(capacity: Sequence[dict[str, Any]]) -> dict[str, dict[int, float]]
 
 def _cell(row: dict[str, Any]) -> str:
     deviation = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else ""
-    return f"{100 * row['mean']:.1f}{deviation}"
+    retention = "" if row["retention"] is None else f" ({100 * row['retention']:.0f} %)"
+    return f"{100 * row['mean']:.1f}{deviation}{retention}"

@@ -60,8 +60,25 @@ class Task:
         return self.sources.get(language.tag, self.everywhere)
 
 
-def _universal_dependencies(treebank: str) -> HubSource:
-    return HubSource("universal-dependencies/universal_dependencies", treebank, "tokens", "upos", PARQUET_BRANCH)
+TREEBANKS = (
+    "af_afribooms ar_padt be_hse bg_btb ca_ancora cs_pdt cy_ccg da_ddt de_gsd el_gdt en_ewt es_ancora et_edt eu_bdt fa_perdt "
+    "fi_tdt fo_farpahc fr_gsd ga_idt gd_arcosg gl_ctg he_htb hi_hdtb hr_set hu_szeged hy_armtdp id_gsd is_icepahc it_isdt ja_gsd "
+    "ko_kaist lt_alksnis lv_lvtb mr_ufal mt_mudt nl_alpino no_bokmaal pl_pdb pt_bosque ro_rrt ru_syntagrus sk_snk sl_ssj "
+    "sv_talbanken ta_ttb te_mtg tr_imst ug_udt uk_iu ur_udtb vi_vtb"
+)
+"""Of Universal Dependencies one a language, with all splits."""
+MASAKHAPOS = "bam bbj ewe fon hau ibo kin lug luo mos nya pcm sna swa tsn twi wol xho yor zul"
+AFRISENTI = "amh arq ary hau ibo kin pcm swa tso twi yor"
+
+
+def _treebank(name: str) -> HubSource:
+    return HubSource("universal-dependencies/universal_dependencies", name, "tokens", "upos", PARQUET_BRANCH)
+
+
+def _african(path: str, codes: str, inputs: str, labels: str, without: str | None = None) -> dict[str, HubSource]:
+    """A data set with a configuration a language, by tag."""
+    sources = {code: HubSource(path, code, inputs, labels, PARQUET_BRANCH, without) for code in codes.split()}
+    return {Language.from_tag(code).tag: source for code, source in sources.items()}
 
 
 WEIGHT_DECAY = 0.01
@@ -77,8 +94,7 @@ TASKS = {
             sources={
                 "sk": HubSource("DGurgurov/slovak_sa", None, "text", "label"),
                 "mt": HubSource("DGurgurov/maltese_sa", None, "text", "label"),
-                "sw": HubSource("masakhane/afrisenti", "swa", "tweet", "label", PARQUET_BRANCH, without="neutral"),
-            },
+            } | _african("masakhane/afrisenti", AFRISENTI, "tweet", "label", without="neutral"),
         ),
         Task(
             "ner", "named entity recognition", True, "seqeval_f1", 3e-4, 64, 100, 512, 4, 0.05,
@@ -86,11 +102,9 @@ TASKS = {
         ),
         Task(
             "pos", "part-of-speech tagging", True, "seqeval_f1", 3e-4, 64, 100, 512, 4, 0.05,
-            sources={
-                "sk": _universal_dependencies("sk_snk"),
-                "mt": _universal_dependencies("mt_mudt"),
-                "sw": HubSource("masakhane/masakhapos", "swa", "tokens", "upos", PARQUET_BRANCH),
-            },
+            sources={name.split("_")[0]: _treebank(name) for name in TREEBANKS.split()}
+            | {"nb": _treebank("no_bokmaal"), "nn": _treebank("no_nynorsk"), "sr-Latn": _treebank("sr_set")}
+            | _african("masakhane/masakhapos", MASAKHAPOS, "tokens", "upos"),
         ),
     )
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.tasks import WEIGHT_DECAY, Task
 from hf_lrcompress.hardware import computes_in_bf16
 
+SMALL_HIDDEN_SIZE = 564
+"""Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""
+
 
 @dataclass(frozen=True)
 class TaskTraining:
@@ -32,7 +35,8 @@ class TaskTraining:
 
     Args:
         tuning (`str`, *optional*, defaults to `"seq_bn"`): Adapters and head, or `"full"`: everything.
-        reduction_factor (`int`, *optional*, defaults to 16): Of the adapters. Small models gain from 2.
+        reduction_factor (`int`, *optional*, defaults to 16): Of the adapters.
+        small_reduction_factor (`int`, *optional*): Instead of that, for models of hidden size up to 564, which gain from 2.
         quick (`bool`, *optional*, defaults to `False`): Fewer epochs.
         epochs (`int`, *optional*): Instead of the task's.
         patience (`int`, *optional*): Stop after so many epochs without a better one.
@@ -44,6 +48,7 @@ class TaskTraining:
 
     tuning: str = "seq_bn"
     reduction_factor: int = 16
+    small_reduction_factor: int | None = None
     quick: bool = False
     epochs: int | None = None
     patience: int | None = None
@@ -52,9 +57,14 @@ class TaskTraining:
     def __post_init__(self):
         if self.tuning not in TUNINGS:
             raise ValueError(f"tuning must be {' or '.join(TUNINGS)}, got {self.tuning!r}")
-        for name in ("reduction_factor", "epochs", "patience"):
+        for name in ("reduction_factor", "small_reduction_factor", "epochs", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+
+    def of_model(self, hidden_size: int) -> "TaskTraining":
+        """The same with the one reduction factor that a model of this hidden size has."""
+        factor = self.small_reduction_factor if hidden_size <= SMALL_HIDDEN_SIZE else None
+        return replace(self, reduction_factor=factor or self.reduction_factor, small_reduction_factor=None)
 
     def check_factors(self, factors: Sequence[int]) -> None:
         """Raise if adapters of these sizes cannot be compared.

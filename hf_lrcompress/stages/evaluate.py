@@ -30,7 +30,7 @@ class Evaluate(Stage):
             alone make of `adapt_teacher` (without that, of the teacher), with no training after them.
         seeds (`tuple[int, ...]`, *optional*, defaults to `(42, 43, 44)`): A score is the mean over them.
         reduction_factors (`tuple[int, ...]`, *optional*): Score with adapters of these sizes too, and plot it.
-        tuning, reduction_factor, quick, epochs, patience, label_all_tokens: See [`TaskTraining`].
+        tuning, reduction_factor, small_reduction_factor, quick, epochs, patience, label_all_tokens: See [`TaskTraining`].
 
     Raises:
         ValueError: If a value is out of range.
@@ -45,6 +45,7 @@ class Evaluate(Stage):
     reduction_factors: tuple[int, ...] = ()
     tuning: str = "seq_bn"
     reduction_factor: int = 16
+    small_reduction_factor: int | None = None
     quick: bool = False
     epochs: int | None = None
     patience: int | None = None

@@ -14,14 +14,14 @@ from conftest import tiny_model
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerControl, TrainerState
 
 from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
 from hf_lrcompress.evaluation.task_data import Example, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.evaluation.training import BestEpoch, TaskTraining, train_and_score
 from hf_lrcompress.languages import Language
 
 RECIPE = Path(__file__).parent.parent.parent / "recipes" / "evaluate.py"
@@ -123,6 +123,35 @@ def test_tags_are_on_the_first_token_or_on_all():
     assert len(words) > len(example.inputs) + 2
 
 
+def test_small_models_can_have_their_own_factor():
+    training = TaskTraining(small_reduction_factor=2)
+    assert [training.of_model(size).reduction_factor for size in (312, 564, 565)] == [2, 2, 16]
+    assert TaskTraining(reduction_factor=4).of_model(312).reduction_factor == 4
+
+
+def test_every_language_has_its_own_treebank_or_data_set():
+    names = {tag: TASKS["pos"].source(Language.from_tag(tag)).name for tag in ("cs", "nb", "nn", "sr-Latn", "sw", "zu", "yo")}
+    assert names == {
+        "cs": "cs_pdt", "nb": "no_bokmaal", "nn": "no_nynorsk", "sr-Latn": "sr_set", "sw": "swa", "zu": "zul", "yo": "yor"
+    }  # fmt: skip
+    assert TASKS["pos"].source(Language.from_tag("sr")) is None
+    for task in ("pos", "sa"):
+        assert {Language.from_tag(tag).tag for tag in TASKS[task].sources} == set(TASKS[task].sources)
+
+
+def test_the_best_epoch_is_kept_and_patience_stops(inputs):
+    """The metric's course is given; what is kept and restored is real."""
+    network = load_for_task(str(inputs / "large"), ["a", "b"], False)
+    best, control, seen = BestEpoch("f1", patience=2), TrainerControl(), []
+    for epoch, value in enumerate([0.2, 0.5, 0.5, 0.4], start=1):
+        torch.nn.init.constant_(network.classifier.out_proj.bias, epoch)
+        best.on_evaluate(None, TrainerState(epoch=epoch), control, model=network, metrics={"f1": value})
+        seen.append(control.should_training_stop)
+    assert seen == [False, False, False, True] and (best.epoch, best.score) == (2, 0.5)
+    best.restore(network)
+    assert network.classifier.out_proj.bias.tolist() == [2, 2]
+
+
 def test_words_beyond_the_maximum_length_get_the_default():
     example = Example(tuple(make_texts(1, 5)[0].split()), ())
     example = Example(example.inputs, ("a",) * len(example.inputs))
@@ -220,6 +249,24 @@ def test_bad_data_is_one_line(evaluate, inputs, tmp_path, task, split, rows, mes
     assert code == 2 and message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "task, name, text, message",
+    [
+        ("ner", "train.conll", "Anna B-PER\nspí\n", "line 2: a token without a tag"),
+        ("pos", "train.conllu", "1\tJa\t_\tPRON\n", "line 1: 4 columns; CoNLL-U has 10, separated by tabs"),
+        ("tc", "train.jsonl", "{\n", "line 1: not JSON"),
+        ("tc", "train.csv", "a,b\n", "must hold one file train.jsonl or"),
+    ],
+)
+def test_bad_files_are_one_line(evaluate, tmp_path, task, name, text, message):
+    (tmp_path / task).mkdir()
+    (tmp_path / task / name).write_text(text, encoding="utf-8")
+    for split in ("dev", "test"):
+        (tmp_path / task / f"{split}{Path(name).suffix}").write_text(text, encoding="utf-8")
+    code, _, error = evaluate(tasks=(task,), folder=tmp_path)
+    assert code == 2 and message in error and error.count("\n") == 1
+
+
 def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs):
     tiny_model("xlm-roberta").save_pretrained(inputs / "bare")
     code, _, error = evaluate(models=("large", "bare"))
@@ -234,6 +281,7 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs):
         (["--task_data", "pos"], "give it as TASK=DIR"),
         (["--task_data", "tc=nowhere"], "there is no folder nowhere"),
         (["--reduction_factor", "0"], "reduction_factor must be 1 or more"),
+        (["--small_reduction_factor", "0"], "small_reduction_factor must be 1 or more"),
         (["--reduction_factors", "2,x"], "--reduction_factors 2,x: give whole numbers separated by commas"),
         (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
         (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
@@ -246,8 +294,8 @@ def test_bad_options_are_one_line(evaluate, arguments, message):
 
 
 def test_a_task_without_data_is_an_error_when_named(recipe):
-    with pytest.raises(ValueError, match="pos: no data set in Czech is known"):
-        recipe.load_tasks(["pos"], {}, Language.from_tag("cs"))
+    with pytest.raises(ValueError, match="sa: no data set in Czech is known"):
+        recipe.load_tasks(["sa"], {}, Language.from_tag("cs"))
 
 
 def test_conll_and_conllu_hold_what_json_holds(tmp_path):
