@@ -96,10 +96,19 @@ def test_only_adapters_and_head_learn_and_nothing_runs_back_into_the_embeddings(
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
 
 
-def test_bert_learns_its_pooler(tmp_path):
-    tiny_model("bert").save_pretrained(tmp_path)
-    model = load_for_task(str(tmp_path), ["a", "b"], False)
-    assert model.bert.pooler.dense.weight.requires_grad
+@pytest.mark.parametrize("tokens", [False, True])
+def test_every_family_loads_with_adapters_and_a_head_that_learns(model_type, tokens, tmp_path):
+    tiny_model(model_type).save_pretrained(tmp_path)
+    model = load_for_task(str(tmp_path), ["a", "b"], tokens)
+    ids = torch.randint(5, 90, (2, 9))
+    model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids % 2 if tokens else ids[:, 0] % 2).loss.backward()
+    learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    encoder = {name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")}
+    assert any(name.startswith("classifier") for name in learning)
+    assert all(".adapters." in name or ".pooler." in name for name in learning & encoder)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == learning
+    if model_type == "bert" and not tokens:
+        assert model.bert.pooler.dense.weight.grad is not None
 
 
 def test_full_tuning_trains_everything(inputs):
