@@ -343,7 +343,7 @@ def score_again_with_two_processes(run, arguments, cache):
     alone["HF_MODULES_CACHE"] = str(cache / "modules")
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
     assert done.returncode == 0, done.stderr[-6000:]
-    models = ("teacher", "reduce_layers", "prune_ffn", "undistilled")
+    models = ("teacher", "reduce_layers", "prune_ffn", "trim_vocab", "undistilled")
     assert all(done.stderr.count(f"{model}, tc, seed 42") == 1 for model in models)
 
 
@@ -358,10 +358,11 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
         "teacher": str(inputs / "large"),
         **{name: {"files": [str(tmp_path / f"{name}.txt")]} for name in ("train", "validation")},
         "block_size": 32,
-        "stages": ["reduce_layers", "prune_ffn", "evaluate"],
+        "stages": ["reduce_layers", "prune_ffn", "trim_vocab", "evaluate"],
         "training": {"max_steps": 1, "per_device_train_batch_size": 4, "disable_tqdm": True},
         "reduce_layers": {"num_hidden_layers": 2},
         "prune_ffn": {"intermediate_size": 20},
+        "trim_vocab": {"vocab_size": 300},
         "evaluate": {"tasks": ["tc"], "data": {"tc": str(inputs / "tc")}, "quick": True, "epochs": 1},
     }
     config["evaluate"] |= {"undistilled": True, "reduction_factors": [16, 4]}
@@ -371,31 +372,31 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     monkeypatch.setattr(sys, "argv", ["compress.py", *given])
     assert compress.main() == 0
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn", "undistilled"]
-    assert [row["reduction_factor"] for row in report["capacity"]] == [16] * 4 + [4] * 4
-    assert report["capacity"][:4] == report["scores"]
-    assert [row["stage"] for row in report["stages"]] == ["teacher", "reduce_layers", "prune_ffn"]
+    assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn", "trim_vocab", "undistilled"]
+    assert [row["reduction_factor"] for row in report["capacity"]] == [16] * 5 + [4] * 5
+    assert report["capacity"][:5] == report["scores"]
+    assert [row["stage"] for row in report["stages"]] == ["teacher", "reduce_layers", "prune_ffn", "trim_vocab"]
     assert report["scores"][0]["retention"] == 1 and report["scores"][0]["quick"]
     sizes = [row["parameters"] for row in report["stages"]]
     assert [row["parameters"] for row in report["efficiency"]] == [*sizes, sizes[-1]]
-    assert_surgery_alone_made(run / "03-evaluate" / "undistilled", inputs / "large")
+    assert_surgery_alone_made(run / "04-evaluate" / "undistilled", inputs / "large")
     text = (run / "report.md").read_text(encoding="utf-8")
     assert "Quick: fewer epochs" in text and "retention" in text and (run / "scores.png").is_file()
     assert "r = 4 |" in text and "no training after them" in text and (run / "capacity.png").is_file()
     assert AutoConfig.from_pretrained(run / "model").intermediate_size == 20
-    assert not list(run.glob("03-evaluate/*.safetensors"))
-    done = run / "03-evaluate" / "predictions" / "teacher-tc-42.json"
+    assert not list(run.glob("04-evaluate/*.safetensors"))
+    done = run / "04-evaluate" / "predictions" / "teacher-tc-42.json"
     before = done.stat().st_mtime_ns
     predictions = {path.name: path.read_text() for path in done.parent.glob("*.jsonl")}
-    (run / "03-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
-    record = json.loads((run / "03-evaluate" / "stage.json").read_text(encoding="utf-8"))
-    (run / "03-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False}), encoding="utf-8")
+    (run / "04-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
+    record = json.loads((run / "04-evaluate" / "stage.json").read_text(encoding="utf-8"))
+    (run / "04-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False}), encoding="utf-8")
     assert compress.main() == 0
     assert done.stat().st_mtime_ns == before
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
     score_again_with_two_processes(run, given, tmp_path)
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
-    assert {path.name: path.read_text() for path in (run / "03-evaluate" / "predictions").glob("*.jsonl")} == predictions
+    assert {path.name: path.read_text() for path in (run / "04-evaluate" / "predictions").glob("*.jsonl")} == predictions
     monkeypatch.setattr(sys, "argv", ["compress.py", *given, "--overwrite", "--set", "evaluate.models=[nothing]"])
     capsys.readouterr()
     assert compress.main() == 2
