@@ -7,6 +7,7 @@ from conftest import tiny_model
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
 
 from hf_lrcompress.data import CorpusSource
+from hf_lrcompress.languages import Language
 from hf_lrcompress.stages.stage import StageTask, training_arguments
 
 
@@ -21,7 +22,7 @@ def train(tmp_path, monkeypatch):
     def train(name: str, tracker: str):
         stage_dir = tmp_path / "sk-tiny" / name
         settings = {"max_steps": 2, "logging_steps": 1, "disable_tqdm": True, "report_to": tracker}
-        task = StageTask("", None, stage_dir, text, text, 32, 42, settings, None)
+        task = StageTask("", None, stage_dir, text, text, 32, 42, settings, None, Language.from_tag("sk"), {}, {})
         model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         task.train_student(model, None, tokenizer, {})
         return stage_dir
