@@ -105,7 +105,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a YAML mapping.
+        ValueError: If it is not a YAML mapping, or has a key twice.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"configuration {path} does not exist")
@@ -189,12 +189,22 @@ def _check_known(name: Any, known: Any, what: str) -> None:
 
 
 class _CoreSchemaLoader(yaml.SafeLoader):
-    """PyYAML with the scalars of YAML 1.2's core schema."""
+    """PyYAML with the scalars of YAML 1.2's core schema, and its rule that a key is there once: PyYAML takes the last."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise yaml.YAMLError(f"key {key.value!r} in line {line} is also in line {lines[key.value]}; keep one")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 _CoreSchemaLoader.add_implicit_resolver(

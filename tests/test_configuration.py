@@ -49,6 +49,21 @@ def test_yaml_is_1_2():
 
 
 @pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("seed: 1\nteacher: x\nseed: 2", "seed", (3, 1)),
+        ("training:\n  bf16: true\n  bf16: false", "bf16", (3, 2)),
+        ("{a: 1, a: 1}", "a", (1, 1)),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(text, key, lines, tmp_path):
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"c\.yaml .*key '{key}' in line {lines[0]} is also in line {lines[1]}; keep one"):
+        read_yaml(tmp_path / "c.yaml")
+    assert parse_yaml("a: {x: 1}\nb: {x: 1}", "text") == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"techer": "x"}, "unknown key in the configuration: 'techer'; did you mean 'teacher'"),
