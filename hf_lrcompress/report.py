@@ -102,7 +102,8 @@ def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
     if "scores" in (evaluated := parts_of(records)):
         scores, efficiency = evaluated["scores"], evaluated["efficiency"]
         notes = "\n".join(f"- {note}" for note in score_notes(scores, evaluated["skipped_tasks"]))
-        lines += ["", "## Tasks", "", score_table(scores, efficiency), "", notes, "", f"![score against size]({FIGURE})"]
+        table_of_tasks = score_table(scores, efficiency, records[0].metrics["parameters"])
+        lines += ["", "## Tasks", "", table_of_tasks, "", notes, "", f"![score against size]({FIGURE})"]
     if "capacity" in evaluated:
         lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
         lines += ["", capacity_table(evaluated["capacity"]), "", f"![score against reduction factor]({CAPACITY_FIGURE})"]

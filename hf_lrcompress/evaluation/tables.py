@@ -15,16 +15,19 @@ UNDISTILLED = "undistilled"
 QUICK_NOTICE = "Quick: fewer epochs than the paper's and one seed. Not comparable with published scores."
 
 
-def score_table(scores: Sequence[dict[str, Any]], efficiency: Sequence[dict[str, Any]], style: str = "github") -> str:
+def score_table(
+    scores: Sequence[dict[str, Any]], efficiency: Sequence[dict[str, Any]], base: int | None = None, style: str = "github"
+) -> str:
     """A row a model: reduction, size, tasks, average, retention and speed; scores × 100: mean ± standard deviation (retention).
 
     Args:
         scores (`Sequence[dict]`): Of [`score_models`].
-        efficiency (`Sequence[dict]`): Of [`measure_efficiency`], the first the base that the reduction is counted from.
+        efficiency (`Sequence[dict]`): Of [`measure_efficiency`], a row a model.
+        base (`int`, *optional*): Parameters that the reduction is counted from; those of the first model by default.
         style (`str`, *optional*, defaults to `"github"`): Of `tabulate`.
     """
     tasks = [name for name in TASKS if any(row["task"] == name for row in scores)]
-    base = efficiency[0]["parameters"]
+    base = base or efficiency[0]["parameters"]
     rows = []
     for speed in efficiency:
         own = {row["task"]: row for row in scores if row["model"] == speed["model"]}
