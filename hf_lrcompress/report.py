@@ -117,7 +117,7 @@ def write_model_dir(output_dir: Path, last_stage: str) -> None:
     report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
     figures = sorted(output_dir.glob("*.png"))
     card = render_model_card(report, [path.name for path in figures])
-    ignored = (RECORD_FILE, "checkpoint-*", "training_args.bin", "runs")
+    ignored = (RECORD_FILE, "checkpoint-*", "runs")
     extra = {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from accelerate import PartialState
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
@@ -89,6 +89,7 @@ class StageTask:
         result = trainer.train(resume_from_checkpoint=_last_checkpoint(self.stage_dir))
         _end_wandb_run()
         trainer.save_model(str(self.stage_dir))
+        (self.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
         return {"train_loss": result.training_loss, "steps": result.global_step}
 
     def save(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -1,6 +1,5 @@
 """Publishing and loading with the unpatched client, against a local server that speaks the Hub's protocol."""
 
-import importlib.util
 import json
 import os
 import re
@@ -191,7 +190,6 @@ for path in glob.glob("{ROOT}/model_cards/*/README.md"):
     assert answer["result"] == len(list(ROOT.glob("model_cards/*/README.md"))), answer
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed")
 def test_sentence_transformers_loads_it(hub, work, run):
     assert work("publish.py", run, REPO)["code"] == 0
     code = f'from sentence_transformers import SentenceTransformer\nresult = SentenceTransformer("{REPO}").encode("a").shape[0]'
