@@ -41,6 +41,7 @@ STAGE_COLUMNS: Columns = {
     "mlm_accuracy": ("masked-token accuracy", "{:.4f}".format),
     "mlm_loss": ("masked-token loss", "{:.3f}".format),
     "seconds": ("seconds", "{:.0f}".format),
+    "energy_kwh": ("kWh", "{:.4f}".format),
     "peak_memory_mb": ("peak memory MB", "{:,.0f}".format),
 }
 SCORE_COLUMNS: Columns = {
@@ -99,6 +100,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
             train=_text_name(settings["train"]),
             validation=_text_name(settings["validation"]),
             settings=_yaml(report["settings"]),
+            total=_total(report.get("total", {})),
             environment=", ".join(f"{name} {value}" for name, value in report["environment"].items()),
         )
     )
@@ -182,6 +184,13 @@ def _eval_results(report: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
             }
             results.append(EvalResult(**task, **metric))
     return results
+
+
+def _total(total: Mapping[str, float]) -> str:
+    """Time and energy of the whole run in words."""
+    seconds, energy = total.get("seconds"), total.get("energy_kwh")
+    time = "the seconds in the first table" if seconds is None else f"{seconds:,.0f} s"
+    return f"Time: {time}. Energy: {NOT_MEASURED if energy is None else f'{energy:.4f} kWh, by codecarbon'}."
 
 
 def _text_name(source: Mapping[str, Any] | str) -> str:

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from hf_lrcompress import report
 from hf_lrcompress.configuration import RunConfig
 from hf_lrcompress.data import corpus_fingerprint, load_corpus, tokenize_corpus
+from hf_lrcompress.energy import add_energy, start_energy_meter
 from hf_lrcompress.hardware import peak_memory_mb
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
 from hf_lrcompress.model_card import teacher_license
@@ -171,18 +172,21 @@ class Pipeline:
             delete_checkpoints(stage_dir)
 
     def _work(self, position: int, record: StageRecord, stage_dir: Path) -> dict[str, Any]:
-        """Run and measure a stage. Its seconds are recorded even if it is interrupted."""
+        """Run and measure a stage. Its seconds and energy are recorded even if it is interrupted."""
         stage, started, metrics = self.plan[position].stage, time.monotonic(), {}
         if self.state.is_main_process:
             record.write(stage_dir)
         self.state.wait_for_everyone()
+        one_process = self.state.num_processes == 1  # more may be on other machines, which the meter does not see
+        stop_meter = start_energy_meter() if one_process else lambda: None
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # TrainingArguments with bf16 leave theirs to all that come after
         try:
             metrics = stage.run(self._task(position)) if stage else self.teacher_license
         finally:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
+            energy = add_energy(record.metrics, stop_meter())
             if self.state.is_main_process:
-                record.with_metrics(seconds=seconds, peak_memory_mb=peak_memory_mb()).write(stage_dir)
+                record.with_metrics(seconds=seconds, peak_memory_mb=peak_memory_mb(), **energy).write(stage_dir)
         return metrics | (self._measure(position) if self.plan[position].makes_model else {})
 
     def _measure(self, position: int) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def parts_of(records: Sequence[StageRecord]) -> dict[str, Any]:
     return {REPORTED[name]: value for record in records for name, value in record.metrics.items() if name in REPORTED}
 
 
+def total_of(records: Sequence[StageRecord]) -> dict[str, float]:
+    """Seconds of all stages, and kWh where every stage has them."""
+    energies = [record.metrics.get("energy_kwh") for record in records]
+    energy = {} if None in energies else {"energy_kwh": sum(energies)}
+    return {"seconds": sum(record.metrics["seconds"] for record in records), **energy}
+
+
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, str] | None = None, style: str = "github") -> str:
     """Rows as a text table, numbers formatted by the kind of column."""
     columns = columns or {key: key for key in rows[0]}
@@ -72,6 +79,7 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
         "environment": records[-1].environment,
         "settings": _without_paths(config.to_mapping()),
         "stages": rows_of(records),
+        "total": total_of(records),
         **parts_of(records),
     }
 

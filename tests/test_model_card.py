@@ -122,6 +122,13 @@ def test_the_check_of_the_local_server_finds_faults():
         assert card_errors(f"---\n{fault}\n---\n"), fault
 
 
+def test_time_and_energy(report):
+    assert "Time: the seconds in the first table. Energy: not measured." in render_model_card(report)
+    report["stages"][1]["energy_kwh"], report["total"] = 0.0123, {"seconds": 4671.2, "energy_kwh": 0.4567}
+    card = render_model_card(report)
+    assert "Time: 4,671 s. Energy: 0.4567 kWh, by codecarbon." in card and "0.0123" in card and not unknown_numbers(card, report)
+
+
 def test_what_was_not_measured_says_so(report):
     card = render_model_card(report)
     sections = {part.partition("\n")[0]: part for part in re.split(r"^#+ ", card, flags=re.MULTILINE)}

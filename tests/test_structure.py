@@ -10,7 +10,7 @@ PACKAGE = ROOT / "hf_lrcompress"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"architectures", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder"},
+    {"architectures", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder", "energy"},
     {"surgery", "data", "demo"},
     {"distillation", "vocabulary_curve", "token_counts"},
     {"importance", "masked_accuracy", "vocabulary_certificate", "evaluation"},
