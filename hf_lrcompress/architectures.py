@@ -1,17 +1,16 @@
-"""Facts about encoder families, and the one way a model is rebuilt with other sizes.
+"""Facts about encoder families: a family is a row in [`ARCHITECTURES`].
 
-A family is a row in [`ARCHITECTURES`]. Which dimension of which parameter is the hidden, intermediate or vocabulary size is
-not written down anywhere: [`moved_dimensions`] builds the class on the meta device with one size changed and looks.
+Which dimension of which parameter is the hidden, intermediate or vocabulary size is not written down: `rebuilding.py` builds the
+class with other sizes and looks.
 """
 
-import copy
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from torch import nn
-from transformers import MODEL_FOR_MASKED_LM_MAPPING, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -22,164 +21,142 @@ class EncoderArchitecture:
         model_types (`tuple[str, ...]`): Values of `config.model_type` the row is about.
         layers (`str`): Path of the layer list inside the base model.
         attention_inputs (`tuple[str, ...]`):
-            Inside a layer, the linear modules whose *output* dimension is heads × head size.
+            Inside a layer, the linear modules whose *output* dimension is heads × head size; queries, keys and values first.
         attention_output (`str`): Inside a layer, the linear module whose *input* dimension is heads × head size.
-        ffn_input (`str`): Inside a layer, the linear module whose output rows are the feed-forward neurons.
+        ffn_inputs (`tuple[str, ...]`): Inside a layer, the linear modules whose output rows are the feed-forward neurons.
+        intermediate_size (`str`): The config's key for the number of neurons.
         position_offset (`int`): Rows of the position embedding that no position uses (RoBERTa: padding id + 1).
+        rotary (`bool`): Whether queries and keys are rotated, dimension i of a head together with i + half of the head.
+        same_as_hidden (`tuple[str, ...]`): Keys of the config that, where they equal the hidden size, stay equal to it.
+        head_size (`str`, *optional*): Key of the config that repeats hidden size / heads, where it is set.
+        shared_layers (`bool`): Whether one set of weights is used by all layers.
+        first_layer_key (`str`, *optional*): Key of the config that, if not 0, ties something outside of the layers to the first.
+        only (`Mapping[str, Any]`): Keys of the config that must have these values.
     """
 
     model_types: tuple[str, ...]
     layers: str
     attention_inputs: tuple[str, ...]
     attention_output: str
-    ffn_input: str
+    ffn_inputs: tuple[str, ...]
+    intermediate_size: str = "intermediate_size"
     position_offset: int = 0
+    rotary: bool = False
+    same_as_hidden: tuple[str, ...] = ()
+    head_size: str | None = None
+    shared_layers: bool = False
+    first_layer_key: str | None = None
+    only: Mapping[str, Any] = field(default_factory=dict)
 
 
-BERT = EncoderArchitecture(
-    model_types=("bert",),
-    layers="encoder.layer",
-    attention_inputs=("attention.self.query", "attention.self.key", "attention.self.value"),
-    attention_output="attention.output.dense",
-    ffn_input="intermediate.dense",
+BERT_LAYER = {
+    "layers": "encoder.layer",
+    "attention_inputs": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "attention_output": "attention.output.dense",
+    "ffn_inputs": ("intermediate.dense",),
+}
+ARCHITECTURES = (
+    EncoderArchitecture(model_types=("bert", "rembert"), **BERT_LAYER),
+    EncoderArchitecture(model_types=("electra",), **BERT_LAYER, same_as_hidden=("embedding_size",)),
+    EncoderArchitecture(model_types=("roberta", "xlm-roberta", "camembert"), **BERT_LAYER, position_offset=2),
+    EncoderArchitecture(model_types=("xlm-roberta-xl",), **BERT_LAYER, position_offset=2),
+    EncoderArchitecture(
+        model_types=("distilbert",),
+        layers="transformer.layer",
+        attention_inputs=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        attention_output="attention.out_lin",
+        ffn_inputs=("ffn.lin1",),
+        intermediate_size="hidden_dim",
+    ),
+    EncoderArchitecture(
+        model_types=("mpnet",),
+        layers="encoder.layer",
+        attention_inputs=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        attention_output="attention.attn.o",
+        ffn_inputs=("intermediate.dense",),
+        position_offset=2,
+    ),
+    EncoderArchitecture(
+        model_types=("deberta-v2",),
+        layers="encoder.layer",
+        attention_inputs=tuple(f"attention.self.{name}_proj" for name in ("query", "key", "value", "pos_query", "pos_key")),
+        attention_output="attention.output.dense",
+        ffn_inputs=("intermediate.dense",),
+        same_as_hidden=("embedding_size", "pooler_hidden_size"),
+        head_size="attention_head_size",
+        first_layer_key="conv_kernel_size",
+        only={"legacy": True, "conv_groups": 1},
+    ),
+    EncoderArchitecture(
+        model_types=("albert",),
+        layers="encoder.albert_layer_groups.0.albert_layers",
+        attention_inputs=("attention.query", "attention.key", "attention.value"),
+        attention_output="attention.dense",
+        ffn_inputs=("ffn",),
+        shared_layers=True,
+        only={"num_hidden_groups": 1},
+    ),
+    EncoderArchitecture(
+        model_types=("modernbert",),
+        layers="layers",
+        attention_inputs=("attn.Wqkv",),
+        attention_output="attn.Wo",
+        ffn_inputs=("mlp.Wi",),
+        rotary=True,
+    ),
+    EncoderArchitecture(
+        model_types=("eurobert",),  # transformers 5
+        layers="layers",
+        attention_inputs=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        attention_output="self_attn.o_proj",
+        ffn_inputs=("mlp.gate_proj", "mlp.up_proj"),
+        rotary=True,
+        head_size="head_dim",
+    ),
 )
-ROBERTA = EncoderArchitecture(
-    model_types=("roberta", "xlm-roberta"),
-    layers=BERT.layers,
-    attention_inputs=BERT.attention_inputs,
-    attention_output=BERT.attention_output,
-    ffn_input=BERT.ffn_input,
-    position_offset=2,
-)
-ARCHITECTURES = (BERT, ROBERTA)
 
 
 def architecture_of(config: PretrainedConfig) -> EncoderArchitecture:
     """The row of `config.model_type`.
 
     Raises:
-        ValueError: If no row has this model type.
+        ValueError: If no row has this model type, or the config asks for what the row does not have.
     """
-    for architecture in ARCHITECTURES:
-        if config.model_type in architecture.model_types:
-            return architecture
-    known = ", ".join(name for architecture in ARCHITECTURES for name in architecture.model_types)
+    name = config.model_type
+    for row in ARCHITECTURES:
+        if name in row.model_types:
+            for key, value in {"is_decoder": False, **row.only}.items():
+                if getattr(config, key, value) != value:
+                    raise ValueError(
+                        f"{name} models with {key}={getattr(config, key)} are not supported, only with {key}={value}"
+                    )
+            return row
+    known = ", ".join(name for row in ARCHITECTURES for name in row.model_types)
     raise ValueError(
-        f"model type {config.model_type!r} is not supported (supported: {known}); "
-        "a row in hf_lrcompress/architectures.py adds a family"
+        f"model type {name!r} is not supported (supported: {known}); a row in hf_lrcompress/architectures.py adds a family"
     )
 
 
+def intermediate_size_of(config: PretrainedConfig) -> int:
+    """Feed-forward neurons of a layer."""
+    return getattr(config, architecture_of(config).intermediate_size)
+
+
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """The encoder's layers."""
+    """The encoder's layers; where all share their weights, the ones that there are."""
     return model.base_model.get_submodule(architecture_of(model.config).layers)
+
+
+def ffn_inputs_of(model: PreTrainedModel) -> list[list[nn.Linear]]:
+    """For each of [`layers_of`] the linear modules whose rows are the feed-forward neurons."""
+    names = architecture_of(model.config).ffn_inputs
+    return [[layer.get_submodule(name) for name in names] for layer in layers_of(model)]
 
 
 def layer_pattern(config: PretrainedConfig) -> re.Pattern:
     """Matches a parameter name inside a layer; groups `prefix`, `layer` (its index) and `rest`."""
     layers = re.escape(architecture_of(config).layers)
     return re.compile(rf"^(?P<prefix>(?:.*\.)?{layers}\.)(?P<layer>\d+)\.(?P<rest>.+)$")
-
-
-def on_meta(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
-    """Build `model_class(config)` without memory for its weights."""
-    with torch.device("meta"):
-        return model_class(copy.deepcopy(config))
-
-
-def masked_lm_on_meta(config: PretrainedConfig) -> PreTrainedModel:
-    """The masked-language-model class of a config, built without memory for its weights.
-
-    Raises:
-        ValueError: If `transformers` has no masked-LM class for the config.
-    """
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise ValueError(
-            f"model type {config.model_type!r} has no masked-LM class in transformers; choose an encoder such as XLM-R"
-        )
-    return on_meta(MODEL_FOR_MASKED_LM_MAPPING[type(config)], config)
-
-
-def changed(config: PretrainedConfig, **sizes: int) -> PretrainedConfig:
-    """A copy of `config` with other sizes."""
-    config = copy.deepcopy(config)
-    for name, size in sizes.items():
-        setattr(config, name, size)
-    return config
-
-
-def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every parameter and buffer by name. Tied ones and buffers that are not saved are listed too."""
-    return dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
-
-
-def moved_dimensions(model: PreTrainedModel, size_name: str, step: int) -> dict[str, dict[int, int]]:
-    """Find which dimensions of which tensors follow a size of the config.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]): The model; only its class and config are used.
-        size_name (`str`): A key of the config, such as `"intermediate_size"`.
-        step (`int`): By how much to change it; for the hidden size a multiple of what must stay divisible.
-
-    Returns:
-        `dict[str, dict[int, int]]`: For each tensor that moves, dimension → multiple. A fused gate and value projection
-        moves by 2, most by 1.
-    """
-    size = getattr(model.config, size_name)
-    here = tensors_of(on_meta(type(model), model.config))
-    there = tensors_of(on_meta(type(model), changed(model.config, **{size_name: size + step})))
-    moves = {}
-    for name, tensor in here.items():
-        differences = [(b - a) // step for a, b in zip(tensor.shape, there[name].shape, strict=True)]
-        if any(differences):
-            moves[name] = {dim: multiple for dim, multiple in enumerate(differences) if multiple}
-    return moves
-
-
-def rebuild(
-    model: PreTrainedModel,
-    config: PretrainedConfig,
-    cut: Callable[[str, torch.Tensor], torch.Tensor] = lambda name, tensor: tensor,
-    old_name: Callable[[str], str] = lambda name: name,
-) -> PreTrainedModel:
-    """Make a model of the same class from another config, every tensor taken from the old model.
-
-    Tensors that were tied stay tied; dtype, device, `requires_grad` and train/eval mode are kept. Nothing is shared with `model`.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]): Where the tensors come from; not changed.
-        config ([`~transformers.PretrainedConfig`]): The new config.
-        cut (`Callable[[str, Tensor], Tensor]`): Given the old name and tensor, the tensor of the new shape.
-        old_name (`Callable[[str], str]`): The old name of a tensor of the new model.
-
-    Raises:
-        ValueError: If a tensor that the new config asks for is missing, or does not have exactly that shape.
-    """
-    new = on_meta(type(model), config)
-    old_tensors = tensors_of(model)
-    made: dict[int, torch.Tensor] = {}
-    for name, target in tensors_of(new).items():
-        source_name = old_name(name)
-        if source_name not in old_tensors:
-            raise ValueError(f"the config of this {type(model).__name__} asks for {source_name}, which it does not have")
-        source = old_tensors[source_name]
-        if id(source) not in made:
-            made[id(source)] = _like(source, cut(source_name, source.detach()))
-        if made[id(source)].shape != target.shape:
-            raise ValueError(f"{name} has shape {tuple(made[id(source)].shape)}, the config asks for {tuple(target.shape)}")
-        _assign(new, name, made[id(source)])
-    return new.train(model.training)
-
-
-def _like(source: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.contiguous() if tensor.data_ptr() != source.data_ptr() else tensor.clone()
-    return nn.Parameter(tensor, requires_grad=source.requires_grad) if isinstance(source, nn.Parameter) else tensor
-
-
-def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    module = model.get_submodule(path)
-    (module._parameters if isinstance(tensor, nn.Parameter) else module._buffers)[leaf] = tensor
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 
-from hf_lrcompress.architectures import architecture_of, disable_dropout, layers_of
+from hf_lrcompress.architectures import disable_dropout, ffn_inputs_of, intermediate_size_of
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.distillation.trainer import DistillationTrainer
@@ -25,7 +25,7 @@ class GradientImportanceCallback(TrainerCallback):
 
     For neuron *i* with input weights w_i and bias b_i the score is Σ over optimiser steps of |w_i · ∂L/∂w_i + b_i ∂L/∂b_i|, in
     fp32: to first order, how much the loss changes when the neuron is removed (Molchanov et al. 2017; arXiv 2505.16956, section
-    3.2). Where gate and value projections are fused, a neuron owns a row of each. Gradients must be those of one batch: use
+    3.2). Where there is a gate, a neuron owns a row of it too, fused or not. Gradients must be those of one batch: use
     `gradient_accumulation_steps=1` and `max_grad_norm=0`. [`score_neurons`] runs a pass with all the settings it needs.
 
     The scores are saved with each checkpoint and read again on resuming.
@@ -46,14 +46,15 @@ class GradientImportanceCallback(TrainerCallback):
                 "importance needs the gradients of single batches: "
                 "set gradient_accumulation_steps=1, max_grad_norm=0 and fp16=False, and launch without DeepSpeed"
             )
-        self.scores = torch.zeros(model.config.num_hidden_layers, model.config.intermediate_size)
+        self.scores = torch.zeros(len(ffn_inputs_of(model)), intermediate_size_of(model.config))
         if state.global_step:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self.scores = load_file(checkpoint / SCORES_FILE)["scores"]
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        for layer, linear in enumerate(_ffn_inputs(model)):
-            self.scores[layer] += _first_order_terms(linear, self.scores.shape[1]).abs().cpu()
+        for layer, linears in enumerate(ffn_inputs_of(model)):
+            terms = [_first_order_terms(linear, self.scores.shape[1]) for linear in linears]
+            self.scores[layer] += torch.stack(terms).sum(dim=0).abs().cpu()
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -117,12 +118,6 @@ def _without_deepspeed():
     finally:
         if given is not None:
             os.environ["ACCELERATE_USE_DEEPSPEED"] = given
-
-
-def _ffn_inputs(model: nn.Module) -> list[nn.Linear]:
-    """The linear module of each layer whose rows are the feed-forward neurons."""
-    architecture = architecture_of(model.config)
-    return [layer.get_submodule(architecture.ffn_input) for layer in layers_of(model)]
 
 
 def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:

@@ -6,16 +6,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast, __version__
 
-from hf_lrcompress.architectures import architecture_of, masked_lm_on_meta
+from hf_lrcompress.architectures import architecture_of, intermediate_size_of
 from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.data import CorpusSource, corpus_fingerprint
 from hf_lrcompress.demo import save_demo_teacher, save_demo_text, save_demo_topics
+from hf_lrcompress.rebuilding import masked_lm_on_meta
 from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
 from hf_lrcompress.text_readers import DEMO_COMMAND
+from hf_lrcompress.training_memory import training_memory_mb
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class PlannedStage:
         model_config ([`~transformers.PretrainedConfig`]): With the sizes of its model.
         parameters (`int`): Of its masked LM.
         fingerprint (`str`): Hash of everything its result depends on.
+        training_mb (`float`, *optional*): Estimate of the memory of its training, where it trains.
     """
 
     name: str
@@ -60,6 +63,7 @@ class PlannedStage:
     model_config: PretrainedConfig
     parameters: int
     fingerprint: str
+    training_mb: float | None = None
 
     @property
     def makes_model(self) -> bool:
@@ -118,7 +122,7 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
     parent = fingerprint(_teacher_fingerprint(config.teacher, model_config))
     plan = [_planned(0, "teacher", None, model_config, parent)]
     for index, (name, stage) in enumerate(config.stages.items(), start=1):
-        training = {}
+        training, batch_size = {}, None
         if hasattr(stage, "training"):
             training = dict(config.training) | dict(stage.training)
             arguments = training_arguments(training, output_dir=".", seed=config.seed)
@@ -126,14 +130,20 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
                 raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
             if config.train.streaming and arguments.max_steps <= 0:
                 raise ValueError(f"{name}: streamed text has no end; say how long to train, such as training.max_steps=10000")
+            batch_size = arguments.per_device_train_batch_size
             ignored = WITHOUT_EFFECT | stage.without_effect
             training = {key: value for key, value in training.items() if key not in ignored}
+        before = model_config
         try:
-            model_config = stage.resized(model_config)
+            model_config = stage.resized(before)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         own = fingerprint(parent, inputs, name, asdict(stage) | {"training": training}, *filter(None, [stage.inputs()]))
-        plan.append(_planned(index, name, stage, model_config, own))
+        planned = _planned(index, name, stage, model_config, own)
+        if batch_size:
+            memory = training_memory_mb(model_config, before if stage.distils else None, batch_size, config.block_size)
+            planned = replace(planned, training_mb=memory)
+        plan.append(planned)
         parent = own if stage.makes_model else parent
     return plan
 
@@ -142,13 +152,21 @@ def load_teacher_config(config: RunConfig) -> PretrainedConfig:
     """The teacher's config, once it is known to be an encoder that can be compressed.
 
     Raises:
-        ValueError: If the model type is not supported, has no masked-LM class, or is too short for the block size.
+        ValueError: If the model type is not supported, needs code of its own, has no masked-LM class, or is too short for the
+            block size.
         OSError: If the config cannot be read.
     """
     try:
-        model_config = AutoConfig.from_pretrained(config.teacher, revision=config.teacher_revision)
+        raw, _ = PretrainedConfig.get_config_dict(config.teacher, revision=config.teacher_revision)
     except OSError as error:
         raise OSError(_why_no_teacher(config.teacher, error)) from error
+    if raw.get("model_type") not in CONFIG_MAPPING:
+        own_code = "needs code of its own, which is not run: " if "auto_map" in raw else ""
+        raise ValueError(
+            f"{config.teacher} {own_code}transformers {__version__} has no class for model type {raw.get('model_type')!r}; "
+            "choose another teacher, or install a transformers that has it"
+        )
+    model_config = AutoConfig.from_pretrained(config.teacher, revision=config.teacher_revision, trust_remote_code=False)
     masked_lm_on_meta(model_config)
     longest = model_config.max_position_embeddings - architecture_of(model_config).position_offset
     if not 8 <= config.block_size <= longest:
@@ -192,17 +210,18 @@ def _why_no_teacher(teacher: str, error: OSError) -> str:
 
 
 def summary(plan: list[PlannedStage]) -> list[Mapping[str, Any]]:
-    """One row a stage: its sizes, parameters, megabytes (fp32) and reduction against the teacher."""
+    """One row a stage: its sizes, parameters, megabytes (fp32), reduction against the teacher and memory of its training."""
     return [
         {
             "stage": planned.name,
             "layers": planned.model_config.num_hidden_layers,
-            "intermediate": planned.model_config.intermediate_size,
+            "intermediate": intermediate_size_of(planned.model_config),
             "hidden": planned.model_config.hidden_size,
             "vocabulary": planned.model_config.vocab_size,
             "parameters": planned.parameters,
             "size_mb": planned.parameters * 4 / 1e6,
             "reduction_percent": 100 * (1 - planned.parameters / plan[0].parameters),
+            "training_mb": planned.training_mb,
         }
         for planned in plan
     ]

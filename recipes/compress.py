@@ -24,6 +24,7 @@ from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.planning import make_plan, resolve_demo, summary
 from hf_lrcompress.report import table
 from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.size_target import parse_count, with_target
 from hf_lrcompress.stages.publish import Publish, check_license
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
@@ -39,7 +40,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--validation_file", nargs="+", help="the same, to validate on")
     parser.add_argument("--stages", help="comma-separated stages, in order")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
-    parser.add_argument("--dry_run", action="store_true", help="print the plan and the sizes of every stage, then stop")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
+    target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
+    parser.add_argument("--dry_run", action="store_true", help="print every stage's sizes and training memory, then stop")
     parser.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
     parser.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
     parser.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
@@ -67,6 +71,19 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
             raise ValueError(f"--set {change}: give it as key=value")
         mapping = override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
     return RunConfig.from_mapping(mapping, Language.from_tag(arguments.lang))
+
+
+def meet_target(arguments: argparse.Namespace, config: RunConfig) -> RunConfig:
+    """The configuration with the sizes that `--target_parameters` or `--target_mb` asks for."""
+    if arguments.target_parameters:
+        budget = parse_count(arguments.target_parameters)
+    elif arguments.target_mb:
+        budget = int(arguments.target_mb * 1e6 / 4)
+    else:
+        return config
+    config, proposal = with_target(config, budget)
+    logging.info("\n- ".join([f"{proposal.parameters:,} parameters, for a target of {budget:,}:", *proposal.reasons]))
+    return config
 
 
 def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish | None:
@@ -110,7 +127,7 @@ def main() -> int:
     transformers_logging.set_verbosity_error()
     use_all_cores()
     try:
-        config = read_config(arguments)
+        config = meet_target(arguments, read_config(arguments))
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
         if arguments.dry_run:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.architectures import ARCHITECTURES
 
-MODEL_TYPES = [name for architecture in ARCHITECTURES for name in architecture.model_types]
 SIZES = {
     "vocab_size": 101,
     "hidden_size": 24,
@@ -22,10 +21,50 @@ SIZES = {
     "intermediate_size": 36,
     "max_position_embeddings": 40,
 }
+MDEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+}
+DROPOUT = {"attention_dropout": 0.1, "mlp_dropout": 0.1}
+SPECIAL = {f"{name}_token_id": i for i, name in enumerate(["pad", "bos", "eos", "cls", "sep"])}
+KEYS_OF_THEIR_OWN = {
+    "albert": {"embedding_size": 16, "hidden_dropout_prob": 0.1},
+    "deberta-v2": MDEBERTA,
+    "distilbert": {"hidden_dim": 36, "dropout": 0.1},
+    "electra": {"embedding_size": 16},
+    "eurobert": {"num_key_value_heads": 1, "attention_dropout": 0.1, "mlp_bias": True, **SPECIAL},
+    "modernbert": {"local_attention": 6, "global_attn_every_n_layers": 2, "norm_bias": True, **DROPOUT, **SPECIAL},
+    "rembert": {"input_embedding_size": 16, "output_embedding_size": 20, "hidden_dropout_prob": 0.1},
+}
+VARIANTS = {
+    "deberta-v2 convolution": {
+        **MDEBERTA,
+        "conv_kernel_size": 3,
+        "attention_head_size": 8,
+        "share_att_key": False,
+        "position_biased_input": True,
+        "type_vocab_size": 2,
+    },
+    "electra base": {"embedding_size": 24},
+    "modernbert untied": {**KEYS_OF_THEIR_OWN["modernbert"], "tie_word_embeddings": False, "attention_bias": True},
+}
+"""What a row must be right about besides what its tiny model shows. The first word is the model type."""
+
+SHARED_LAYERS = {"albert"}
+KEPT_LAYERS = {"modernbert": [0, 3], "deberta-v2": [0, 2]}
+"""Where layers differ; elsewhere the first can go."""
+
+ROWS = [name for row in ARCHITECTURES for name in row.model_types if name in CONFIG_MAPPING]
+MODEL_TYPES = [*ROWS, *VARIANTS]
 
 
 def tiny_config(model_type: str, **changes) -> PretrainedConfig:
-    return AutoConfig.for_model(model_type, **SIZES | changes)
+    own = VARIANTS.get(model_type) or KEYS_OF_THEIR_OWN.get(model_type, {})
+    return AutoConfig.for_model(model_type.split()[0], **SIZES | own | changes)
 
 
 def randomise(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
@@ -42,6 +81,10 @@ def randomise(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
 def tiny_model(model_type: str, seed: int = 0, **changes) -> PreTrainedModel:
     """A masked LM in eval mode."""
     return randomise(AutoModelForMaskedLM.from_config(tiny_config(model_type, **changes)), seed).eval()
+
+
+def keep_two_layers(model: PreTrainedModel) -> list[int]:
+    return KEPT_LAYERS.get(model.config.model_type, [1, 3])
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,16 @@ PACKAGE = ROOT / "hf_lrcompress"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"architectures", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder", "energy"},
+    {"architectures"},
+    {"rebuilding", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder", "energy"},
     {"surgery", "data", "demo"},
     {"distillation", "vocabulary_curve", "token_counts"},
     {"importance", "masked_accuracy", "vocabulary_certificate", "evaluation"},
     {"stages"},
     {"configuration"},
+    {"training_memory"},
     {"planning", "model_card"},
-    {"report"},
+    {"report", "size_target"},
     {"pipeline"},
 ]
 PLACES = {

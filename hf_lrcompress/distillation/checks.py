@@ -37,6 +37,9 @@ def check_student_and_teacher(
             f"the student's vocabulary has {rows[0]} rows, the teacher's {rows[1]}: ids {min(rows)} to {max(rows) - 1} are "
             f"in one only; {TRIM_FIRST}"
         )
+    grouped = {getattr(model.config, "num_key_value_heads", None) for model in (student, teacher)}
+    if args.feature_loss == "relations" and grouped - {None, student.config.num_attention_heads}:
+        raise ValueError("feature_loss='relations' needs as many keys and values as queries; use 'hidden_mse'")
     heads, size = student.config.num_attention_heads, teacher.config.hidden_size
     if args.feature_loss == "relations" and size % heads:
         raise ValueError(f"feature_loss='relations' needs the student's {heads} heads to divide the teacher's hidden size {size}")

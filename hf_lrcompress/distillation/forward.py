@@ -7,6 +7,7 @@ and DeepSpeed have gathered them.
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -34,16 +35,25 @@ def _identity_output_layer(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def _last_attention(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
-    """Collects the outputs of the last layer's query, key and value projections while the model runs."""
-    architecture, outputs = architecture_of(model.config), []
-    modules = [layers_of(model)[-1].get_submodule(name) for name in architecture.attention_inputs]
-    hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for module in modules]
+def _last_attention(model: PreTrainedModel) -> Iterator[dict[str, torch.Tensor]]:
+    """Collects the outputs of the last layer's query, key and value projections while the model runs.
+
+    Of a layer that is run several times (ALBERT) those of the last time; of projections that a layer uses again for relative
+    positions (DeBERTa) those of the tokens, which come first.
+    """
+    layer, outputs = layers_of(model)[-1], {}
+    hooks = [layer.register_forward_pre_hook(lambda module, inputs: outputs.clear())]
+    for name in architecture_of(model.config).attention_inputs[:3]:
+        hooks.append(layer.get_submodule(name).register_forward_hook(partial(_collect_first, outputs, name)))
     try:
         yield outputs
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _collect_first(outputs: dict[str, torch.Tensor], name: str, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    outputs.setdefault(name, output)
 
 
 def encode(model: PreTrainedModel, feature_loss: str | None = None, **inputs: torch.Tensor) -> dict[str, Any]:
@@ -53,14 +63,14 @@ def encode(model: PreTrainedModel, feature_loss: str | None = None, **inputs: to
         `dict`: `features`, the input of the output layer, of shape `(batch, sequence, hidden)`, and what `feature_loss` compares:
         `hidden_states` (after the embeddings and every layer) or `relations` (queries, keys and values of the last layer).
     """
-    watch = _last_attention(model) if feature_loss == "relations" else nullcontext([])
+    watch = _last_attention(model) if feature_loss == "relations" else nullcontext()
     with _identity_output_layer(model), watch as attention:
         outputs = type(model).forward(model, **inputs, output_hidden_states=feature_loss in HIDDEN_STATE_LOSSES)
     encoded = {"features": outputs.logits}
     if feature_loss in HIDDEN_STATE_LOSSES:
         encoded["hidden_states"] = outputs.hidden_states
     elif feature_loss == "relations":
-        encoded["relations"] = torch.cat(attention, dim=-1).chunk(3, dim=-1)
+        encoded["relations"] = torch.cat(list(attention.values()), dim=-1).chunk(3, dim=-1)
     return encoded
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from hf_lrcompress.architectures import masked_lm_on_meta
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.rebuilding import masked_lm_on_meta
 
 LENGTH = 128
 BATCHES = (1, 32)

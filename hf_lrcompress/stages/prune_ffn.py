@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from hf_lrcompress.architectures import changed
+from hf_lrcompress.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.importance import score_neurons
+from hf_lrcompress.rebuilding import masked_lm_on_meta
 from hf_lrcompress.stages.stage import Stage, StageTask, training_arguments
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 
@@ -25,8 +26,9 @@ class PruneFFN(Stage):
     batch_size: int = 8
 
     def resized(self, config: PretrainedConfig) -> PretrainedConfig:
-        select_neurons(torch.zeros(1, config.intermediate_size), self.intermediate_size)
-        return changed(config, intermediate_size=self.intermediate_size)
+        model = masked_lm_on_meta(config)
+        scores = torch.zeros(len(layers_of(model)), intermediate_size_of(config))
+        return prune_ffn(model, select_neurons(scores, self.intermediate_size)).config
 
     def run(self, task: StageTask) -> dict[str, Any]:
         scored, tokenizer = task.load_parent()

@@ -106,6 +106,9 @@ class Stage:
     makes_model: ClassVar[bool] = True
     """Whether the stage leaves a model; if not, the next stage starts from the one before."""
 
+    distils: ClassVar[bool] = False
+    """Whether the model is trained against the one that it was cut from."""
+
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Training arguments that change nothing here, so that the stage need not be made again for them."""
 

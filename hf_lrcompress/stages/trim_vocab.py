@@ -7,8 +7,8 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from hf_lrcompress.architectures import changed
 from hf_lrcompress.data import load_corpus
+from hf_lrcompress.rebuilding import changed
 from hf_lrcompress.stages.stage import Stage, StageTask
 from hf_lrcompress.surgery.token_selection import select_tokens
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
 
-from hf_lrcompress.architectures import changed
+from hf_lrcompress.rebuilding import masked_lm_on_meta
 from hf_lrcompress.stages.stage import Stage, StageTask
-from hf_lrcompress.surgery.hidden_truncation import select_dims, truncate_hidden
+from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,13 @@ class TruncateHidden(Stage):
         training (`Mapping`, *optional*): Training arguments of this stage.
     """
 
+    distils: ClassVar[bool] = True
     hidden_size: int = 564
     method: str = "truncate"
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def resized(self, config: PretrainedConfig) -> PretrainedConfig:
-        return changed(config, hidden_size=len(select_dims(config, self.hidden_size, self.method)))
+        return truncate_hidden(masked_lm_on_meta(config), self.hidden_size, self.method).config
 
     def run(self, task: StageTask) -> dict[str, Any]:
         teacher, tokenizer = task.load_parent()

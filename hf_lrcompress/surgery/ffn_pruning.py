@@ -3,7 +3,8 @@
 import torch
 from transformers import PreTrainedModel
 
-from hf_lrcompress.architectures import changed, layer_pattern, moved_dimensions, rebuild
+from hf_lrcompress.architectures import intermediate_size_of, layer_pattern, layers_of
+from hf_lrcompress.rebuilding import rebuild, with_intermediate_size
 
 
 def select_neurons(scores: torch.Tensor, intermediate_size: int) -> torch.Tensor:
@@ -38,27 +39,30 @@ def prune_ffn(model: PreTrainedModel, keep_neurons: torch.Tensor) -> PreTrainedM
     Args:
         model ([`~transformers.PreTrainedModel`]): An encoder, with or without a head; not changed.
         keep_neurons (`torch.Tensor` of shape `(num_hidden_layers, intermediate_size)`):
-            For each layer the neurons to keep, ascending.
+            For each layer the neurons to keep, ascending. Where all layers share their weights, one row a set of weights.
 
     Returns:
         [`~transformers.PreTrainedModel`]: A new model of the same class.
 
     Raises:
         ValueError: If the shape does not fit the model, or a row is not ascending or names a neuron that does not exist.
+
+    Example:
+
+    ```python
+    >>> scores = score_neurons(model, blocks, tokenizer)
+    >>> small = prune_ffn(model, select_neurons(scores, intermediate_size=2048))
+    ```
     """
-    layers, size = model.config.num_hidden_layers, model.config.intermediate_size
+    layers, size = len(layers_of(model)), intermediate_size_of(model.config)
     if keep_neurons.ndim != 2 or keep_neurons.shape[0] != layers or keep_neurons.shape[1] == 0:
         raise ValueError(f"keep_neurons must have shape ({layers}, kept neurons), got {tuple(keep_neurons.shape)}")
     if keep_neurons.min() < 0 or keep_neurons.max() >= size or (keep_neurons.diff(dim=1) <= 0).any():
         raise ValueError(f"each row of keep_neurons must be ascending neuron indices from 0 to {size - 1}")
-    moves = moved_dimensions(model, "intermediate_size", step=1)
     pattern = layer_pattern(model.config)
 
-    def cut(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        for dim, multiple in moves.get(name, {}).items():
-            keep = keep_neurons[int(pattern.match(name)["layer"])].to(tensor.device)
-            index = torch.cat([keep + block * size for block in range(multiple)])
-            tensor = tensor.index_select(dim, index)
-        return tensor
+    def keep(name: str, dim: int, length: int) -> torch.Tensor:
+        neurons = keep_neurons[int(pattern.match(name)["layer"])].cpu()
+        return torch.cat([neurons + start for start in range(0, length, size)])  # gate and value one after the other, if fused
 
-    return rebuild(model, changed(model.config, intermediate_size=keep_neurons.shape[1]), cut)
+    return rebuild(model, with_intermediate_size(model.config, keep_neurons.shape[1]), keep)

@@ -3,7 +3,8 @@
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.architectures import architecture_of, changed, layer_pattern, moved_dimensions, rebuild
+from hf_lrcompress.architectures import architecture_of, layer_pattern
+from hf_lrcompress.rebuilding import rebuild, with_hidden_size
 
 METHODS = ("truncate",)
 
@@ -20,18 +21,12 @@ def select_dims(config: PretrainedConfig, hidden_size: int, method: str = "trunc
         `torch.LongTensor` of shape `(hidden_size,)`: Dimensions to keep, ascending.
 
     Raises:
-        ValueError: If the method is unknown, the size is larger than the model's, or the heads do not divide it (the message
-            names the nearest sizes that work).
+        ValueError: If the method is unknown, the size is larger than the model's, or its class cannot be built with that size
+            (the heads do not divide it, …; the message names the nearest sizes that work).
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
-    heads, size = config.num_attention_heads, config.hidden_size
-    if not 1 <= hidden_size <= size:
-        raise ValueError(f"hidden_size {hidden_size} is not in 1 to {size}, the hidden size of the model it is cut from")
-    if hidden_size % heads:
-        below, above = hidden_size // heads * heads, (hidden_size // heads + 1) * heads
-        nearest = " or ".join(str(allowed) for allowed in (below, above) if 0 < allowed <= size)
-        raise ValueError(f"hidden_size {hidden_size} is not divisible by the {heads} attention heads; use {nearest}")
+    with_hidden_size(config, hidden_size)  # raises what there is to raise
     return torch.arange(hidden_size)
 
 
@@ -39,42 +34,51 @@ def truncate_hidden(model: PreTrainedModel, hidden_size: int, method: str = "tru
     """Make an encoder narrower by keeping some of its hidden dimensions; the number of heads stays.
 
     Of the queries, keys and values, *each head* keeps its first `hidden_size / num_attention_heads` dimensions, so every head
-    stays the head it was. The returned model computes what `model` would compute with the other hidden dimensions held at
-    zero, its layer norms taken over the kept ones and its attention scores divided by the root of the new head size.
+    stays the head it was. Where heads are rotated (ModernBERT, EuroBERT), each keeps the pairs of dimensions that turn at the
+    speeds of a narrower head. Embeddings that are projected to the hidden size (ELECTRA, RemBERT, ALBERT) keep theirs.
+
+    The returned model computes what `model` would compute with the other hidden dimensions held at zero, its layer norms taken
+    over the kept ones and its attention scores divided by the root of the new head size.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): An encoder, with or without a head; not changed.
-        hidden_size (`int`): The new hidden size, a multiple of the number of heads.
+        hidden_size (`int`): The new hidden size, a multiple of the number of heads (twice that where heads are rotated).
         method (`str`, *optional*, defaults to `"truncate"`): How dimensions are chosen, see [`select_dims`].
 
     Returns:
         [`~transformers.PreTrainedModel`]: A new model of the same class.
 
     Raises:
-        ValueError: If the size is larger than the model's or the heads do not divide it.
+        ValueError: As [`select_dims`].
+
+    Example:
+
+    ```python
+    >>> small = truncate_hidden(model, hidden_size=564)
+    ```
     """
     config, architecture = model.config, architecture_of(model.config)
     keep_dims = select_dims(config, hidden_size, method)
-    keep_inner = _first_dims_of_each_head(config, hidden_size)
-    moves = moved_dimensions(model, "hidden_size", step=config.num_attention_heads)
-    pattern = layer_pattern(config)
+    head_size, pattern = config.hidden_size // config.num_attention_heads, layer_pattern(config)
+    keep_in_head = _dims_of_head(head_size, hidden_size // config.num_attention_heads, architecture.rotary)
 
-    def cut(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def keep(name: str, dim: int, length: int) -> torch.Tensor:
         match = pattern.match(name)
         module = match["rest"].rpartition(".")[0] if match else None
-        for dim, multiple in moves.get(name, {}).items():
-            is_inner = (module in architecture.attention_inputs and dim == 0) or (
-                module == architecture.attention_output and dim == 1
-            )
-            keep = (keep_inner if is_inner else keep_dims).to(tensor.device)
-            index = torch.cat([keep + block * config.hidden_size for block in range(multiple)])
-            tensor = tensor.index_select(dim, index)
-        return tensor
+        if (module in architecture.attention_inputs and dim == 0) or (module == architecture.attention_output and dim == 1):
+            return torch.cat([keep_in_head + start for start in range(0, length, head_size)])
+        return keep_dims
 
-    return rebuild(model, changed(config, hidden_size=hidden_size), cut)
+    return rebuild(model, with_hidden_size(config, hidden_size), keep)
 
 
-def _first_dims_of_each_head(config: PretrainedConfig, hidden_size: int) -> torch.Tensor:
-    heads = config.num_attention_heads
-    old_size, new_size = config.hidden_size // heads, hidden_size // heads
-    return (torch.arange(heads)[:, None] * old_size + torch.arange(new_size)).flatten()
+def _dims_of_head(old_size: int, new_size: int, rotary: bool) -> torch.Tensor:
+    """The dimensions that a head keeps.
+
+    Rotation turns dimension i together with i + size / 2, by base^(-2i / size): pair i of the narrower head turns as pair
+    i · old size / new size of the wider one did.
+    """
+    if not rotary:
+        return torch.arange(new_size)
+    pairs = torch.arange(new_size // 2) * old_size // new_size
+    return torch.cat([pairs, pairs + old_size // 2])

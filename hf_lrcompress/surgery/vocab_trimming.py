@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.architectures import architecture_of, changed, moved_dimensions, rebuild
+from hf_lrcompress.architectures import architecture_of
+from hf_lrcompress.rebuilding import changed, rebuild
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
 
 
@@ -45,14 +46,7 @@ def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_
     keep_ids = torch.as_tensor(keep_ids)
     config = trimmed_config(model.config, tokenizer, keep_ids)
     trimmed = trim_tokenizer(tokenizer, keep_ids)
-    moves = moved_dimensions(model, "vocab_size", step=1)
-
-    def cut(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        for dim in moves.get(name, {}):
-            tensor = tensor.index_select(dim, keep_ids.to(tensor.device))
-        return tensor
-
-    return TrimmedVocab(rebuild(model, config, cut), trimmed, keep_ids)
+    return TrimmedVocab(rebuild(model, config, lambda name, dim, length: keep_ids), trimmed, keep_ids)
 
 
 def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.LongTensor) -> PretrainedConfig:
@@ -67,11 +61,12 @@ def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast,
     return trimmed
 
 
-def _new_token_ids(config: PretrainedConfig, keep_ids: list[int]) -> dict[str, int]:
+def _new_token_ids(config: PretrainedConfig, keep_ids: list[int]) -> dict[str, int | list[int]]:
     """Every `*_token_id` of a config as it is after trimming."""
     new_id = {old: new for new, old in enumerate(keep_ids)}
-    token_ids = {key: value for key, value in config.to_dict().items() if key.endswith("_token_id") and isinstance(value, int)}
+    token_ids = {key: value for key, value in config.to_dict().items() if key.endswith("_token_id") and value is not None}
     for key, value in token_ids.items():
-        if value not in new_id:
-            raise ValueError(f"the config's {key} {value} is not among the kept tokens")
-    return {key: new_id[value] for key, value in token_ids.items()}
+        for token_id in value if isinstance(value, list) else [value]:
+            if token_id not in new_id:
+                raise ValueError(f"the config's {key} {token_id} is not among the kept tokens")
+    return {key: [new_id[i] for i in v] if isinstance(v, list) else new_id[v] for key, v in token_ids.items()}

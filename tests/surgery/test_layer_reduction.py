@@ -1,9 +1,11 @@
+import itertools
+
 import pytest
 import torch
-from conftest import logits_of
-from torch import nn
+from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, logits_of, tiny_model
 
-from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.architectures import layers_of
+from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
 
 
 @pytest.mark.parametrize(
@@ -40,9 +42,50 @@ def test_wrong_indices_are_refused(model, keep_layers):
         reduce_layers(model, keep_layers)
 
 
-def test_the_result_is_the_model_with_the_other_layers_removed(model, inputs):
-    small = reduce_layers(model, [1, 3])
-    layers = model.base_model.encoder.layer
-    model.base_model.encoder.layer = nn.ModuleList([layers[1], layers[3]])
+def pass_through(module, args, kwargs, output):
+    hidden = args[0] if args else kwargs["hidden_states"]
+    return hidden if torch.is_tensor(output) else (hidden, *output[1:])
+
+
+@pytest.mark.parametrize("family", [family for family in MODEL_TYPES if family not in SHARED_LAYERS])
+def test_the_result_is_the_model_with_the_other_layers_passing_their_input_on(family, inputs):
+    model = tiny_model(family)
+    small = reduce_layers(model, keep_two_layers(model))
+    for i, layer in enumerate(layers_of(model)):
+        if i not in keep_two_layers(model):
+            layer.register_forward_hook(pass_through, with_kwargs=True)
     torch.testing.assert_close(logits_of(small, inputs), logits_of(model, inputs), rtol=0, atol=0)
     assert small.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "refused", "nearest"),
+    [
+        ("modernbert", [1, 3], [0, 3]),  # the first layer has no norm
+        ("modernbert", [0, 2], [0, 1]),  # global and local attention take turns
+        ("modernbert", [0, 1, 3], [0, 1, 2]),
+        ("deberta-v2 convolution", [1, 3], [0, 3]),  # the convolution comes after the first layer
+    ],
+)
+def test_layers_that_would_become_others_are_refused_with_the_nearest_that_fit(family, refused, nearest):
+    model = tiny_model(family)
+    with pytest.raises(ValueError, match=r"another kind of layer .* use keep_layers \[" + ", ".join(map(str, nearest))):
+        reduce_layers(model, refused)
+    assert fitting_layers(model, refused) == nearest == fitting_layers(model, nearest)
+    reduce_layers(model, nearest)
+
+
+def test_the_nearest_layers_are_the_best_of_all(inputs):
+    model = tiny_model("modernbert", num_hidden_layers=9)
+    kinds = [(i == 0, i % 2) for i in range(9)]
+    for wanted in itertools.combinations(range(9), 4):
+        choices = [c for c in itertools.combinations(range(9), 4) if [kinds[i] for i in c] == kinds[:4]]
+        distance = min(sum(abs(a - b) for a, b in zip(choice, wanted, strict=True)) for choice in choices)
+        found = fitting_layers(model, wanted)
+        assert tuple(found) in choices and sum(abs(a - b) for a, b in zip(found, wanted, strict=True)) == distance
+
+
+@pytest.mark.parametrize("family", SHARED_LAYERS)
+def test_layers_that_share_their_weights_cannot_be_reduced(family):
+    with pytest.raises(ValueError, match="share one set of weights"):
+        reduce_layers(tiny_model(family), [0, 1])
