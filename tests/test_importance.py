@@ -8,6 +8,7 @@ from surgery.test_token_selection import unigram
 from transformers import Trainer, TrainingArguments
 
 from hf_lrcompress import GradientImportanceCallback, prune_ffn, select_neurons
+from hf_lrcompress.architectures import disable_dropout, ffn_inputs_of, layers_of
 from hf_lrcompress.importance import score_neurons
 
 
@@ -33,20 +34,22 @@ def arguments(output_dir, **settings):
 
 
 def without_dropout(model_type):
-    return tiny_model(model_type, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = tiny_model(model_type)
+    disable_dropout(model)
+    return model
 
 
 def scores_by_hand(model, batches):
-    """|w · ∂L/∂w + b ∂L/∂b| of every neuron, one at a time, summed over batches."""
-    scores = torch.zeros(model.config.num_hidden_layers, model.config.intermediate_size)
+    """|Σ (w · ∂L/∂w + b ∂L/∂b)| over the rows of every neuron, one at a time, summed over batches."""
+    scores = torch.zeros(len(layers_of(model)), 36)
     for batch in batches:
         model.zero_grad()
         model(**batch).loss.backward()
-        for i, layer in enumerate(model.base_model.encoder.layer):
-            dense = layer.intermediate.dense
-            for neuron in range(model.config.intermediate_size):
-                term = torch.dot(dense.weight[neuron], dense.weight.grad[neuron]) + dense.bias[neuron] * dense.bias.grad[neuron]
-                scores[i, neuron] += term.abs().detach()
+        for i, linears in enumerate(ffn_inputs_of(model)):
+            for neuron in range(36):
+                owned = [(linear, row) for linear in linears for row in range(neuron, linear.out_features, 36)]
+                terms = [torch.dot(p[row].view(-1), p.grad[row].view(-1)) for linear, row in owned for p in linear.parameters()]
+                scores[i, neuron] += torch.stack(terms).sum().abs().detach()
     return scores
 
 
@@ -70,12 +73,12 @@ def test_any_trainer_gives_the_scores_of_a_hand_written_loop(model_type, dataset
     expected = scores_by_hand(without_dropout(model_type), batches)
     assert len(batches) == 3
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
-    assert scores.dtype == torch.float32 and scores.shape == (4, 36)
+    assert scores.dtype == torch.float32 and scores.shape == (len(layers_of(model)), 36)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_zeroed_neuron_scores_nothing(model_type, dataset, tmp_path):
-    model = without_dropout(model_type)
+def test_a_zeroed_neuron_scores_nothing(dataset, tmp_path):
+    model = without_dropout("bert")
     dense = model.base_model.encoder.layer[1].intermediate.dense
     with torch.no_grad():
         dense.weight[7], dense.bias[7] = 0, 0
@@ -83,7 +86,7 @@ def test_a_zeroed_neuron_scores_nothing(model_type, dataset, tmp_path):
     assert scores[1, 7] == 0 and (scores[1, :7] > 0).all()
 
 
-def test_scores_survive_a_checkpoint(model_type, dataset, tmp_path):
+def test_scores_survive_a_checkpoint(dataset, tmp_path, model_type="bert"):
     args = arguments(tmp_path, save_strategy="steps", save_steps=1)
     whole = run(without_dropout(model_type), dataset, args)
     resumed = run(without_dropout(model_type), dataset, args, resume=str(tmp_path / "checkpoint-2"))
@@ -91,7 +94,7 @@ def test_scores_survive_a_checkpoint(model_type, dataset, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"max_grad_norm": 1.0}, {"gradient_accumulation_steps": 2}])
-def test_settings_that_would_bend_the_scores_are_refused(model_type, dataset, tmp_path, settings):
+def test_settings_that_would_bend_the_scores_are_refused(dataset, tmp_path, settings, model_type="bert"):
     with pytest.raises(ValueError, match="gradient_accumulation_steps=1, max_grad_norm=0"):
         run(without_dropout(model_type), dataset, arguments(tmp_path, **settings))
 
@@ -108,7 +111,7 @@ def test_high_scores_matter_more_than_low_ones(dataset, tmp_path):
     assert (good - whole).abs() < (bad - whole).abs()
 
 
-def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type):
+def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type="bert"):
     tokenizer, model = unigram(), tiny_model(model_type)
     rows = [{"input_ids": [0, *range(5, 20), 2], "attention_mask": [1] * 17} for _ in range(6)]
     before = copy.deepcopy(model.state_dict())

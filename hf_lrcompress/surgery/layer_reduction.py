@@ -1,7 +1,6 @@
 """Layer reduction: keep some of the layers of an encoder."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -110,7 +109,7 @@ def fitting_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> list[i
     return _nearest(kinds, places, keep_layers)
 
 
-def _kind(layer: nn.Module) -> dict[str, Any]:
+def _kind(layer: nn.Module) -> dict[str, object]:
     """What a class makes differently from layer to layer: the modules inside and their plain attributes, but for its index."""
     kind = {}
     for path, module in layer.named_modules():

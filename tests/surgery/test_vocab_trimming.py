@@ -10,19 +10,21 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from hf_lrcompress import count_tokens, trim_vocab
 
-MAKERS = {"bert": wordpiece, "roberta": unigram, "xlm-roberta": unigram}
+COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}
 EXTRA_ROWS = 7
 
 
 @pytest.fixture
 def tokenizer(model_type):
-    return MAKERS[model_type]()
+    tokenizer = (unigram if model_type in COUNTS_FROM_PADDING else wordpiece)()
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    return tokenizer
 
 
 @pytest.fixture
 def model(model_type, tokenizer):
     """With more rows than tokens, as e5-small has."""
-    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
     return tiny_model(model_type, vocab_size=len(tokenizer) + EXTRA_ROWS, **special)
 
 
@@ -56,20 +58,24 @@ def test_keeping_every_token_only_drops_the_rows_without_one(model, tokenizer):
 
 def test_every_row_belongs_to_its_token(model, tokenizer, trimmed):
     embeddings = [each.get_input_embeddings().weight for each in (model, trimmed.model)]
-    biases = [each.get_output_embeddings().bias for each in (model, trimmed.model)]
+    outputs = [each.get_output_embeddings() for each in (model, trimmed.model)]
     for new_id in range(len(trimmed.tokenizer)):
         old_id = tokenizer.convert_tokens_to_ids(trimmed.tokenizer.convert_ids_to_tokens(new_id))
         assert torch.equal(embeddings[1][new_id], embeddings[0][old_id])
-        assert biases[1][new_id] == biases[0][old_id]
+        assert torch.equal(outputs[1].weight[new_id], outputs[0].weight[old_id])
+        assert outputs[0].bias is None or outputs[1].bias[new_id] == outputs[0].bias[old_id]
 
 
 def test_ties_special_ids_and_parameter_count(model, trimmed, tokenizer):
     small, size = trimmed.model, len(trimmed.keep_ids)
-    assert small.get_output_embeddings().weight is small.get_input_embeddings().weight
+    tied = [each.get_output_embeddings().weight is each.get_input_embeddings().weight for each in (model, small)]
+    assert tied[0] == tied[1]
     assert small.config.vocab_size == size == len(trimmed.tokenizer)
     assert small.config.pad_token_id == trimmed.tokenizer.pad_token_id == small.get_input_embeddings().padding_idx
     removed = model.config.vocab_size - size
-    assert model.num_parameters() - small.num_parameters() == removed * (model.config.hidden_size + 1)
+    widths = [model.get_input_embeddings().embedding_dim, *([] if tied[0] else [model.get_output_embeddings().in_features])]
+    bias = model.get_output_embeddings().bias is not None
+    assert model.num_parameters() - small.num_parameters() == removed * (sum(widths) + bias)
 
 
 def test_saved_model_and_tokenizer_load_and_agree(trimmed, tmp_path):

@@ -1,0 +1,97 @@
+"""Every family, from its row alone: distillation's features, importance, and the whole pipeline."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import ROWS, SHARED_LAYERS, logits_of, tiny_model
+from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
+from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+
+from hf_lrcompress.architectures import intermediate_size_of
+from hf_lrcompress.distillation.forward import encode
+from hf_lrcompress.saved_tokenizer import save_tokenizer
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "compress.py"
+STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
+SETTINGS = {
+    "block_size": 32,
+    "training": {"max_steps": 1, "per_device_train_batch_size": 2, "disable_tqdm": True, "bf16": False},
+    "reduce_layers": {"num_hidden_layers": 2, "strategy": "first"},
+    "prune_ffn": {"intermediate_size": 20},
+    "truncate_hidden": {"hidden_size": 12},
+    "trim_vocab": {"vocab_size": 300},
+}
+
+
+def test_features_make_the_logits(model, inputs):
+    """features @ weight.T + bias, also where the head has its own width or the bias is elsewhere."""
+    layer = model.get_output_embeddings()
+    expected = logits_of(model, inputs)
+    with torch.no_grad():
+        features = encode(model, **inputs)["features"]
+        logits = features @ layer.weight.T + (0 if layer.bias is None else layer.bias)
+    torch.testing.assert_close(logits[inputs["attention_mask"].bool()], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits_of(model, inputs), expected, rtol=0, atol=0)
+
+
+def test_what_the_feature_losses_compare_belongs_to_the_tokens(model, inputs):
+    with torch.no_grad():
+        states = encode(model, "hidden_mse", **inputs)["hidden_states"]
+        relations = encode(model, "relations", **inputs)["relations"]
+    assert len(states) == 5 and {state.shape for state in states} == {(2, 12, 24)}
+    assert len(relations) == 3 and all(each.shape[:2] == (2, 12) for each in relations)
+    if getattr(model.config, "num_key_value_heads", 3) == 3:
+        assert {each.shape for each in relations} == {(2, 12, 24)}
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    spec = importlib.util.spec_from_file_location("compress", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Files, blocks of them in the cache, and tokenizers: the same for all families."""
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "train.txt").write_text("\n".join(make_texts(300, 1)), encoding="utf-8")
+    (folder / "validation.txt").write_text("\n".join(make_texts(20, 2)), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
+        yield folder
+
+
+@pytest.mark.parametrize("family", [family for family in ROWS if family not in ("roberta", "camembert")])  # XLM-R by other names
+def test_the_whole_pipeline(family, recipe, texts, tmp_path, monkeypatch, capsys):
+    tokenizer = (xlm_roberta if family in COUNTS_FROM_PADDING else bert)()
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    teacher = tiny_model(family, vocab_size=len(tokenizer), **special)
+    teacher.save_pretrained(tmp_path / "teacher"), save_tokenizer(tokenizer, tmp_path / "teacher")
+    files = {name: {"files": [str(texts / f"{name}.txt")]} for name in ("train", "validation")}
+    stages = [name for name in STAGES if name != "reduce_layers" or family not in SHARED_LAYERS]
+    config = SETTINGS | files | {"teacher": str(tmp_path / "teacher"), "stages": stages}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    arguments = ["compress.py", "--lang", "sk", "--config", str(tmp_path / "run.yaml"), "--output_dir", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert recipe.main() == 0, capsys.readouterr().err
+
+    small, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert type(small) is type(teacher)
+    AutoModel.from_pretrained(tmp_path / "run" / "model")
+    assert (small.config.hidden_size, small.config.vocab_size, intermediate_size_of(small.config)) == (12, 300, 20)
+    assert small.config.num_hidden_layers == (4 if family in SHARED_LAYERS else 2)
+    rows = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["stages"]
+    assert [row["stage"] for row in rows] == ["teacher", *stages]
+    assert rows[-1]["parameters"] == small.num_parameters()
+    inputs = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")("Dobrý deň.", return_tensors="pt")
+    assert torch.isfinite(logits_of(small.eval(), inputs)).all()
