@@ -30,7 +30,8 @@ MDEBERTA = {
     "position_biased_input": False,
 }
 DROPOUT = {"attention_dropout": 0.1, "mlp_dropout": 0.1}
-SPECIAL = {f"{name}_token_id": i for i, name in enumerate(["pad", "bos", "eos", "cls", "sep"])}
+SPECIAL_NAMES = ("pad", "bos", "eos", "cls", "sep", "mask")
+SPECIAL = {f"{name}_token_id": i for i, name in enumerate(SPECIAL_NAMES)}
 KEYS_OF_THEIR_OWN = {
     "albert": {"embedding_size": 16, "hidden_dropout_prob": 0.1},
     "deberta-v2": MDEBERTA,

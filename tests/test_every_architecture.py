@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROWS, SHARED_LAYERS, logits_of, tiny_model
+from conftest import ROWS, SHARED_LAYERS, SPECIAL_NAMES, logits_of, tiny_model
+from distillation.test_trainer import collate, make_trainer, naive_parts
 from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
-from hf_lrcompress.architectures import intermediate_size_of
+from hf_lrcompress import prune_ffn
+from hf_lrcompress.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.distillation.forward import encode
 from hf_lrcompress.saved_tokenizer import save_tokenizer
 
@@ -50,6 +52,31 @@ def test_what_the_feature_losses_compare_belongs_to_the_tokens(model, inputs):
         assert {each.shape for each in relations} == {(2, 12, 24)}
 
 
+def test_loss_and_gradients_are_those_of_the_definition(model, tmp_path):
+    """Also under accumulation: transformers 5 alone would sum the gradients of the parts instead of averaging them."""
+    neurons = torch.arange(20).expand(len(layers_of(model)), -1)
+    student, naive = prune_ffn(model, neurons), prune_ffn(model, neurons)
+    generator = torch.Generator().manual_seed(7)
+    rows = [{"input_ids": torch.randint(5, 101, (length,), generator=generator).tolist()} for length in (20, 9, 14, 20)]
+    settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_grad_norm": 0.0, "max_steps": 1}
+    trainer = make_trainer(student, model, rows, tmp_path, alpha=0.3, **settings)
+    gradients = {}
+    trainer.add_callback(_KeepGradients(gradients))
+    trainer.train()
+    mlm, mse = naive_parts(naive, model, collate(rows))
+    (0.3 * mlm + 0.7 * mse).backward()
+    for name, parameter in naive.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+class _KeepGradients(TrainerCallback):
+    def __init__(self, gradients):
+        self.gradients = gradients
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.gradients |= {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
 @pytest.fixture(scope="module")
 def recipe():
     spec = importlib.util.spec_from_file_location("compress", RECIPE)
@@ -73,7 +100,7 @@ def texts(tmp_path_factory):
 def test_the_whole_pipeline(family, recipe, texts, tmp_path, monkeypatch, capsys):
     tokenizer = (xlm_roberta if family in COUNTS_FROM_PADDING else bert)()
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in SPECIAL_NAMES}
     teacher = tiny_model(family, vocab_size=len(tokenizer), **special)
     teacher.save_pretrained(tmp_path / "teacher"), save_tokenizer(tokenizer, tmp_path / "teacher")
     files = {name: {"files": [str(texts / f"{name}.txt")]} for name in ("train", "validation")}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import logits_of, tiny_model
+from conftest import SPECIAL_NAMES, logits_of, tiny_model
 from surgery.test_token_selection import TEXTS, unigram, wordpiece
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -24,7 +24,7 @@ def tokenizer(model_type):
 @pytest.fixture
 def model(model_type, tokenizer):
     """With more rows than tokens, as e5-small has."""
-    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in SPECIAL_NAMES}
     return tiny_model(model_type, vocab_size=len(tokenizer) + EXTRA_ROWS, **special)
 
 
@@ -39,8 +39,8 @@ def trimmed(model, tokenizer):
 
 
 def test_logits_at_kept_ids_are_equal_for_text_of_kept_tokens(model, tokenizer, trimmed):
-    same = [text for text in TEXTS if tokenizer.tokenize(text) == trimmed.tokenizer.tokenize(text)]
-    assert len(TEXTS) > len(same) >= 5
+    same = [text for text in TEXTS if text and tokenizer.tokenize(text) == trimmed.tokenizer.tokenize(text)]
+    assert len(TEXTS) > len(same) >= 4
     for text in same:
         old, new = (each(text, return_tensors="pt") for each in (tokenizer, trimmed.tokenizer))
         assert torch.equal(trimmed.keep_ids[new["input_ids"]], old["input_ids"])
