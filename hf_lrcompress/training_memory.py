@@ -3,14 +3,14 @@
 from transformers import PretrainedConfig
 
 from hf_lrcompress.architectures import ffn_inputs_of
-from hf_lrcompress.distillation.losses import CHUNK_LOGITS
+from hf_lrcompress.distillation.losses import TOKENS
 from hf_lrcompress.rebuilding import masked_lm_on_meta
 
 
 def training_memory_mb(student: PretrainedConfig, teacher: PretrainedConfig | None, batch_size: int, block_size: int) -> float:
     """Estimate the memory of training with AdamW in fp32, in MB (10⁶ bytes) a process.
 
-    16 bytes a parameter of the student (weight, gradient, two moments), 4 of the teacher, three chunks of logits, and what the
+    16 bytes a parameter of the student (weight, gradient, two moments), 4 of the teacher, the logits of a chunk, and what the
     student's layers keep for the backward pass. That is for each token and layer 8 vectors of the hidden size (inputs of norms
     and blocks, queries, keys, values, their mixture) and 2 numbers for each row of the feed-forward input (before and after the
     activation); where the class has no fused attention, 3 rows of scores a head too. After Korthikanti et al. (arXiv 2205.05198,
@@ -23,4 +23,4 @@ def training_memory_mb(student: PretrainedConfig, teacher: PretrainedConfig | No
     if not model._supports_sdpa:
         a_token += 3 * student.num_attention_heads * block_size
     activations = 4 * a_token * batch_size * block_size * student.num_hidden_layers
-    return (weights + 3 * 4 * CHUNK_LOGITS + activations) / 1e6
+    return (weights + 4 * TOKENS * student.vocab_size + activations) / 1e6

@@ -13,6 +13,8 @@ import pytest
 from conftest import tiny_model
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
 
+from hf_lrcompress.architectures import ARCHITECTURES
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^(?:accelerate launch -q|python) (recipes/\w+\.py .*)$", README.replace("\\\n", " "), re.MULTILINE)
@@ -96,3 +98,9 @@ def test_the_benchmark_table_is_that_of_the_results():
         )
         for row in rows
     ]
+
+
+def test_every_supported_family_is_listed():
+    section = README[README.index("## What is supported") :]
+    listed = {name for line in section.splitlines() if line.startswith("| ") for name in re.findall("`([a-z0-9-]+)`", line)}
+    assert listed - {"model_type"} == {name for row in ARCHITECTURES for name in row.model_types}
