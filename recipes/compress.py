@@ -125,6 +125,7 @@ def main() -> int:
     main_process = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=1)).is_main_process
     logging.basicConfig(level=logging.INFO if main_process else logging.ERROR, format="%(message)s")
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # transformers 5 shows one for every model that it loads
     use_all_cores()
     try:
         config = meet_target(arguments, read_config(arguments))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, IterableDataset
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, __version__
 
 from hf_lrcompress import data, text_readers
 from hf_lrcompress.data import CorpusSource, corpus_fingerprint, load_corpus, tokenize_corpus
@@ -308,6 +308,7 @@ def test_what_does_not_fit_is_refused(tokenizer):
         tokenize_corpus(corpus, PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer), 8)
 
 
+@pytest.mark.skipif(__version__ >= "5", reason="transformers 5 has no slow BertTokenizer")
 def test_slow_tokenizers_are_refused(tmp_path):
     from transformers import BertTokenizer
 
