@@ -5,13 +5,17 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.architectures import ARCHITECTURES
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 SIZES = {
     "vocab_size": 101,
@@ -61,6 +65,14 @@ KEPT_LAYERS = {"modernbert": [0, 3], "deberta-v2": [0, 2]}
 
 ROWS = [name for row in ARCHITECTURES for name in row.model_types if name in CONFIG_MAPPING]
 MODEL_TYPES = [*ROWS, *VARIANTS]
+
+
+def load_recipe(name: str) -> ModuleType:
+    """A script of `recipes/` as a module: not by its name, for `evaluate` is a library's too."""
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def tiny_config(model_type: str, **changes) -> PretrainedConfig:

@@ -1,14 +1,12 @@
 """Every family, from its row alone: distillation's features, importance, and the whole pipeline."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import ROWS, SHARED_LAYERS, SPECIAL_NAMES, logits_of, tiny_model
+from conftest import ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
 from distillation.test_trainer import collate, make_trainer, naive_parts
 from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
@@ -19,7 +17,6 @@ from hf_lrcompress.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.distillation.forward import encode
 from hf_lrcompress.saved_tokenizer import save_tokenizer
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "compress.py"
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
 SETTINGS = {
     "block_size": 32,
@@ -79,10 +76,7 @@ class _KeepGradients(TrainerCallback):
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("compress", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("compress")
 
 
 @pytest.fixture(scope="module")

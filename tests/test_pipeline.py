@@ -1,22 +1,19 @@
 """The whole pipeline on tiny models with real tokenizers: run, skip, resume, refuse, overwrite; and every kind of bad input."""
 
-import importlib.util
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import logits_of, tiny_model
+from conftest import load_recipe, logits_of, tiny_model
 from filelock import FileLock
 from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
 
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "compress.py"
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
 DIRECTORIES = ["00-teacher", *(f"{i:02d}-{name}" for i, name in enumerate(STAGES, start=1))]
@@ -32,10 +29,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("compress", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("compress")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,5 @@
 """The README's commands and code, and the wheel."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -10,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import tiny_model
+from conftest import load_recipe, tiny_model
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
 
 from hf_lrcompress.architectures import ARCHITECTURES
@@ -35,22 +34,17 @@ def test_there_are_commands_and_code():
 def test_commands_have_valid_options_and_configurations(command, monkeypatch):
     script, *arguments = shlex.split(command, comments=True)
     monkeypatch.chdir(ROOT)
-    spec = importlib.util.spec_from_file_location("recipe", script)
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    recipe = load_recipe(Path(script).stem)
     parsed = recipe.parse_arguments(arguments)
     assert not script.endswith("compress.py") or recipe.read_config(parsed).stages
 
 
-OPTIONS = {"compress.py": ["--lang", "sk"], "publish.py": ["run", "lab/name"], "evaluate.py": ["--lang", "sk", "--model", "m"]}
+OPTIONS = {"compress": ["--lang", "sk"], "publish": ["run", "lab/name"], "evaluate": ["--lang", "sk", "--model", "m"]}
 
 
-@pytest.mark.parametrize(("script", "needed"), OPTIONS.items())
-def test_every_option_is_in_the_readme(script, needed):
-    spec = importlib.util.spec_from_file_location("recipe", ROOT / "recipes" / script)
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
-    for option in vars(recipe.parse_arguments(needed)):
+@pytest.mark.parametrize(("name", "needed"), OPTIONS.items())
+def test_every_option_is_in_the_readme(name, needed):
+    for option in vars(load_recipe(name).parse_arguments(needed)):
         assert f"--{option}" in README or option.upper() in README
 
 

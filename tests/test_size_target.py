@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import RECIPES, tiny_config
 from transformers import BertConfig, XLMRobertaConfig
 
 from hf_lrcompress.rebuilding import changed, masked_lm_on_meta
@@ -15,7 +14,6 @@ from hf_lrcompress.training_memory import training_memory_mb
 
 STAGES = ("reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab")
 XLMR = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1)
-RECIPE = Path(__file__).parents[1] / "recipes" / "compress.py"
 
 
 @pytest.mark.parametrize("text, count", [("25M", 25_000_000), ("1.5m", 1_500_000), ("25_000_000", 25_000_000), ("900k", 900_000)])
@@ -98,6 +96,6 @@ def test_activations_are_at_most_what_is_estimated_and_not_far_from_it():
     ],
 )
 def test_the_recipe_refuses_bad_targets_in_one_line(target, message):
-    command = [sys.executable, RECIPE, "--lang", "sk", "--dry_run", *target]
+    command = [sys.executable, RECIPES / "compress.py", "--lang", "sk", "--dry_run", *target]
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr

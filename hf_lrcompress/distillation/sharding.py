@@ -62,8 +62,8 @@ class ShardingTrainer(Trainer):
         if checkpoint is None or self.is_deepspeed_enabled or not (Path(checkpoint) / OPTIMIZER_NAME).is_file():
             return super()._load_optimizer_and_scheduler(checkpoint)
         # Unsharded too: the Trainer cannot load on the CPU where there are several processes (torch.load to "cpu:0").
-        load_whole_optimizer(self.optimizer, torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu"))
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME))
+        load_whole_optimizer(self.optimizer, _load(Path(checkpoint) / OPTIMIZER_NAME))
+        self.lr_scheduler.load_state_dict(_load(Path(checkpoint) / SCHEDULER_NAME))
 
 
 def shard(model: PreTrainedModel, cpu_offload: bool = False) -> None:
@@ -98,9 +98,16 @@ def whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_whole_model(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load whole tensors into a sharded model."""
-    own = model.state_dict()
+    """Load whole tensors into a sharded model.
+
+    Raises:
+        ValueError: If a tensor is missing; a file holds tied weights under one of their names.
+    """
+    own = model.state_dict(keep_vars=True)
     model.load_state_dict({name: _sharded_like(own[name], tensor) for name, tensor in state.items()}, strict=False)
+    loaded = {id(own[name]) for name in state}
+    if missing := [name for name, tensor in own.items() if id(tensor) not in loaded]:
+        raise ValueError(f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}")
 
 
 def load_whole_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -120,3 +127,7 @@ def _sharded_like(target: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     if not isinstance(target, DTensor):
         return whole
     return distribute_tensor(whole.to(target.device), target.device_mesh, target.placements)
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -175,15 +175,13 @@ class DistillationTrainer(ShardingTrainer):
         return {
             "loss": float((self._weights.cpu().numpy() * parts).sum()),
             "mlm_accuracy": float(correct / max(1, prediction.label_ids[:, 0].sum())),
-            **{name: float(value) for name, value in zip(self._parts, parts, strict=False)},
+            **self._named(parts.tolist()),
         }
 
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        """Names of the losses that there are."""
-        if self.teacher_model is None:
-            return LOSS_PARTS[:1]
-        return LOSS_PARTS if self.args.feature_loss else LOSS_PARTS[:2]
+    def _named(self, parts: list[float]) -> dict[str, float]:
+        """The losses that there are, by name."""
+        there = 1 if self.teacher_model is None else 3 if self.args.feature_loss else 2
+        return dict(zip(LOSS_PARTS[:there], parts[:there], strict=True))
 
     def _divisor(self, counts: torch.Tensor) -> torch.Tensor:
         """What the sums of the losses are divided by, from masked tokens and tokens: shape `(3,)`."""
@@ -202,7 +200,7 @@ class DistillationTrainer(ShardingTrainer):
         if "loss" in logs and self._logged_from is not None:
             steps = max(1, self.state.global_step - self._logged_from)
             means = self.accelerator.reduce(self._logged_parts, reduction="mean") / steps
-            logs |= {name: round(value, 6) for name, value in zip(self._parts, means.tolist(), strict=False)}
+            logs |= {name: round(value, 6) for name, value in self._named(means.tolist()).items()}
             self._logged_parts.zero_()
             self._logged_from = None
         super().log(logs, start_time)

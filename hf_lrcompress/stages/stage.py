@@ -2,6 +2,7 @@
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -100,7 +101,7 @@ class StageTask:
         PartialState().wait_for_everyone()
 
 
-class Stage:
+class Stage(ABC):
     """Base of the stages: a frozen dataclass of settings that says what sizes it makes, and makes them."""
 
     makes_model: ClassVar[bool] = True
@@ -124,16 +125,16 @@ class Stage:
         """What the stage reads besides the run's texts, for the fingerprint; `None` if there is nothing."""
         return None
 
-    def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
+    def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:  # noqa: B027 - most have nothing
         """Refuse bad input before anything is computed; `models` as in [`StageTask`].
 
         Raises:
             ValueError, OSError, ImportError: One line that says what is wrong and what to do.
         """
 
+    @abstractmethod
     def run(self, task: StageTask) -> dict[str, Any]:
         """Make the model, save it in `task.stage_dir` and return what was measured."""
-        raise NotImplementedError
 
 
 def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedModel:

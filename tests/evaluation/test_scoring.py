@@ -1,6 +1,5 @@
 """Training and scoring on tiny models with real tokenizers, the recipe, and every kind of bad input."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import tiny_model
+from conftest import RECIPES, load_recipe, tiny_model
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
@@ -25,17 +24,13 @@ from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import BestEpoch, TaskTraining, train_and_score
 from hf_lrcompress.languages import Language
 
-RECIPE = Path(__file__).parent.parent.parent / "recipes" / "evaluate.py"
 SLOVAK = Language.from_tag("sk")
 SPLITS = {"train": 48, "dev": 10, "test": 13}
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("evaluate_recipe", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("evaluate")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -221,8 +216,8 @@ def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
 
 def test_the_recipe_runs_as_a_script_beside_its_own_name(inputs, tmp_path):
     """Its folder comes first in Python's path, and `import evaluate` would find the recipe there."""
-    command = [sys.executable, RECIPE, "--model", inputs / "small", "--lang", "sk", "--tasks", "ner", "--quick", "--epochs", "1"]
-    command += ["--task_data", f"ner={inputs / 'ner'}", "--output_dir", tmp_path / "scores"]
+    command = [sys.executable, RECIPES / "evaluate.py", "--model", inputs / "small", "--lang", "sk", "--quick", "--epochs", "1"]
+    command += ["--tasks", "ner", "--task_data", f"ner={inputs / 'ner'}", "--output_dir", tmp_path / "scores"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     saved = [json.loads(line) for line in (tmp_path / "scores" / "small-ner-42.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -338,7 +333,7 @@ def assert_surgery_alone_made(folder, teacher):
 
 def score_again_with_two_processes(run, arguments, cache):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [RECIPE.with_name("compress.py"), *arguments, "--overwrite", "--set", "evaluate.reduction_factors=[]"]
+    command += [RECIPES / "compress.py", *arguments, "--overwrite", "--set", "evaluate.reduction_factors=[]"]
     alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache / "cache")}
     alone["HF_MODULES_CACHE"] = str(cache / "modules")
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
@@ -348,9 +343,7 @@ def score_again_with_two_processes(run, arguments, cache):
 
 
 def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("compress", RECIPE.with_name("compress.py"))
-    compress = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compress)
+    compress = load_recipe("compress")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     for name, count in {"train": 300, "validation": 60}.items():
         (tmp_path / f"{name}.txt").write_text("\n".join(make_texts(count, 1)), encoding="utf-8")
