@@ -9,6 +9,7 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -32,13 +33,20 @@ def machine() -> dict[str, str | int]:
     }
 
 
+def render(result: dict[str, Any]) -> str:
+    """A result as Markdown: its rows as a table, then everything else."""
+    details = result["machine"] | {key: value for key, value in result.items() if key not in ("benchmark", "machine", "rows")}
+    rows = tabulate(result["rows"], headers="keys", tablefmt="github", floatfmt=",.4g", intfmt=",")
+    return f"# {result['benchmark']}\n\n{rows}\n\n" + "".join(f"- {key}: {value}\n" for key, value in details.items())
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     subparsers = parser.add_subparsers(dest="benchmark", required=True)
     for name in BENCHMARKS:
         module = importlib.import_module(f"benchmarks.{name}")
         subparser = subparsers.add_parser(name, help=module.__doc__.splitlines()[0], allow_abbrev=False)
-        subparser.add_argument("--output", help="JSON file to write the result to; must not exist")
+        subparser.add_argument("--output", type=Path, help="JSON file for the result, which is also written beside it as .md; must not exist")
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser.parse_args()
@@ -47,18 +55,17 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = parse_arguments()
     try:
-        if arguments.output and Path(arguments.output).exists():
+        if arguments.output and arguments.output.exists():
             raise FileExistsError(f"{arguments.output} exists; give another --output")
         result = arguments.run(arguments)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     result = {"benchmark": arguments.benchmark, "machine": machine()} | result
-    print("\n" + tabulate(result["rows"], headers="keys", floatfmt=",.4g", intfmt=","))
-    details = result["machine"] | {key: value for key, value in result.items() if key not in ("machine", "rows")}
-    print("\n".join(f"{key}: {value}" for key, value in details.items()))
+    print(render(result))
     if arguments.output:
-        Path(arguments.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        arguments.output.with_suffix(".md").write_text(render(result), encoding="utf-8")
     return 0
 
 

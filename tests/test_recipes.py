@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import RECIPES
+from conftest import RECIPES, load_recipe
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -46,3 +46,9 @@ def test_our_distillation_losses_are_those_of_full_logits(real_data):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["mlm_loss_difference"] < 1e-4 and result["distillation_loss_difference"] < 1e-4
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "benchmarks" / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_every_result_is_rendered_as_it_is(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == load_recipe("benchmark").render(result)
