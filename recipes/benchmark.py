@@ -46,7 +46,9 @@ def parse_arguments() -> argparse.Namespace:
     for name in BENCHMARKS:
         module = importlib.import_module(f"benchmarks.{name}")
         subparser = subparsers.add_parser(name, help=module.__doc__.splitlines()[0], allow_abbrev=False)
-        subparser.add_argument("--output", type=Path, help="JSON file for the result, which is also written beside it as .md; must not exist")
+        subparser.add_argument(
+            "--output", type=Path, help="JSON file for the result, which is also written beside it as .md; must not exist"
+        )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser.parse_args()

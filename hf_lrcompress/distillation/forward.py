@@ -99,17 +99,17 @@ def return_losses(student: PreTrainedModel, teacher: PreTrainedModel | None, arg
         labels, mask, encoded_teacher = distillation["labels"], distillation["mask"], distillation["teacher"]
         encoded = encode(self, args.feature_loss if encoded_teacher else None, **inputs)
         layer, features, masked = self.get_output_embeddings(), encoded["features"], labels != -100
-        output_layer = (layer.weight, layer.bias)
+        weight, bias = layer.weight, layer.bias
         distilled = feature_losses = torch.zeros(0, device=features.device)
         positions = masked if args.distillation_positions == "masked" else mask
         if encoded_teacher and distil:
-            distilled = distil(features[positions], *output_layer, encoded_teacher["features"][positions])
+            distilled, weight = distil(features[positions], weight, bias, encoded_teacher["features"][positions])
         if encoded_teacher and args.feature_loss:
             feature_losses = _feature_losses(self, encoded, encoded_teacher, mask, args.feature_loss)
         if self.training:
-            mlm = linear_cross_entropy(features[masked], *output_layer, labels[masked])
+            mlm = linear_cross_entropy(features[masked], weight, bias, labels[masked])
             return torch.stack([mlm, distilled.sum(), feature_losses.sum()])
-        mlm, correct = linear_predictions(features[masked], *output_layer, labels[masked])
+        mlm, correct = linear_predictions(features[masked], weight, bias, labels[masked])
         columns = [(mlm, masked), (distilled, positions), (feature_losses, mask), (correct.float(), masked)]
         return torch.stack([_row_sums(values, where) for values, where in columns], dim=1)
 
@@ -118,11 +118,12 @@ def return_losses(student: PreTrainedModel, teacher: PreTrainedModel | None, arg
 
 
 def _distillation_loss(teacher: PreTrainedModel, args: DistillationConfig):
+    """Gives the loss of every token, and the student's weight for the next loss."""
     target = teacher.get_output_embeddings()
     if args.distillation_loss == "kl":
-        return lambda *pair: linear_kl(*pair, target.weight, target.bias, args.temperature)
+        return lambda h_s, w_s, b_s, h_t: (linear_kl(h_s, w_s, b_s, h_t, target.weight, target.bias, args.temperature), w_s)
     teacher_gram = gram(target.weight)
-    return lambda *pair: linear_mse(*pair, target.weight, target.bias, teacher_gram)
+    return lambda h_s, w_s, b_s, h_t: linear_mse(h_s, w_s, b_s, h_t, target.weight, target.bias, teacher_gram)
 
 
 def _row_sums(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

@@ -119,7 +119,11 @@ def linear_predictions(
 
 
 class _LinearMSE(torch.autograd.Function):
-    """See [`linear_mse`]. Four vocabulary-sized products: two Gram matrices here, two in the backward pass."""
+    """See [`linear_mse`]. Four vocabulary-sized products: two Gram matrices here, two in the backward pass.
+
+    The student's weight is also an output, for another loss: that one's gradient comes to the backward pass here, which adds its
+    own in place. Autograd would hold two gradients as large as the vocabulary.
+    """
 
     @staticmethod
     def forward(ctx, h_s, w_s, b_s, h_t, w_t, b_t, g_tt):
@@ -129,16 +133,17 @@ class _LinearMSE(torch.autograd.Function):
         loss = (toward * h_s).sum(dim=1) - ((h_s @ g_st - h_t @ g_tt) * h_t).sum(dim=1)
         loss = loss + 2 * (h_s @ w_delta - h_t @ (w_t.T @ delta)) + delta @ delta
         ctx.save_for_backward(h_s, w_s, h_t, w_t, delta, toward + w_delta)
-        return loss
+        ctx.set_materialize_grads(False)
+        return loss, w_s
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx, grad, d_weight):
         h_s, w_s, h_t, w_t, delta, toward = ctx.saved_tensors
-        grad = 2 * grad[:, None]
+        grad = 2 * (h_s.new_zeros(len(h_s)) if grad is None else grad)[:, None]
         scaled = grad * h_s
         sum_s, sum_t = scaled.sum(dim=0), (grad * h_t).sum(dim=0)
-        d_weight = w_s @ (h_s.T @ scaled)
-        d_weight.addmm_(w_t, h_t.T @ scaled, alpha=-1).addr_(delta, sum_s)
+        d_weight = torch.zeros_like(w_s) if d_weight is None else d_weight
+        d_weight.addmm_(w_s, h_s.T @ scaled).addmm_(w_t, h_t.T @ scaled, alpha=-1).addr_(delta, sum_s)
         d_bias = w_s @ sum_s - w_t @ sum_t + grad.sum() * delta
         return grad * toward, d_weight, d_bias, None, None, None, None
 
@@ -151,7 +156,7 @@ def linear_mse(
     teacher_weight: torch.Tensor,
     teacher_bias: torch.Tensor | None,
     teacher_gram: torch.Tensor | None = None,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     r"""Squared error between student and teacher logits, summed over the whole vocabulary, without the logits.
 
     Exact: for each token, with Gram matrices `G_ss = W_sᵀW_s`, `G_st = W_sᵀW_t`, `G_tt = W_tᵀW_t` and `Δb = b_s − b_t`,
@@ -172,14 +177,17 @@ def linear_mse(
             [`gram`] of the teacher's weight, which does not change from step to step.
 
     Returns:
-        `torch.Tensor` of shape `(tokens,)`, in fp32.
+        `tuple[torch.Tensor, torch.Tensor]`: The losses, of shape `(tokens,)`, in fp32; and the student's weight as another loss
+        of the same step should take it, so that the two share one gradient. That loss must own the gradient that it gives, as
+        [`linear_cross_entropy`] does.
     """
     student = (student_features, student_weight, _bias_or_zeros(student_weight, student_bias))
     teacher = (teacher_features, teacher_weight, _bias_or_zeros(teacher_weight, teacher_bias))
     with torch.autocast(student_features.device.type, enabled=False):
         teacher_gram = gram(teacher_weight) if teacher_gram is None else teacher_gram
         tensors = (*student, *(tensor.detach() for tensor in teacher), teacher_gram)
-        return _LinearMSE.apply(*(tensor.float() for tensor in tensors))
+        loss, weight = _LinearMSE.apply(*(tensor.float() for tensor in tensors))
+    return loss, weight if student_weight.dtype == torch.float32 else student_weight
 
 
 @torch.no_grad()
@@ -200,7 +208,7 @@ def linear_kl(
 ) -> torch.Tensor:
     """KL(teacher ‖ student) of the softened token distributions × temperature² (Hinton et al. 2015).
 
-    Logits are made chunk by chunk and made again in the backward pass. Arguments and result as in [`linear_mse`].
+    Logits are made chunk by chunk and made again in the backward pass. Arguments as in [`linear_mse`]; the losses alone.
     """
 
     def chunk_loss(h_s: torch.Tensor, h_t: torch.Tensor) -> torch.Tensor:

@@ -48,9 +48,27 @@ def assert_same_loss_and_gradients(actual, expected, tensors):
 
 def test_mse(student, teacher):
     expected = (logits(*student) - logits(*teacher)).square().sum(dim=-1)
-    assert_same_loss_and_gradients(losses.linear_mse(*student, *teacher), expected, student)
+    assert_same_loss_and_gradients(losses.linear_mse(*student, *teacher)[0], expected, student)
     gram = losses.gram(teacher[1])
-    torch.testing.assert_close(losses.linear_mse(*student, *teacher, gram), expected)
+    torch.testing.assert_close(losses.linear_mse(*student, *teacher, gram)[0], expected)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_a_loss_that_takes_the_weight_from_the_mse_shares_its_gradient(student, teacher, labels, alpha):
+    features, _, bias = student
+    mse, weight = losses.linear_mse(*student, *teacher)
+    mlm = losses.linear_cross_entropy(features, weight, bias, labels)
+    naive_mse = (logits(*student) - logits(*teacher)).square().sum(dim=-1)
+    naive_mlm = F.cross_entropy(logits(*student), labels, reduction="sum")
+    expected = alpha * naive_mlm + (1 - alpha) * naive_mse.mean()
+    assert_same_loss_and_gradients(alpha * mlm + (1 - alpha) * mse.mean(), expected, student)
+
+
+def test_the_weight_from_the_mse_serves_without_the_mse(student, teacher, labels):
+    features, _, bias = student
+    _, weight = losses.linear_mse(*student, *teacher)
+    expected = F.cross_entropy(logits(*student), labels, reduction="sum")
+    assert_same_loss_and_gradients(losses.linear_cross_entropy(features, weight, bias, labels), expected, student)
 
 
 @pytest.mark.parametrize("without", ["student", "teacher", "both"])
@@ -61,13 +79,13 @@ def test_mse_without_a_bias(student, teacher, without):
     if without in ("teacher", "both"):
         teacher = [*teacher[:2], None]
     expected = (logits(*student) - logits(*teacher)).square().sum(dim=-1)
-    assert_same_loss_and_gradients(losses.linear_mse(*student, *teacher), expected, tensors)
+    assert_same_loss_and_gradients(losses.linear_mse(*student, *teacher)[0], expected, tensors)
 
 
 def test_mse_is_computed_in_fp32_inside_autocast(student, teacher):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = losses.linear_mse(*student, *teacher)
-    assert torch.equal(inside, losses.linear_mse(*student, *teacher))
+        inside = losses.linear_mse(*student, *teacher)[0]
+    assert torch.equal(inside, losses.linear_mse(*student, *teacher)[0])
 
 
 def test_cross_entropy(student, labels):
