@@ -8,7 +8,9 @@ import importlib
 import json
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -40,11 +42,21 @@ def render(result: dict[str, Any]) -> str:
     return f"# {result['benchmark']}\n\n{rows}\n\n" + "".join(f"- {key}: {value}\n" for key, value in details.items())
 
 
+def overview(results: Iterable[dict[str, Any]]) -> str:
+    """The README's table of several results: ratios to what was measured beside."""
+    rows = [row for result in results for row in _module(result["benchmark"]).summary(result)]
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _module(benchmark: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.{benchmark}")
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     subparsers = parser.add_subparsers(dest="benchmark", required=True)
     for name in BENCHMARKS:
-        module = importlib.import_module(f"benchmarks.{name}")
+        module = _module(name)
         subparser = subparsers.add_parser(name, help=module.__doc__.splitlines()[0], allow_abbrev=False)
         subparser.add_argument(
             "--output", type=Path, help="JSON file for the result, which is also written beside it as .md; must not exist"

@@ -38,7 +38,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--patience", type=int, help="stop after so many epochs without a better one")
     parser.add_argument("--label_all_tokens", action="store_true", help="every token of a word learns its tag")
     parser.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
-    parser.add_argument("--quick", action="store_true", help="fewer epochs and one seed")
+    parser.add_argument("--quick", action="store_true", help="one seed, and fewer epochs of large tasks")
     parser.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
     return parser.parse_args(arguments)
 

@@ -9,6 +9,7 @@ from transformers import (
 )
 
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
+from hf_lrcompress.evaluation.cheap_training import attention_for_training
 
 TUNINGS = ("seq_bn", "full")
 
@@ -68,7 +69,12 @@ def load_for_task(
     config.id2label, config.label2id = dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}
     config.problem_type = None if tokens else "single_label_classification"
     model, info = auto_class.from_pretrained(
-        name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
+        name_or_dir,
+        config=config,
+        revision=revision,
+        dtype=torch.float32,
+        attn_implementation=attention_for_training(),
+        output_loading_info=True,
     )
     missing = sorted(name for name in info["missing_keys"] if not _in_head(model, name))
     if missing:

@@ -86,7 +86,7 @@ TASKS = {
     task.name: task
     for task in (
         Task(
-            "tc", "topic classification", False, "macro_f1", 1e-4, 16, 20, 256, 8,
+            "tc", "topic classification", False, "macro_f1", 1e-4, 16, 20, 256, 20,
             everywhere=HubSource("Davlan/sib200", "{sib200}", "text", "category"),
         ),
         Task(

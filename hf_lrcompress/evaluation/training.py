@@ -21,6 +21,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_lrcompress.evaluation.adapters import TUNINGS, load_for_task
+from hf_lrcompress.evaluation.cheap_training import make_cheap
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.tasks import WEIGHT_DECAY, Task
 from hf_lrcompress.hardware import computes_in_bf16
@@ -102,8 +103,7 @@ def train_and_score(
     task, set_up = encoded.data.task, (encoded.data.labels, encoded.data.task.tokens)
     set_seed(seed)
     network = load_for_task(model.path, *set_up, training.tuning, training.reduction_factor, model.revision)
-    if computes_in_bf16():
-        _keep_frozen_in_bf16(network)
+    make_cheap(network)
     best = BestEpoch(f"eval_{task.metric}", training.patience)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _TaskTrainer(
@@ -168,13 +168,6 @@ class _TaskTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None) -> Sampler:
         lengths = [len(feature["input_ids"]) for feature in self.train_dataset]
         return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths)
-
-
-def _keep_frozen_in_bf16(network: torch.nn.Module) -> None:
-    """Cast what is not trained once, where autocast would at every step."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.Linear) and not any(parameter.requires_grad for parameter in module.parameters()):
-            module.to(torch.bfloat16)
 
 
 def _arguments(output_dir: str, encoded: EncodedTask, training: TaskTraining, seed: int) -> TrainingArguments:

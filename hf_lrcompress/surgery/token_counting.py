@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, compress, islice
 
 import torch
 from tokenizers import Tokenizer
@@ -46,17 +46,11 @@ def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> to
         raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
     backend = _without_limits(tokenizer)
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
-    words, apart, counts = Counter(), _treats_words_apart(backend), torch.zeros(len(tokenizer), dtype=torch.long)
+    words, words_apart, counts = Counter(), _treats_words_apart(backend), torch.zeros(len(tokenizer), dtype=torch.long)
     for batch in _batches(texts, BATCH_SIZE):
-        whole = [] if apart else batch
-        if apart:
-            found = [content for content in added if content in "\n".join(batch)]
-            for text in batch:
-                if _is_plain(text) and not any(content in text for content in found):
-                    words.update(text.replace(" ", "\n ").split("\n"))
-                else:
-                    whole.append(text)
-        counts += _count(backend, whole, len(counts))
+        plain = _plain(batch, added) if words_apart else [False] * len(batch)
+        words.update("\n".join(compress(batch, plain)).replace(" ", "\n ").split("\n"))
+        counts += _count(backend, [(text, 1) for text, apart in zip(batch, plain, strict=True) if not apart], len(counts))
         if len(words) > MOST_WORDS:
             counts += _count_words(backend, words, len(counts))
             words.clear()
@@ -74,7 +68,7 @@ ODD = re.compile(r"[▁\u0000-\u0008\u000e-\u001f\u007f]")
 
 
 def _treats_words_apart(backend: Tokenizer) -> bool:
-    """Whether the tokens of a plain text (see `_is_plain`) are those of its words, each with the space before it."""
+    """Whether the tokens of a plain text (see `_plain`) are those of its words, each with the space before it."""
     pre_tokenizer, normalizer = _parts(backend.pre_tokenizer), _parts(backend.normalizer)
     kinds = [part["type"] for part in pre_tokenizer]
     if not kinds or kinds[0] not in SPLITTING or not NOT_JOINING.issuperset(kinds):
@@ -100,14 +94,27 @@ def _is_local(part: dict) -> bool:
     return bool(ONE_CLASS.fullmatch(pattern["Regex"])) if "Regex" in pattern else " " not in pattern["String"]
 
 
-def _is_plain(text: str) -> bool:
-    """Whether words are separated by single spaces, and none begins or ends with what could act across a space."""
+def _plain(texts: list[str], added: list[str]) -> list[bool]:
+    """Which texts have the tokens of their words: those are separated by single spaces, none begins or ends with what could act
+    across a space, and there is no added token."""
+    joined = "".join(texts)
+    found = [content for content in added if content in joined]
+    suspicious = {character for character in set(joined) if _is_suspicious(character)}
+    return [_is_plain(text, suspicious) and not any(content in text for content in found) for text in texts]
+
+
+def _is_suspicious(character: str) -> bool:
+    """Marks, control characters, and all white space but the space."""
+    return character == "▁" or (character != " " and unicodedata.category(character)[0] in "MCZ")
+
+
+def _is_plain(text: str, suspicious: set[str]) -> bool:
+    if suspicious.isdisjoint(text):
+        return "  " not in text and text == text.strip(" ")
     words = text.split()
     if " ".join(words) != text or ODD.search(text):
         return False
-    return text.isascii() or not any(
-        unicodedata.category(character)[0] in "MC" for word in words if not word.isalnum() for character in (word[0], word[-1])
-    )
+    return not any(_is_suspicious(character) for word in words if not word.isalnum() for character in (word[0], word[-1]))
 
 
 def _count_words(backend: Tokenizer, words: Counter[str], size: int) -> torch.LongTensor:
@@ -115,19 +122,25 @@ def _count_words(backend: Tokenizer, words: Counter[str], size: int) -> torch.Lo
     by_count, counts = defaultdict(list), torch.zeros(size, dtype=torch.long)
     for word, count in words.items():
         by_count[count].append(word)
-    for count, group in by_count.items():
-        inner = [word for word in group if word.startswith(" ")]
-        first = [word for word in group if not word.startswith(" ")]
-        together = ("".join(part) for part in _batches(inner, WORDS_TOGETHER))
-        for batch in _batches(chain(together, first), BATCH_SIZE):
-            counts += count * _count(backend, batch, size)
+    texts = chain.from_iterable(_common_texts(group, count) for count, group in by_count.items())
+    for batch in _batches(texts, BATCH_SIZE):
+        counts += _count(backend, batch, size)
     return counts
 
 
-def _count(backend: Tokenizer, texts: list[str], size: int) -> torch.LongTensor:
-    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-    ids = torch.tensor(list(chain.from_iterable(encoding.ids for encoding in encodings)), dtype=torch.long)
-    return torch.bincount(ids, minlength=size)
+def _common_texts(words: list[str], count: int) -> Iterator[tuple[str, int]]:
+    inner = [word for word in words if word.startswith(" ")]
+    for part in _batches(inner, WORDS_TOGETHER):
+        yield "".join(part), count
+    yield from ((word, count) for word in words if not word.startswith(" "))
+
+
+def _count(backend: Tokenizer, texts: list[tuple[str, int]], size: int) -> torch.LongTensor:
+    """The tokens of texts, each with how often it occurs."""
+    rows = [encoding.ids for encoding in backend.encode_batch_fast([text for text, _ in texts], add_special_tokens=False)]
+    ids = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long)
+    lengths, times = (torch.tensor(values, dtype=torch.long) for values in (list(map(len, rows)), [count for _, count in texts]))
+    return torch.zeros(size, dtype=torch.long).index_add_(0, ids, times.repeat_interleave(lengths))
 
 
 def _without_limits(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

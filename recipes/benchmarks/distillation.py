@@ -92,6 +92,28 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows}
 
 
+def summary(result: dict[str, Any]) -> list[dict[str, str]]:
+    """For the README: a row for each of our batches, fp32 and bf16 in one."""
+    rows = []
+    for fp32 in (row for row in result["rows"] if row["step"] == "fp32"):
+        bf16 = next(row for row in result["rows"] if row["step"] == "bf16" and _same_work(row, fp32))
+        reference = [row for row in result["rows"][: result["rows"].index(fp32)] if row["step"] == "reference"][-1]
+        text = "short sentences" if fp32["text"] == "short" else "blocks of 512 tokens"
+        rows.append(
+            {
+                "what": f"distilling {fp32['model']} on {text}, {fp32['vocab_size']:,} tokens, batch of {fp32['batch_size']}",
+                "beside": f"the authors' step, batch of {reference['batch_size']}",
+                "times faster": f"{fp32['speed_ratio']:.1f}, in bf16 {bf16['speed_ratio']:.1f}",
+                "peak memory": f"{fp32['memory_ratio']:.2f}, {bf16['memory_ratio']:.2f}",
+            }
+        )
+    return rows
+
+
+def _same_work(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(row[name] == other[name] for name in ("model", "vocab_size", "text", "batch_size"))
+
+
 def _measure(work: Work, text: str) -> dict[str, Any]:
     command = [sys.executable, __file__, json.dumps(asdict(work)), text]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)

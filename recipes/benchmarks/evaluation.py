@@ -1,6 +1,7 @@
 """Benchmark: training a task adapter with batches grouped by length, against padding to the maximum, in one run."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
@@ -18,6 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--padded_epochs", type=int, default=1, help="of the padded training; seconds are compared per epoch")
 
 
+def summary(result: dict[str, Any]) -> list[dict[str, str]]:
+    """For the README."""
+    grouped, padded = result["rows"]
+    what = f"topic adapters of {result['model']}, {grouped['epochs']} epochs of {result['train_size']} texts"
+    speed = {"times faster": f"{grouped['speedup']:.1f} ({grouped['seconds'] / 60:.1f} minutes)", "peak memory": ""}
+    return [{"what": what, "beside": f"padded {padded['padding']}", **speed}]
+
+
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train both ways. An epoch includes its validation."""
     model = ModelUnderTest("model", arguments.model)
@@ -32,4 +41,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for row in rows:
         row["seconds_per_epoch"] = row["seconds"] / row["epochs"]
         row["speedup"] = padded["seconds"] / arguments.padded_epochs / row["seconds_per_epoch"]
-    return {"train_size": len(data.train), "macro_f1": grouped["scores"]["macro_f1"], "rows": rows}
+    return {
+        "model": Path(arguments.model).name,
+        "train_size": len(data.train),
+        "macro_f1": grouped["scores"]["macro_f1"],
+        "rows": rows,
+    }

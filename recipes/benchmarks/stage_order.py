@@ -38,6 +38,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"max_steps": arguments.max_steps, "times_faster": rows[1]["seconds"] / rows[0]["seconds"], "rows": rows}
 
 
+def summary(result: dict[str, Any]) -> list[dict[str, str]]:
+    """For the README."""
+    first, last = result["rows"]
+    return [
+        {
+            "what": f"the pipeline, vocabulary trimmed first, {result['max_steps']} steps a training",
+            "beside": f"trimmed last; accuracy {last['mlm_accuracy']:.4f}, first {first['mlm_accuracy']:.4f}",
+            "times faster": f"{result['times_faster']:.1f}",
+            "peak memory": f"{first['peak_memory_mb'] / last['peak_memory_mb']:.2f}",
+        }
+    ]
+
+
 def _run_pipeline(arguments: argparse.Namespace, stages: list[str], output_dir: Path) -> list[dict[str, Any]]:
     """The rows of its report, one a stage."""
     command = [sys.executable, RECIPES / "compress.py", "--lang", arguments.lang, "--config", arguments.config]

@@ -104,6 +104,23 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"times_faster": _ratios(rows), "sizes": sizes, **vocabulary, "rows": rows}
 
 
+def summary(result: dict[str, Any]) -> list[dict[str, str]]:
+    """For the README: a row for each length of the text."""
+    rows = []
+    for ours, theirs in (result["rows"][:2], result["rows"][2:4]):
+        size = result["sizes"]["text_bytes"] * ours["text"] / 1e6
+        ratios = [result["times_faster"][f"{name}_x{ours['text']}"] for name in ("counting", "both")]
+        rows.append(
+            {
+                "what": f"XLM-R's vocabulary to {ours['tokens']:,} tokens, counted on {size:.0f} MB",
+                "beside": f"vocabtrimmer; {theirs['wrong_rows']} and {ours['wrong_rows']} wrong rows",
+                "times faster": f"{ratios[1]:.1f}, counting alone {ratios[0]:.1f}",
+                "peak memory": f"{ours['peak_memory_mb'] / theirs['peak_memory_mb']:.2f}",
+            }
+        )
+    return rows
+
+
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     """How many times faster ours is: counting, and counting with trimming."""
     ratios = {}

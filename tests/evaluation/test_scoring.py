@@ -195,7 +195,7 @@ def evaluate(recipe, inputs, monkeypatch, capsys, tmp_path):
 def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     code, printed, error = evaluate("--quick", models=("large", "small"))
     assert code == 0, error
-    assert "Quick: fewer epochs" in printed and "TC" in printed and "NER" in printed
+    assert "Quick: one seed" in printed and "TC" in printed and "NER" in printed
     folder = tmp_path / "scores"
     content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert {(row["model"], row["task"]) for row in content["scores"]} == {
@@ -374,7 +374,7 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     assert [row["parameters"] for row in report["efficiency"]] == [*sizes, sizes[-1]]
     assert_surgery_alone_made(run / "04-evaluate" / "undistilled", inputs / "large")
     text = (run / "report.md").read_text(encoding="utf-8")
-    assert "Quick: fewer epochs" in text and "retention" in text and (run / "scores.png").is_file()
+    assert "Quick: one seed" in text and "retention" in text and (run / "scores.png").is_file()
     assert "r = 4 |" in text and "no training after them" in text and (run / "capacity.png").is_file()
     assert AutoConfig.from_pretrained(run / "model").intermediate_size == 20
     assert not list(run.glob("04-evaluate/*.safetensors"))

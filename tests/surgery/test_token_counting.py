@@ -11,7 +11,7 @@ from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens
 from hf_lrcompress.surgery import token_counting
-from hf_lrcompress.surgery.token_counting import _is_plain, _treats_words_apart
+from hf_lrcompress.surgery.token_counting import _plain, _treats_words_apart
 
 
 def xlm_roberta_normalised() -> PreTrainedTokenizerFast:
@@ -74,7 +74,7 @@ def test_counts_equal_a_naive_count(case, most, monkeypatch):
     monkeypatch.setattr(token_counting, "BATCH_SIZE", 100)
     texts = [*TRAIN, *odd_texts(1500), *TRAIN[:50] * 3]
     assert _treats_words_apart(tokenizer.backend_tokenizer) == apart
-    assert sum(map(_is_plain, texts)) > 500
+    assert sum(_plain(texts, [])) > 500
     assert count_tokens(tokenizer, texts).tolist() == naive_count(tokenizer, texts)
 
 
@@ -82,7 +82,7 @@ def test_a_word_is_tokenised_once(monkeypatch):
     given, count = [], token_counting._count
 
     def noted(backend, texts, size):
-        given.extend(texts)
+        given.extend(text for text, _ in texts)
         return count(backend, texts, size)
 
     monkeypatch.setattr(token_counting, "_count", noted)
