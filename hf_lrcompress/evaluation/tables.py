@@ -12,7 +12,7 @@ from hf_lrcompress.evaluation.tasks import TASKS
 UNDISTILLED = "undistilled"
 """Name of the student that surgery alone has made."""
 
-QUICK_NOTICE = "Quick: one seed, and fewer epochs than the paper's where there is much text. Not comparable with published scores."
+QUICK_NOTICE = "Quick: one seed, and fewer epochs than the paper's where texts are many. Not comparable with published scores."
 
 
 def score_table(
