@@ -32,6 +32,7 @@ class EncoderArchitecture:
         shared_layers (`bool`): Whether one set of weights is used by all layers.
         first_layer_key (`str`, *optional*): Key of the config that, if not 0, ties something outside of the layers to the first.
         only (`Mapping[str, Any]`): Keys of the config that must have these values.
+        keys_of_4 (`Mapping[str, tuple[str, ...]]`): Keys that only transformers 4 reads, and where 5 has their values.
     """
 
     model_types: tuple[str, ...]
@@ -47,6 +48,7 @@ class EncoderArchitecture:
     shared_layers: bool = False
     first_layer_key: str | None = None
     only: Mapping[str, Any] = field(default_factory=dict)
+    keys_of_4: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 BERT_LAYER = {
@@ -103,6 +105,10 @@ ARCHITECTURES = (
         attention_output="attn.Wo",
         ffn_inputs=("mlp.Wi",),
         rotary=True,
+        keys_of_4={
+            "global_rope_theta": ("rope_parameters", "full_attention", "rope_theta"),
+            "local_rope_theta": ("rope_parameters", "sliding_attention", "rope_theta"),
+        },
     ),
     EncoderArchitecture(
         model_types=("eurobert",),  # transformers 5
@@ -140,6 +146,16 @@ def architecture_of(config: PretrainedConfig) -> EncoderArchitecture:
 def intermediate_size_of(config: PretrainedConfig) -> int:
     """Feed-forward neurons of a layer."""
     return getattr(config, architecture_of(config).intermediate_size)
+
+
+def write_keys_of_4(config: PretrainedConfig) -> None:
+    """Set in `config` what transformers 4 would look for in the saved file: it would take its defaults, silently."""
+    for key, (first, *rest) in architecture_of(config).keys_of_4.items():
+        value = getattr(config, first, None)
+        for name in rest:
+            value = (value or {}).get(name)
+        if value is not None:
+            setattr(config, key, value)
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:

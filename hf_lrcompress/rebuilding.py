@@ -12,7 +12,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.architectures import architecture_of, layer_pattern
+from hf_lrcompress.architectures import architecture_of, layer_pattern, write_keys_of_4
 
 
 def on_meta(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
@@ -35,10 +35,11 @@ def masked_lm_on_meta(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def changed(config: PretrainedConfig, **values) -> PretrainedConfig:
-    """A copy of `config` with other values."""
+    """A copy of `config` with other values, to be saved for both transformers 4 and 5."""
     config = copy.deepcopy(config)
     for name, value in values.items():
         setattr(config, name, value)
+    write_keys_of_4(config)
     return config
 
 

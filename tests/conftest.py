@@ -42,7 +42,15 @@ KEYS_OF_THEIR_OWN = {
     "distilbert": {"hidden_dim": 36, "dropout": 0.1},
     "electra": {"embedding_size": 16},
     "eurobert": {"num_key_value_heads": 1, "attention_dropout": 0.1, "mlp_bias": True, **SPECIAL},
-    "modernbert": {"local_attention": 6, "global_attn_every_n_layers": 2, "norm_bias": True, **DROPOUT, **SPECIAL},
+    "modernbert": {
+        "local_attention": 6,
+        "global_attn_every_n_layers": 2,
+        "global_rope_theta": 500.0,
+        "local_rope_theta": 50.0,
+        "norm_bias": True,
+        **DROPOUT,
+        **SPECIAL,
+    },
     "rembert": {"input_embedding_size": 16, "output_embedding_size": 20, "hidden_dropout_prob": 0.1},
 }
 VARIANTS = {

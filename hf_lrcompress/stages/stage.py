@@ -14,6 +14,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, PretrainedConfig, 
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_lrcompress.architectures import write_keys_of_4
 from hf_lrcompress.data import CorpusSource, load_corpus, tokenize_corpus
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
@@ -152,6 +153,7 @@ def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedM
             f"{name_or_dir} lacks {len(missing)} weights of {type(model).__name__} (such as {missing[0]}); "
             "choose a checkpoint that was saved with its masked-LM head"
         )
+    write_keys_of_4(model.config)
     return model
 
 
