@@ -122,7 +122,7 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
     parent = fingerprint(_teacher_fingerprint(config.teacher, model_config))
     plan = [_planned(0, "teacher", None, model_config, parent)]
     for index, (name, stage) in enumerate(config.stages.items(), start=1):
-        training, batch_size = {}, None
+        training, batch_size = {key: config.training[key] for key in stage.training_settings & config.training.keys()}, None
         if hasattr(stage, "training"):
             training = dict(config.training) | dict(stage.training)
             arguments = training_arguments(training, output_dir=".", seed=config.seed)

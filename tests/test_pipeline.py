@@ -13,6 +13,7 @@ from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
 
 from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.planning import make_plan
 
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
@@ -377,6 +378,15 @@ def test_how_often_to_log_and_save_may_change(finished, compress):
     before = modified(finished / "xlm-roberta")
     assert compress("--output_dir", finished / "xlm-roberta", "--set", "training.logging_steps=7")[0] == 0
     assert modified(finished / "xlm-roberta") == before
+
+
+def test_the_precision_of_the_scores_is_a_setting_of_ffn_pruning(recipe, inputs):
+    def fingerprint(*changes):
+        arguments = ["--lang", "sk", "--config", str(inputs / "bert.yaml"), "--stages", "prune_ffn", *changes]
+        return make_plan(recipe.read_config(recipe.parse_arguments(arguments)))[-1].fingerprint
+
+    assert fingerprint("--set", "training.bf16=false") != fingerprint()
+    assert fingerprint("--set", "training.learning_rate=0.1") == fingerprint()
 
 
 def test_a_run_killed_before_its_model_was_written_is_finished(finished, compress, tmp_path):

@@ -1,7 +1,7 @@
 """Stage: remove the feed-forward neurons that matter least for masked-LM on the validation text."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import PretrainedConfig
@@ -22,6 +22,7 @@ class PruneFFN(Stage):
         batch_size (`int`, *optional*, defaults to 8): Blocks whose gradient makes one importance term.
     """
 
+    training_settings: ClassVar[frozenset[str]] = frozenset(["bf16", "fp16"])
     intermediate_size: int = 2048
     batch_size: int = 8
 

@@ -114,6 +114,9 @@ class Stage(ABC):
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Training arguments that change nothing here, so that the stage need not be made again for them."""
 
+    training_settings: ClassVar[frozenset[str]] = frozenset()
+    """Of the run's training arguments those that matter to a stage which does not train, so that it is made again for them."""
+
     def resized(self, config: PretrainedConfig) -> PretrainedConfig:
         """The config of the model that this stage makes from a model with `config`.
 
