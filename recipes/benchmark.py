@@ -17,7 +17,7 @@ import torch
 import transformers
 from tabulate import tabulate
 
-BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation")
+BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery")
 
 
 def machine() -> dict[str, str | int]:

@@ -20,6 +20,7 @@ COMMANDS = re.findall(r"^(?:accelerate launch -q|python) (recipes/\w+\.py .*)$",
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SMALLER = {
     "FacebookAI/xlm-roberta-base": "teacher",
+    "intermediate_size=2048": "intermediate_size=20",
     "hidden_size=564": "hidden_size=12",
     "vocab_size=40_000": "vocab_size=300",
     "num_train_epochs=3": "num_train_epochs=1",
@@ -83,6 +84,12 @@ def test_the_benchmark_table_is_that_of_the_results(monkeypatch):
     files = sorted((RECIPES / "benchmarks" / "results").glob("*.json"))
     table = load_recipe("benchmark").overview(json.loads(file.read_text(encoding="utf-8")) for file in files)
     assert table in README, f"the README should have:\n{table}"
+
+
+def test_the_cost_of_surgery_is_that_of_the_results():
+    results = json.loads((RECIPES / "benchmarks" / "results" / "surgery-xlm-r-base.json").read_text(encoding="utf-8"))
+    seconds, ratios = ([row[name] for row in results["rows"]] for name in ("seconds", "peak_ratio"))
+    assert f"{min(seconds):.1f} to {max(seconds):.1f} seconds" in README and f"at most {max(ratios):.2f} times" in README
 
 
 def test_every_supported_family_is_listed():
