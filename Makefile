@@ -1,16 +1,32 @@
-# `make demo` and `make test` do all the set-up themselves, in .venv.
+# `make demo` and `make test` do all the set-up themselves: .venv has transformers 4.57, .venv5 has 5.
 PYTHON ?= python3
 BIN = .venv/bin
+# Not the core: real data, the demo and its packages, what does not depend on transformers and takes long, and what needs both versions.
+CORE = -m "not slow" --ignore=tests/test_demo.py --ignore=tests/test_e5_small.py --ignore=tests/test_recipes.py \
+	--ignore=tests/test_token_counts.py --ignore=tests/test_versions.py
 
-.PHONY: demo test clean
+.PHONY: demo test test5 test-lowest clean
 
 demo: .venv/installed
 	$(BIN)/accelerate launch -q recipes/compress.py --lang sk --config recipes/configs/demo.yaml
 
-test: .venv/installed
+test: .venv/installed .venv5/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	LRCOMPRESS_OTHER_PYTHON=.venv5/bin/python $(BIN)/python -m pytest
+	$(MAKE) test5
+
+test5: .venv5/installed
+	.venv5/bin/python -m pytest $(CORE)
+
+test-lowest: .venvlowest/installed
+	.venvlowest/bin/python -m pytest $(CORE)
+
+.venv%/installed: setup.cfg constraints-%.txt
+	$(PYTHON) -m venv .venv$*
+	.venv$*/bin/pip install -q -c constraints-$*.txt torch
+	.venv$*/bin/pip install -q -c constraints-$*.txt -e ".[eval,test]"
+	touch $@
 
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,4 +35,4 @@ test: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv* build *.egg-info
