@@ -10,8 +10,9 @@ def start_energy_meter() -> Callable[[], float | None]:
     """Begin to measure the machine's energy, without the network.
 
     Returns:
-        `Callable[[], float | None]`: Ends the measurement and gives kWh: of processors, memory and GPUs, partly estimated from
-        their type where the hardware does not say. `None` if `codecarbon` is not installed.
+        `Callable[[], float | None]`: Ends the measurement and gives kWh: of the whole machine's processors, memory and GPUs,
+        whatever else ran on them, partly estimated from their type where the hardware does not say. `None` if `codecarbon`
+        is not installed.
     """
     if find_spec("codecarbon") is None:
         return lambda: None
@@ -20,7 +21,12 @@ def start_energy_meter() -> Callable[[], float | None]:
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it speaks before it reads its own log_level
     # The country only weighs emissions, which nobody reads here; without one codecarbon complains.
     tracker = OfflineEmissionsTracker(
-        country_iso_code="DEU", save_to_file=False, save_to_api=False, log_level="critical", allow_multiple_runs=True
+        country_iso_code="DEU",
+        tracking_mode="machine",
+        save_to_file=False,
+        save_to_api=False,
+        log_level="critical",
+        allow_multiple_runs=True,
     )
     tracker.start()
 

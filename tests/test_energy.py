@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+from codecarbon import OfflineEmissionsTracker
 
 from hf_lrcompress import energy
 from hf_lrcompress.energy import add_energy, start_energy_meter
@@ -18,6 +19,14 @@ def test_energy_is_power_times_time_and_needs_no_network(monkeypatch):
     kwh = stop()
     watt = kwh * 3.6e6 / (time.monotonic() - started)
     assert 0.1 < watt < 5000 and not asked
+
+
+def test_it_is_the_whole_machines_whatever_codecarbon_is_set_to(monkeypatch):
+    modes, start = [], OfflineEmissionsTracker.start
+    monkeypatch.setattr(OfflineEmissionsTracker, "start", lambda self: modes.append(self._tracking_mode) or start(self))
+    monkeypatch.setenv("CODECARBON_TRACKING_MODE", "process")
+    start_energy_meter()()
+    assert modes == ["machine"]
 
 
 def test_without_codecarbon_nothing_is_measured(monkeypatch):
