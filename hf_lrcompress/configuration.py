@@ -5,6 +5,7 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -87,12 +88,17 @@ class RunConfig:
         }
         return plain | {name: _unbuilt(stage) for name, stage in self.stages.items()}
 
+    @cached_property  # what is a directory when the run is planned stays one in its report
+    def base_model(self) -> str | None:
+        """The teacher's Hub id, which may have no `ORG/`; `None` if the teacher is a directory."""
+        if self.teacher == DEMO:
+            return "intfloat/multilingual-e5-small"
+        return None if Path(self.teacher).is_dir() else self.teacher
+
     @property
     def teacher_name(self) -> str:
         """The teacher as a report names it: its Hub id, or the name of its directory."""
-        if self.teacher == DEMO:
-            return "intfloat/multilingual-e5-small"
-        return Path(self.teacher).resolve().name if Path(self.teacher).is_dir() else self.teacher
+        return self.base_model or Path(self.teacher).resolve().name
 
     @property
     def machine_written(self) -> bool:

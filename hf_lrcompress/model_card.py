@@ -1,6 +1,6 @@
 """The model card, made from `report.json` alone; and the licence that the teacher's own card states."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,62 +10,28 @@ from huggingface_hub import EvalResult, ModelCardData, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.repocard import metadata_load
 from jinja2 import Environment, StrictUndefined
-from tabulate import tabulate
 
+from hf_lrcompress.card_tables import (
+    CURVE_COLUMNS,
+    EFFICIENCY_COLUMNS,
+    NOT_MEASURED,
+    SCORE_COLUMNS,
+    STAGE_COLUMNS,
+    hundredfold,
+    markdown_table,
+    text_name,
+    vocabulary_table,
+)
 from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.demo import DEMO_NOTICE, DEMO_TEACHER_LICENSE
 from hf_lrcompress.languages import Language
 
-NOT_MEASURED = "not measured"
 LICENSE_KEYS = ("license", "license_name", "license_link")
 TASK_TYPES = {
     "tc": "text-classification",
     "sa": "text-classification",
     "ner": "token-classification",
     "pos": "token-classification",
-}
-
-Columns = Mapping[str, tuple[str, Callable[[Any], str]]]
-
-
-def hundredfold(share: float) -> str:
-    """A share as the paper's tables print it: times 100, with one decimal."""
-    return f"{100 * share:.1f}"
-
-
-STAGE_COLUMNS: Columns = {
-    "stage": ("stage", str),
-    "parameters": ("parameters", "{:,d}".format),
-    "size_mb": ("MB", "{:.1f}".format),
-    "reduction_percent": ("reduction %", "{:.1f}".format),
-    "mlm_accuracy": ("masked-token accuracy", "{:.4f}".format),
-    "mlm_loss": ("masked-token loss", "{:.3f}".format),
-    "seconds": ("seconds", "{:.0f}".format),
-    "energy_kwh": ("kWh", "{:.4f}".format),
-    "peak_memory_mb": ("peak memory MB", "{:,.0f}".format),
-}
-SCORE_COLUMNS: Columns = {
-    "model": ("model", str),
-    "task": ("task", str),
-    "dataset": ("data set", str),
-    "metric": ("metric", str),
-    "mean": ("score", hundredfold),
-    "std": ("±", hundredfold),
-    "retention": ("retention %", hundredfold),
-    "tuning": ("tuning", str),
-    "seeds": ("seeds", lambda seeds: ", ".join(map(str, seeds))),
-    "test_size": ("test size", "{:,d}".format),
-    "train_overlap": ("of it in train %", hundredfold),
-    "quick": ("quick", lambda quick: "yes" if quick else "no"),
-}
-EFFICIENCY_COLUMNS: Columns = {
-    "model": ("model", str),
-    "parameters": ("parameters", "{:,d}".format),
-    "size_mb": ("MB", "{:.1f}".format),
-    "latency_ms_batch_1": ("ms, batch of 1", "{:.1f}".format),
-    "latency_ms_batch_32": ("ms, batch of 32", "{:.1f}".format),
-    "tokens_per_second": ("tokens a second", "{:,.0f}".format),
-    "speedup": ("times as fast", "{:.2f}".format),
 }
 
 
@@ -78,6 +44,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
     """
     settings = {key: value for key, value in report["settings"].items() if value is not None}
     language, teacher, final = Language.from_tag(report["language"]), report["stages"][0], report["stages"][-1]
+    vocabulary = report.get("vocabulary")
     title = f"{report['teacher'].rpartition('/')[2]} compressed to {language.name}"
     template = files("hf_lrcompress").joinpath("templates/model_card.md").read_text(encoding="utf-8")
     return (
@@ -91,14 +58,19 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
             report=report,
             teacher=teacher,
             final=final,
-            on_hub="/" in report["teacher"],
-            stages=_table(report["stages"], STAGE_COLUMNS),
-            scores=_table(report.get("scores", ()), SCORE_COLUMNS),
-            efficiency=_table(report.get("efficiency", ()), EFFICIENCY_COLUMNS),
-            vocabulary=_yaml(report["vocabulary"]) if report.get("vocabulary") else None,
+            base_model=_base_model(report),
+            stages=markdown_table(report["stages"], STAGE_COLUMNS),
+            scores=markdown_table(report.get("scores", ()), SCORE_COLUMNS),
+            efficiency=markdown_table(report.get("efficiency", ()), EFFICIENCY_COLUMNS),
+            hundredfold=hundredfold,
+            adapted=any(stage["stage"] == "adapt_teacher" for stage in report["stages"]),
+            energy=any(stage.get("energy_kwh") is not None for stage in report["stages"]),
+            vocabulary=vocabulary,
+            sizes=vocabulary and vocabulary_table(vocabulary),
+            curve=vocabulary and markdown_table(vocabulary["curve"], CURVE_COLUMNS),
             figures=figures,
-            train=_text_name(settings["train"]),
-            validation=_text_name(settings["validation"]),
+            train=text_name(settings["train"]),
+            validation=text_name(settings["validation"]),
             settings=_yaml(report["settings"]),
             total=_total(report.get("total", {})),
             environment=", ".join(f"{name} {value}" for name, value in report["environment"].items()),
@@ -118,7 +90,7 @@ def teacher_license(config: RunConfig) -> dict[str, Any]:
     if config.teacher == DEMO:
         return {"license": DEMO_TEACHER_LICENSE}
     card = Path(config.teacher) / "README.md"
-    if Path(config.teacher).is_dir():
+    if config.base_model is None:
         if not card.is_file():
             return {}
     else:
@@ -140,8 +112,14 @@ def license_of(report: Mapping[str, Any]) -> dict[str, Any]:
     return {key: report["stages"][0][key] for key in LICENSE_KEYS if key in report["stages"][0]}
 
 
+def _base_model(report: Mapping[str, Any]) -> str | None:
+    """The teacher's Hub id; a report that does not have it yet names a teacher with a slash only if it is on the Hub."""
+    return report.get("base_model", report["teacher"] if "/" in report["teacher"] else None)
+
+
 def _metadata(report: Mapping[str, Any], settings: Mapping[str, Any], title: str) -> ModelCardData:
-    base_model = {"base_model": report["teacher"], "base_model_relation": "finetune"} if "/" in report["teacher"] else {}
+    base_model = _base_model(report)
+    relation = {"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}
     sources = [settings[name] for name in ("train", "validation")]
     datasets = list(dict.fromkeys(source["path"] for source in sources if isinstance(source, Mapping) and source.get("path")))
     return ModelCardData(
@@ -154,7 +132,7 @@ def _metadata(report: Mapping[str, Any], settings: Mapping[str, Any], title: str
         eval_results=_eval_results(report, settings),
         hf_lrcompress_fingerprint=report["fingerprint"],
         **license_of(report),
-        **base_model,
+        **relation,
     )
 
 
@@ -162,7 +140,7 @@ def _eval_results(report: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
     """The final model's scores as the Hub lists them; of machine-written text only how much smaller the model is."""
     final, source = report["stages"][-1], settings["validation"]
     on_hub = source["path"] if isinstance(source, Mapping) and source.get("path") else "local"
-    text = {"task_type": "fill-mask", "dataset_type": on_hub, "dataset_name": _text_name(source)}
+    text = {"task_type": "fill-mask", "dataset_type": on_hub, "dataset_name": text_name(source)}
     sizes = {"parameters": "Parameters", "reduction_percent": "Parameters fewer than the teacher's, %"}
     results = [EvalResult(**text, metric_type=key, metric_name=name, metric_value=final[key]) for key, name in sizes.items()]
     if report["machine_written_text"]:
@@ -171,11 +149,10 @@ def _eval_results(report: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
     results.append(EvalResult(**text, **accuracy))
     for score in report.get("scores", ()):
         if score["model"] == final["stage"]:
-            data = score.get("dataset", score["task"])
             task = {
                 "task_type": TASK_TYPES[score["task"]],
-                "dataset_type": data,
-                "dataset_name": f"{score['task'].upper()} {data}",
+                "dataset_type": score.get("dataset", score["task"]),
+                "dataset_name": " ".join([score["task"].upper(), *filter(None, [score.get("dataset")])]),
             }
             metric = {
                 "metric_type": "f1" if "f1" in score["metric"] else score["metric"],
@@ -190,24 +167,7 @@ def _total(total: Mapping[str, float]) -> str:
     """Time and energy of the whole run in words."""
     seconds, energy = total.get("seconds"), total.get("energy_kwh")
     time = "the seconds in the first table" if seconds is None else f"{seconds:,.0f} s"
-    return f"Time: {time}. Energy: {NOT_MEASURED if energy is None else f'{energy:.4f} kWh, by codecarbon'}."
-
-
-def _text_name(source: Mapping[str, Any] | str) -> str:
-    """A text as the card names it."""
-    if isinstance(source, str):
-        return "the demo's machine-written text"
-    return ", ".join(source["files"]) or " ".join(filter(None, [source["path"], source.get("name"), source["split"]]))
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Columns) -> str:
-    """Rows as a Markdown table; columns that no row has are left out."""
-    if not rows:
-        return NOT_MEASURED
-    used = {key: column for key, column in columns.items() if any(row.get(key) is not None for row in rows)}
-    cells = [[NOT_MEASURED if row.get(key) is None else shown(row[key]) for key, (_, shown) in used.items()] for row in rows]
-    sides = ["left" if shown is str else "right" for _, shown in used.values()]
-    return tabulate(cells, [head for head, _ in used.values()], tablefmt="pipe", disable_numparse=True, colalign=sides)
+    return f"Time: {time}. Energy: {NOT_MEASURED if energy is None else f'{energy:.4f} kWh of the whole machine, by codecarbon'}."
 
 
 def _yaml(value: Any) -> str:

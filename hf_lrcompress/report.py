@@ -73,6 +73,7 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
     return {
         "language": config.language.tag,
         "teacher": config.teacher_name,
+        "base_model": config.base_model,
         "machine_written_text": config.machine_written,
         "fingerprint": records[-1].fingerprint,
         "version": records[-1].version,

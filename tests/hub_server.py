@@ -10,16 +10,18 @@ import json
 import re
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
 LARGE = (".safetensors", ".bin", ".png", ".model")
 LICENSES = {"mit", "apache-2.0", "cc-by-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0", "other"}
-REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
+REPO = r"(?P<repo>(?:[\w.-]+/)?[\w.-]+)"
 ANY = f"(?:models|datasets)/{REPO}"
 REVISION = "(?P<revision>refs/convert/parquet|[^/]+)"
 
@@ -303,7 +305,8 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"X_Repo_Commit": sha, "ETag": f'"{file.etag}"'}
         if file.large:
             headers |= {"X_Linked_ETag": f'"{file.etag}"', "X_Linked_Size": str(len(file.content))}
-            raise Answer(302, Location=f"{self.server.url}/cdn/{file.etag}", **headers)
+            # Another host than the Hub's, as there: within a host, huggingface_hub 2 follows before it reads the headers.
+            raise Answer(302, Location=f"http://localhost:{self.server.server_port}/cdn/{file.etag}", **headers)
         raise Answer(200, file.content, **headers)
 
     def cdn(self, oid: str) -> None:
@@ -337,23 +340,35 @@ def entry(path: str, files: dict[str, File]) -> dict:
 def card_errors(text: str) -> list[str]:
     """What the Hub's check of a card's header would find, as far as our cards go."""
     header = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    card = yaml.safe_load(header[1]) if header else {}
+    try:
+        card = yaml.safe_load(header[1]) if header else {}
+    except yaml.YAMLError as error:
+        return [f"YAML metadata: {error}"]
     errors = []
     if card.get("license", "mit") not in LICENSES:
         errors.append(f'"license" must be one of {sorted(LICENSES)}')
-    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", card.get("language", "en")):
+    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", str(card.get("language", "en"))):
         errors.append('"language" must be a language code')
     for key in ("base_model", *(f"datasets.{i}" for i in range(len(card.get("datasets", []))))):
         value = card["datasets"][int(key.split(".")[1])] if "." in key else card.get(key, "a/b")
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+        if not re.fullmatch(r"([\w-][\w.-]*/)?[\w-][\w.-]*", value):
             errors.append(f'"{key}" with value "{value}" is not valid; use a model or data set id')
     if card.get("base_model_relation", "finetune") not in ("finetune", "adapter", "merge", "quantized"):
         errors.append('"base_model_relation" is not one that there is')
-    for model in card.get("model-index", []):
-        for result in model["results"]:
-            if not (result["task"].get("type") and {"type", "name"} <= result["dataset"].keys() and model["name"]):
-                errors.append('"model-index" needs names, a task and a data set')
-            errors += [
-                '"model-index" metrics need type and value' for m in result["metrics"] if not {"type", "value"} <= m.keys()
-            ]
-    return errors
+    required = [path for i, model in enumerate(card.get("model-index", [])) for path in required_of(model, f"model-index[{i}]")]
+    return errors + [f'"{path}" is required' for path, value in required if value in (None, "", [])]
+
+
+def required_of(model: dict, path: str) -> Iterator[tuple[str, Any]]:
+    """What a model of `model-index` must have, and what it has."""
+    yield f"{path}.name", model.get("name")
+    yield f"{path}.results", model.get("results")
+    for i, result in enumerate(model.get("results", ())):
+        here = f"{path}.results[{i}]"
+        yield f"{here}.task.type", result.get("task", {}).get("type")
+        for key in ("type", "name"):
+            yield f"{here}.dataset.{key}", result.get("dataset", {}).get(key)
+        yield f"{here}.metrics", result.get("metrics")
+        for j, metric in enumerate(result.get("metrics", ())):
+            for key in ("type", "value"):
+                yield f"{here}.metrics[{j}].{key}", metric.get(key)
