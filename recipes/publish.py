@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hf_lrcompress.model_card import LICENSE_KEYS, license_of
 from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
-from hf_lrcompress.stages.publish import Publish, check_license
+from hf_lrcompress.stages.publish import Publish, check_license, render_eval_results
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -19,8 +19,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--public", action="store_true", help="make a new repository public")
     parser.add_argument("--hub_revision", default="main", help="the branch to commit to (default: main)")
     parser.add_argument("--license", help="of the model, where its teacher's card states none")
+    benchmarks = {"action": "append", "default": [], "metavar": "DATASET_ID=TASK_ID"}
+    parser.add_argument("--eval_results", **benchmarks, help="list the score on this registered benchmark; may be given again")
     parser.add_argument("--overwrite", action="store_true", help="replace what another run has put there")
     return parser.parse_args(arguments)
+
+
+def read_benchmarks(values: list[str]) -> dict[str, str]:
+    """Data set id → task id."""
+    benchmarks = {}
+    for value in values:
+        dataset, _, task = value.partition("=")
+        if "/" not in dataset or not task:
+            raise ValueError(f"--eval_results {value}: give it as DATASET_ID=TASK_ID, such as Davlan/sib200=slk_Latn")
+        benchmarks[dataset] = task
+    return benchmarks
 
 
 def main() -> int:
@@ -31,7 +44,8 @@ def main() -> int:
         of_teacher = {key: value for key, value in report["stages"][0].items() if key in LICENSE_KEYS}
         license = {"license": arguments.license} if arguments.license else license_of(report)
         check_license(license, of_teacher, report["teacher"])
-        url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license)
+        eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
+        url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
@@ -14,6 +15,7 @@ from huggingface_hub.utils import validate_repo_id
 
 PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png")
 FINGERPRINT = "hf_lrcompress_fingerprint"
+EVAL_RESULTS_FILE = ".eval_results/hf_lrcompress.yaml"
 LOCAL_ID = 'model_id = "."  # the directory of this card'
 NETWORK_ERRORS = (*HfHubHTTPError.__bases__, OSError, RuntimeError)
 """Requests' or httpx's base class, as huggingface_hub has it; RuntimeError is what a failed upload of a large file raises."""
@@ -72,7 +74,7 @@ class Publish:
             if info:
                 self._check_contents(api, info, fingerprint)
 
-    def run(self, model_dir: Path, fingerprint: str, license: Mapping[str, Any]) -> str:
+    def run(self, model_dir: Path, fingerprint: str, license: Mapping[str, Any], eval_results: str = "") -> str:
         """Publish a directory in one commit: the repository has all of it afterwards, or has not changed.
 
         Large files are uploaded before the commit; after a failure those that arrived are not uploaded again.
@@ -81,6 +83,7 @@ class Publish:
             model_dir (`Path`): The final model, its tokenizer, card and figures.
             fingerprint (`str`): Of the run.
             license (`Mapping`): `license`, `license_name` and `license_link` for the card.
+            eval_results (`str`, *optional*): What [`render_eval_results`] gives, to put beside the card.
 
         Returns:
             `str`: URL of the commit.
@@ -91,6 +94,8 @@ class Publish:
         self.check(fingerprint)
         api = HfApi()
         additions = self._additions(model_dir, license)
+        if eval_results:
+            additions.append(CommitOperationAdd(EVAL_RESULTS_FILE, eval_results.encode()))
         with _in_one_line(f"publishing {self.hub_model_id}"):
             api.create_repo(self.hub_model_id, private=not self.public, exist_ok=True)
             if self.hub_revision != "main":
@@ -98,7 +103,7 @@ class Publish:
             info = api.model_info(self.hub_model_id, revision=self.hub_revision)
             self._check_contents(api, info, fingerprint)
             ours = {operation.path_in_repo for operation in additions}
-            stale = [CommitOperationDelete(path) for path in sorted(_files(info) - ours)]
+            stale = [CommitOperationDelete(path) for path in sorted(_files(info) - ours)] if self.overwrite else []
             commit = api.create_commit(
                 self.hub_model_id,
                 [*additions, *stale],
@@ -165,6 +170,32 @@ def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any]
             raise ValueError(f"the licence of {teacher}, {name}, forbids derivatives: a compressed model may not be published")
     if not license.get("license"):
         raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it, such as --license mit")
+
+
+def render_eval_results(report: Mapping[str, Any], benchmarks: Mapping[str, str]) -> str:
+    """The final model's scores on data sets that are registered benchmarks, as the Hub reads them from `.eval_results/*.yaml`.
+
+    The format is that of https://huggingface.co/docs/hub/eval-results; values are those of the report, from 0 to 1.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+        benchmarks (`Mapping[str, str]`): Data set id → id of the task in the `eval.yaml` of the data set.
+
+    Raises:
+        ValueError: If the final model was not scored on one of the data sets.
+    """
+    final = report["stages"][-1]["stage"]
+    scores = {score.get("dataset"): score for score in report.get("scores", ()) if score["model"] == final}
+    entries = []
+    for dataset, task in benchmarks.items():
+        if dataset not in scores:
+            there_are = ", ".join(filter(None, scores)) or "none"
+            raise ValueError(f"the model of this run has no score on {dataset}; it has scores on: {there_are}")
+        score = scores[dataset]
+        runs = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {score['tuning']}"
+        notes = f"{runs}, fewer epochs than usual" if score["quick"] else runs
+        entries.append({"dataset": {"id": dataset, "task_id": task}, "value": score["mean"], "notes": notes})
+    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else ""
 
 
 def _check_write_access(user: Mapping[str, Any], hub_model_id: str) -> None:

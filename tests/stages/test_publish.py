@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import yaml
 from conftest import tiny_model
@@ -20,6 +21,17 @@ from hf_lrcompress.stages.publish import Publish, check_license
 
 ROOT = Path(__file__).parent.parent.parent
 REPO = "lab/tiny"
+FAULTS = {
+    "data.license = 'nonsense'": "license",
+    "data.language = 'Slovak'": "language",
+    "data.base_model = './teacher'": "base_model",
+    "data.datasets = ['a/b/c']": "datasets",
+    "data.model_name = ''": "model-index[0].name",
+    "data.eval_results[0].task_type = ''": "model-index[0].results[0].task.type",
+    "data.eval_results[0].dataset_type = None": "model-index[0].results[0].dataset.type",
+    "data.eval_results[0].metric_value = None": "model-index[0].results[0].metrics[0].value",
+}
+"""What can be done to a card's metadata, and what the Hub's check then names."""
 
 
 @pytest.fixture
@@ -159,35 +171,42 @@ result = {{
     assert work(code=example)["code"] == 0
 
 
-def test_the_hubs_own_check_accepts_the_cards(hub, work):
-    """`ModelCard.validate` asks huggingface.co whatever the endpoint; a session of the client's own kind leads it here."""
+def test_the_hubs_own_check_accepts_the_cards_and_finds_their_faults(hub, work):
     answer = work(
         code=f"""
-import glob, requests
-from huggingface_hub import ModelCard, configure_http_backend
-class Local(requests.adapters.HTTPAdapter):
-    def send(self, request, **options):
-        request.url = request.url.replace("https://huggingface.co", "{hub.url}")
-        return super().send(request, **options)
-def session():
-    session = requests.Session()
-    session.mount("https://huggingface.co", Local())
-    return session
-configure_http_backend(session)
-result = 0
-for path in glob.glob("{ROOT}/model_cards/*/README.md"):
+import glob, huggingface_hub
+from huggingface_hub import ModelCard
+
+if hasattr(huggingface_hub, "configure_http_backend"):  # huggingface_hub 0: it asks huggingface.co whatever the endpoint
+    import requests
+
+    class Local(requests.adapters.HTTPAdapter):
+        def send(self, request, **options):
+            request.url = request.url.replace("https://huggingface.co", "{hub.url}")
+            return super().send(request, **options)
+
+    def session():
+        session = requests.Session()
+        session.mount("https://huggingface.co", Local())
+        return session
+
+    huggingface_hub.configure_http_backend(session)
+
+def complaint(path, fault):
     card = ModelCard.load(path)
-    card.validate()
-    result += 1
-    card.data["license"] = "nonsense"
+    exec(fault, {{"data": card.data}})
     try:
         card.validate()
-    except ValueError:
-        continue
-    raise SystemExit("accepts everything")
+    except ValueError as error:
+        return str(error)
+
+cards = glob.glob("{ROOT}/model_cards/*/README.md")
+result = [[fault, complaint(path, fault)] for path in cards for fault in {["", *FAULTS]}]
 """
     )
-    assert answer["result"] == len(list(ROOT.glob("model_cards/*/README.md"))), answer
+    assert len(answer["result"]) == len(list(ROOT.glob("model_cards/*/README.md"))) * (1 + len(FAULTS)), answer
+    for fault, found in answer["result"]:
+        assert FAULTS[fault] in found if fault else found is None, (fault, found)
 
 
 def test_sentence_transformers_loads_it(hub, work, run):
@@ -219,6 +238,53 @@ def test_only_safetensors_are_published(hub, work, run):
     assert_error(work("publish.py", run, REPO), "has no card")
     (run / "model" / "model.safetensors").unlink()
     assert_error(work("publish.py", run, REPO), "no weights as safetensors")
+
+
+@pytest.fixture
+def scored_run(run):
+    """A complete run whose report has scores on a data set of the Hub and on a local one."""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    score = {"model": "prune_ffn", "metric": "macro_f1", "mean": 0.25, "seeds": [42, 43], "tuning": "seq_bn", "quick": False}
+    report["scores"] = [
+        score | {"model": "teacher", "dataset": "Davlan/sib200", "mean": 0.75},
+        score | {"dataset": "Davlan/sib200"},
+        score | {"dataset": "local"},
+    ]
+    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    return run
+
+
+def test_scores_on_registered_benchmarks_are_in_the_same_commit(hub, work, scored_run):
+    assert work("publish.py", scored_run, REPO, "--eval_results", "Davlan/sib200=slk_Latn")["code"] == 0
+    assert len(hub.repositories[REPO].branches["main"]) == 2
+    (entry,) = yaml.safe_load(hub.files(REPO)[".eval_results/hf_lrcompress.yaml"])
+    notes = "macro_f1, mean over seeds 42, 43, tuning seq_bn"
+    assert entry == {"dataset": {"id": "Davlan/sib200", "task_id": "slk_Latn"}, "value": 0.25, "notes": notes}
+    if hasattr(huggingface_hub, "parse_eval_result_entries"):  # the client's own reader, since huggingface_hub 1
+        (parsed,) = huggingface_hub.parse_eval_result_entries([entry])
+        assert (parsed.dataset_id, parsed.task_id, parsed.value, parsed.notes) == ("Davlan/sib200", "slk_Latn", 0.25, notes)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("Davlan/sib200", "give it as DATASET_ID=TASK_ID"),
+        ("local=tc", "give it as DATASET_ID=TASK_ID"),
+        ("lab/other=tc", "no score on lab/other; it has scores on: Davlan/sib200, local"),
+    ],
+)
+def test_a_benchmark_that_the_run_was_not_scored_on(hub, work, scored_run, value, message):
+    assert_error(work("publish.py", scored_run, REPO, "--eval_results", value), message)
+    assert not hub.repositories
+
+
+def test_what_a_person_added_to_the_repository_stays(hub, work, run):
+    assert work("publish.py", run, REPO)["code"] == 0
+    repository = hub.repositories[REPO]
+    files = repository.commits[repository.sha("main")]
+    repository.add_commit("main", files | {"LICENSE": files["README.md"]})
+    assert work("publish.py", run, REPO)["code"] == 0
+    assert "LICENSE" in hub.files(REPO)
 
 
 def test_somebody_elses_repository_is_left_alone_without_overwrite(hub, work, run):
@@ -367,13 +433,17 @@ def test_names_that_the_hub_refuses():
             Publish(name)
 
 
-def test_a_teacher_from_the_hub_its_licence_and_what_is_gated(hub, compress, inputs, tmp_path):
-    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
-    hub.add("lab/teacher", files)
-    assert compress(tmp_path / "run", "--teacher", "lab/teacher")["code"] == 0
-    metadata = yaml.safe_load((tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8").split("---")[1])
-    assert (metadata["base_model"], metadata["license"]) == ("lab/teacher", "mit")
+@pytest.mark.parametrize("name", ["lab/teacher", "bert-tiny"])
+def test_a_teacher_from_the_hub_and_its_licence(hub, compress, inputs, tmp_path, name):
+    hub.add(name, {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()})
+    assert compress(tmp_path / "run", "--teacher", name)["code"] == 0
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    metadata = yaml.safe_load(card.split("---")[1])
+    assert (metadata["base_model"], metadata["license"]) == (name, "mit") and f"huggingface.co/{name}" in card
 
+
+def test_a_teacher_that_is_gated_or_private(hub, compress, inputs, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
     hub.add("strangers/gated", files, gated=True)
     assert_error(compress(tmp_path / "new", "--teacher", "strangers/gated"), "strangers/gated is gated", "hf auth login")
     hub.add("strangers/private", files, private=True)
