@@ -25,7 +25,7 @@ STAGE_COLUMNS: Columns = {
     "mlm_accuracy": ("masked-token accuracy", "{:.4f}".format),
     "mlm_loss": ("masked-token loss", "{:.3f}".format),
     "seconds": ("seconds", "{:,.0f}".format),
-    "energy_kwh": ("kWh", "{:.4f}".format),
+    "energy_kwh": ("kWh", "{:.5f}".format),
     "peak_memory_mb": ("peak memory MB", "{:,.0f}".format),
 }
 SCORE_COLUMNS: Columns = {

@@ -17,6 +17,7 @@ from hf_lrcompress.card_tables import (
     NOT_MEASURED,
     SCORE_COLUMNS,
     STAGE_COLUMNS,
+    Columns,
     hundredfold,
     markdown_table,
     text_name,
@@ -44,7 +45,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
     """
     settings = {key: value for key, value in report["settings"].items() if value is not None}
     language, teacher, final = Language.from_tag(report["language"]), report["stages"][0], report["stages"][-1]
-    vocabulary = report.get("vocabulary")
+    vocabulary, efficiency = report.get("vocabulary"), report.get("efficiency", ())
     title = f"{report['teacher'].rpartition('/')[2]} compressed to {language.name}"
     template = files("hf_lrcompress").joinpath("templates/model_card.md").read_text(encoding="utf-8")
     return (
@@ -61,7 +62,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
             base_model=_base_model(report),
             stages=markdown_table(report["stages"], STAGE_COLUMNS),
             scores=markdown_table(report.get("scores", ()), SCORE_COLUMNS),
-            efficiency=markdown_table(report.get("efficiency", ()), EFFICIENCY_COLUMNS),
+            efficiency=markdown_table(efficiency, _efficiency_columns(len(efficiency))),
             hundredfold=hundredfold,
             adapted=any(stage["stage"] == "adapt_teacher" for stage in report["stages"]),
             energy=any(stage.get("energy_kwh") is not None for stage in report["stages"]),
@@ -76,6 +77,11 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
             environment=", ".join(f"{name} {value}" for name, value in report["environment"].items()),
         )
     )
+
+
+def _efficiency_columns(models: int) -> Columns:
+    """One model is no faster than another."""
+    return {key: column for key, column in EFFICIENCY_COLUMNS.items() if models > 1 or key != "speedup"}
 
 
 def teacher_license(config: RunConfig) -> dict[str, Any]:
