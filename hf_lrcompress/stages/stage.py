@@ -180,6 +180,7 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         "report_to": "none",
         "run_name": Path(output_dir).resolve().name,
         "project": Path(output_dir).resolve().parent.name,
+        "trackio_space_id": None,  # as in transformers 5: 4 would put a Space on the Hub that nobody asked for
         "disable_tqdm": False,
         "use_cpu": not torch.accelerator.is_available(),
     }

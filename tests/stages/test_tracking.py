@@ -1,6 +1,7 @@
 """Experiment tracking by the Trainer's own `report_to`: one run per stage, those of a run folder together."""
 
 import importlib.util
+import sqlite3
 
 import pytest
 from conftest import tiny_model
@@ -55,3 +56,16 @@ def test_wandb_has_a_run_for_each_stage_in_one_group(train, tmp_path, monkeypatc
         train(name, "wandb")
     assert [(run.name, run.group) for run in started] == [("01-adapt_teacher", "sk-tiny"), ("02-reduce_layers", "sk-tiny")]
     assert wandb.run is None
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="trackio is not installed")
+def test_trackio_has_a_run_for_each_stage_in_one_local_project(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")
+    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "trackio")
+    stages = ["01-adapt_teacher", "02-reduce_layers"]
+    for name in stages:
+        train(name, "trackio")
+    (database,) = (tmp_path / "trackio").glob("*.db")
+    assert database.stem == "sk-tiny"
+    with sqlite3.connect(database) as connection:
+        assert sorted(row[0] for row in connection.execute("select distinct run_name from metrics")) == stages
