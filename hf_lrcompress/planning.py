@@ -13,7 +13,7 @@ from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.data import CorpusSource, corpus_fingerprint
 from hf_lrcompress.demo import save_demo_teacher, save_demo_text, save_demo_topics
 from hf_lrcompress.rebuilding import masked_lm_on_meta
-from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint
+from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint, hub_commit
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
 from hf_lrcompress.text_readers import DEMO_COMMAND
@@ -119,7 +119,7 @@ def make_plan(config: RunConfig) -> list[PlannedStage]:
         raise ValueError("validation text is read many times and cannot be streamed; set validation.streaming=false")
     model_config = load_teacher_config(config)
     inputs = fingerprint(corpus_fingerprint(config.train), corpus_fingerprint(config.validation), config.block_size, config.seed)
-    parent = fingerprint(_teacher_fingerprint(config.teacher, model_config))
+    parent = fingerprint(_teacher_fingerprint(config.teacher, config.teacher_revision))
     plan = [_planned(0, "teacher", None, model_config, parent)]
     for index, (name, stage) in enumerate(config.stages.items(), start=1):
         training, batch_size = {key: config.training[key] for key in stage.training_settings & config.training.keys()}, None
@@ -191,10 +191,10 @@ def _planned(index: int, name: str, stage: Stage | None, config: PretrainedConfi
     return PlannedStage(name, f"{index:02d}-{name}", stage, config, parameters, stage_fingerprint)
 
 
-def _teacher_fingerprint(teacher: str, model_config: PretrainedConfig) -> Any:
+def _teacher_fingerprint(teacher: str, revision: str | None) -> Any:
     """Of a local directory the contents; of a model on the Hub its id and commit."""
     if not Path(teacher).is_dir():
-        return [teacher, model_config._commit_hash]
+        return [teacher, hub_commit(teacher, revision)]
     files = sorted(path for path in Path(teacher).iterdir() if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt"))
     return {path.name: file_hash(path) for path in files}
 

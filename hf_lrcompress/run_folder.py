@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash
 
 RECORD_FILE = "stage.json"
 MODEL_DIR = "model"
@@ -25,6 +26,11 @@ PACKAGES = ("hf_lrcompress", "torch", "transformers", "tokenizers", "datasets", 
 def fingerprint(*parts: Any) -> str:
     """A short hash of JSON-like values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def hub_commit(hub_id: str, revision: str | None) -> str | None:
+    """The commit of a model on the Hub. (A config of transformers 5 does not say which it was read from.)"""
+    return extract_commit_hash(cached_file(hub_id, CONFIG_NAME, revision=revision), None)
 
 
 def environment() -> dict[str, str]:

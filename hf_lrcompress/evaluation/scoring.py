@@ -15,7 +15,7 @@ from hf_lrcompress.evaluation.task_data import TaskData, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.languages import Language
-from hf_lrcompress.run_folder import file_hash, fingerprint
+from hf_lrcompress.run_folder import file_hash, fingerprint, hub_commit
 
 
 def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
@@ -146,6 +146,6 @@ def _row(jobs: list[ScoringJob]) -> dict[str, Any]:
 def _identity(model: ModelUnderTest) -> Any:
     """Of a directory its files' contents; of a model on the Hub its id and commit."""
     if not Path(model.path).is_dir():
-        return [model.path, AutoConfig.from_pretrained(model.path, revision=model.revision)._commit_hash]
+        return [model.path, hub_commit(model.path, model.revision)]
     names = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
     return {path.name: file_hash(path) for name in names for path in sorted(Path(model.path).glob(name))}
