@@ -33,6 +33,8 @@ class EncoderArchitecture:
         first_layer_key (`str`, *optional*): Key of the config that, if not 0, ties something outside of the layers to the first.
         only (`Mapping[str, Any]`): Keys of the config that must have these values.
         keys_of_4 (`Mapping[str, tuple[str, ...]]`): Keys that only transformers 4 reads, and where 5 has their values.
+        global_every_of_4 (`tuple[str, int]`, *optional*):
+            Where 5 has a list of the layers' kinds of attention, the key, and its default, that tells 4 that each n-th is global.
     """
 
     model_types: tuple[str, ...]
@@ -49,6 +51,7 @@ class EncoderArchitecture:
     first_layer_key: str | None = None
     only: Mapping[str, Any] = field(default_factory=dict)
     keys_of_4: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    global_every_of_4: tuple[str, int] | None = None
 
 
 BERT_LAYER = {
@@ -109,6 +112,7 @@ ARCHITECTURES = (
             "global_rope_theta": ("rope_parameters", "full_attention", "rope_theta"),
             "local_rope_theta": ("rope_parameters", "sliding_attention", "rope_theta"),
         },
+        global_every_of_4=("global_attn_every_n_layers", 3),
     ),
     EncoderArchitecture(
         model_types=("eurobert",),  # transformers 5
@@ -136,11 +140,24 @@ def architecture_of(config: PretrainedConfig) -> EncoderArchitecture:
                     raise ValueError(
                         f"{name} models with {key}={getattr(config, key)} are not supported, only with {key}={value}"
                     )
+            _check_kinds_of_attention(config, row)
             return row
     known = ", ".join(name for row in ARCHITECTURES for name in row.model_types)
     raise ValueError(
         f"model type {name!r} is not supported (supported: {known}); a row in hf_lrcompress/architectures.py adds a family"
     )
+
+
+def _check_kinds_of_attention(config: PretrainedConfig, row: EncoderArchitecture) -> None:
+    kinds = getattr(config, "layer_types", None)
+    if row.global_every_of_4 and kinds:
+        every = getattr(config, *row.global_every_of_4)
+        for layer, kind in enumerate(kinds):
+            if kind != ("sliding_attention" if layer % every else "full_attention"):
+                raise ValueError(
+                    f"{config.model_type} models whose layer {layer} has {kind} are not supported, only those in which the "
+                    f"first and each {every}-th layer attend globally ({row.global_every_of_4[0]}): transformers 4 knows no other"
+                )
 
 
 def intermediate_size_of(config: PretrainedConfig) -> int:

@@ -18,6 +18,8 @@ from hf_lrcompress.stages import STAGES, Stage
 DEMO = "demo"
 """As `teacher`, `train` or `validation`: what the demo's packages bring."""
 
+PLAIN_KEYS = ("teacher", "teacher_revision", "block_size", "seed", "license", "trust_remote_code")
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -33,6 +35,8 @@ class RunConfig:
         block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
         seed (`int`, *optional*, defaults to 42): Of everything random.
         license (`str`, *optional*): Of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether to run the teacher's own code, where transformers has no class for it.
     """
 
     language: Language
@@ -45,6 +49,7 @@ class RunConfig:
     block_size: int = 512
     seed: int = 42
     license: str | None = None
+    trust_remote_code: bool = False
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
@@ -60,7 +65,7 @@ class RunConfig:
             raise ValueError(f"stages must be a list of different stage names, got {names!r}")
         for name in names:
             _check_known(name, STAGES, "stage")
-        plain = {key: mapping[key] for key in ("teacher", "teacher_revision", "block_size", "seed", "license") if key in mapping}
+        plain = {key: mapping[key] for key in PLAIN_KEYS if key in mapping}
         for key in ("teacher", "train", "validation"):
             if key not in mapping:
                 raise ValueError(f"the configuration has no {key!r}")
@@ -83,6 +88,7 @@ class RunConfig:
             "block_size": self.block_size,
             "seed": self.seed,
             "license": self.license,
+            "trust_remote_code": self.trust_remote_code,
             "stages": list(self.stages),
             "training": dict(self.training),
         }

@@ -26,6 +26,7 @@ from hf_lrcompress.card_tables import (
 from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.demo import DEMO_NOTICE, DEMO_TEACHER_LICENSE
 from hf_lrcompress.languages import Language
+from hf_lrcompress.remote_code import OWN_CODE_TAG
 
 LICENSE_KEYS = ("license", "license_name", "license_link")
 TASK_TYPES = {
@@ -59,6 +60,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
             report=report,
             teacher=teacher,
             final=final,
+            own_code=teacher.get("own_code", False),
             base_model=_base_model(report),
             stages=markdown_table(report["stages"], STAGE_COLUMNS),
             scores=markdown_table(report.get("scores", ()), SCORE_COLUMNS),
@@ -132,7 +134,7 @@ def _metadata(report: Mapping[str, Any], settings: Mapping[str, Any], title: str
         language=report["language"],
         library_name="transformers",
         pipeline_tag="fill-mask",
-        tags=["hf_lrcompress", "model-compression"],
+        tags=["hf_lrcompress", "model-compression", *([OWN_CODE_TAG] if report["stages"][0].get("own_code") else [])],
         datasets=datasets or None,
         model_name=title,
         eval_results=_eval_results(report, settings),

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from accelerate import PartialState
 from filelock import FileLock, Timeout
@@ -14,12 +13,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_lrcompress import report
 from hf_lrcompress.configuration import RunConfig
-from hf_lrcompress.data import corpus_fingerprint, load_corpus, tokenize_corpus
+from hf_lrcompress.data import load_corpus, tokenize_corpus
 from hf_lrcompress.energy import add_energy, start_energy_meter
 from hf_lrcompress.hardware import peak_memory_mb
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
 from hf_lrcompress.model_card import teacher_license
 from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
+from hf_lrcompress.remote_code import has_own_code
 from hf_lrcompress.run_folder import (
     CONFIG_FILE,
     CONFIG_HEADER,
@@ -29,7 +29,6 @@ from hf_lrcompress.run_folder import (
     check_run_folder,
     delete_checkpoints,
     delete_stale,
-    fingerprint,
     write_atomically,
 )
 from hf_lrcompress.stages import StageTask
@@ -37,12 +36,9 @@ from hf_lrcompress.stages.stage import load_masked_lm
 from hf_lrcompress.stages.trim_vocab import TrimVocab
 from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.surgery.vocab_trimming import trimmed_config
-from hf_lrcompress.token_counts import count_corpus, load_counts, save_counts, tokenizer_fingerprint
 from hf_lrcompress.vocabulary_certificate import check_coverage
 
 logger = logging.getLogger(__name__)
-
-COUNTS_FILE = "token_counts-{}.safetensors"
 
 
 class Pipeline:
@@ -56,7 +52,7 @@ class Pipeline:
     Attributes:
         plan (`list[PlannedStage]`): The teacher as it comes, then every stage.
         masked ([`MaskedText`]): The places at which every stage's model is asked for a token.
-        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): Of the training text, where the vocabulary is trimmed.
+        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): That the vocabulary is trimmed by.
 
     Raises:
         ValueError, OSError, ImportError: One line that says what is wrong and what to do.
@@ -106,17 +102,17 @@ class Pipeline:
 
     def _read_inputs(self) -> PreTrainedTokenizerFast:
         """Check teacher and texts, which are then in the cache; returns the teacher's tokenizer."""
-        teacher = StageRecord.read(self.output_dir / self.plan[0].directory)
-        if teacher is None or not teacher.complete:
+        if not (StageRecord.read(self.output_dir / self.plan[0].directory) or self.plan[0].record).complete:
             load_masked_lm(self.config.teacher, self.config.teacher_revision)  # raises if a weight is missing
-        self.teacher_license = teacher_license(self.given_config)
+        self.teacher_facts = {"own_code": has_own_code(self.plan[0].model_config), **teacher_license(self.given_config)}
         tokenizer = load_teacher_tokenizer(self.config)
         try:
             tokenize_corpus(load_corpus(self.config.validation), tokenizer, self.config.block_size)
         except ValueError as error:
             raise ValueError(f"validation: {error}") from error
-        if any(isinstance(stage, TrimVocab) for stage in self.config.stages.values()):
-            load_corpus(self.config.train)
+        for stage in self.config.stages.values():
+            if isinstance(stage, TrimVocab):
+                stage.read(self.config.train)
         return tokenizer
 
     def _prepare(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -125,7 +121,7 @@ class Pipeline:
         tokenizers, self.token_counts = [tokenizer], None
         for name, stage in self.config.stages.items():
             if isinstance(stage, TrimVocab):
-                self.token_counts = self._count_tokens(tokenizer)
+                self.token_counts = stage.count(self.config.train, tokenizer, self.output_dir)
                 try:
                     keep_ids = stage.select(tokenizer, self.token_counts)
                     trimmed_config(self.plan[0].model_config, tokenizer, keep_ids)
@@ -140,19 +136,6 @@ class Pipeline:
             except ValueError as error:
                 raise ValueError(f"{planned.name}: {error}") from error
         self.masked: MaskedText = mask_text(texts, tokenizers, self.config.block_size, seed=self.config.seed)
-
-    def _count_tokens(self, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-        """Every process counts a part of the training text; the file of an earlier run of the same text is used."""
-        path = self.output_dir / COUNTS_FILE.format(
-            fingerprint(corpus_fingerprint(self.config.train), tokenizer_fingerprint(tokenizer))
-        )
-        if path.is_file():
-            return load_counts([path], tokenizer)
-        logger.info("counting the tokens of the training text")
-        counts = count_corpus(self.config.train, tokenizer)
-        if self.state.is_main_process:
-            save_counts(path, counts, tokenizer)
-        return counts
 
     def _run_stage(self, position: int) -> None:
         planned, total = self.plan[position], len(self.plan) - 1
@@ -181,7 +164,7 @@ class Pipeline:
         stop_meter = start_energy_meter() if one_process else lambda: None
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # TrainingArguments with bf16 leave theirs to all that come after
         try:
-            metrics = stage.run(self._task(position)) if stage else self.teacher_license
+            metrics = stage.run(self._task(position)) if stage else self.teacher_facts
         finally:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
             energy = add_energy(record.metrics, stop_meter())

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast, __version__
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from hf_lrcompress.architectures import architecture_of, intermediate_size_of
 from hf_lrcompress.configuration import DEMO, RunConfig
 from hf_lrcompress.data import CorpusSource, corpus_fingerprint
 from hf_lrcompress.demo import save_demo_teacher, save_demo_text, save_demo_topics
 from hf_lrcompress.rebuilding import masked_lm_on_meta
+from hf_lrcompress.remote_code import load_config
 from hf_lrcompress.run_folder import StageRecord, file_hash, fingerprint, hub_commit
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.stage import training_arguments
@@ -152,21 +153,14 @@ def load_teacher_config(config: RunConfig) -> PretrainedConfig:
     """The teacher's config, once it is known to be an encoder that can be compressed.
 
     Raises:
-        ValueError: If the model type is not supported, needs code of its own, has no masked-LM class, or is too short for the
-            block size.
+        ValueError: If the model type is not supported, needs code that may not be run or has no masked-LM class, or if the model
+            is too short for the block size.
         OSError: If the config cannot be read.
     """
     try:
-        raw, _ = PretrainedConfig.get_config_dict(config.teacher, revision=config.teacher_revision)
+        model_config = load_config(config.teacher, config.teacher_revision, config.trust_remote_code)
     except OSError as error:
         raise OSError(_why_no_teacher(config.teacher, error)) from error
-    if raw.get("model_type") not in CONFIG_MAPPING:
-        own_code = "needs code of its own, which is not run: " if "auto_map" in raw else ""
-        raise ValueError(
-            f"{config.teacher} {own_code}transformers {__version__} has no class for model type {raw.get('model_type')!r}; "
-            "choose another teacher, or install a transformers that has it"
-        )
-    model_config = AutoConfig.from_pretrained(config.teacher, revision=config.teacher_revision, trust_remote_code=False)
     masked_lm_on_meta(model_config)
     longest = model_config.max_position_embeddings - architecture_of(model_config).position_offset
     if not 8 <= config.block_size <= longest:
@@ -195,7 +189,8 @@ def _teacher_fingerprint(teacher: str, revision: str | None) -> Any:
     """Of a local directory the contents; of a model on the Hub its id and commit."""
     if not Path(teacher).is_dir():
         return [teacher, hub_commit(teacher, revision)]
-    files = sorted(path for path in Path(teacher).iterdir() if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt"))
+    kinds = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
+    files = sorted(path for path in Path(teacher).iterdir() if path.suffix in kinds)
     return {path.name: file_hash(path) for path in files}
 
 

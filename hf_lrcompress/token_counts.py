@@ -1,6 +1,7 @@
 """Token counts of whole corpora: by several processes, and as files that can be added up and used for other sizes."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,8 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
-from hf_lrcompress.data import CorpusSource, load_corpus
+from hf_lrcompress.data import CorpusSource, corpus_fingerprint, load_corpus
+from hf_lrcompress.run_folder import fingerprint
 from hf_lrcompress.surgery.token_counting import count_tokens
+
+logger = logging.getLogger(__name__)
+
+COUNTS_FILE = "token_counts-{}.safetensors"
 
 
 def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_proc: int = 1) -> torch.LongTensor:
@@ -40,6 +46,18 @@ def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_p
         with ProcessPoolExecutor(num_proc, mp_context=get_context("spawn")) as pool:
             counts = torch.stack(list(pool.map(count, shards))).sum(dim=0)
     return reduce(counts.to(state.device), reduction="sum").cpu()
+
+
+def counts_of_run(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, run_dir: Path) -> torch.LongTensor:
+    """[`count_corpus`] once a run: the counts are left in its folder, and taken from there for the same text and tokenizer."""
+    path = run_dir / COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
+    if path.is_file():
+        return load_counts([path], tokenizer)
+    logger.info("counting the tokens of %s", source.path or ", ".join(Path(file).name for file in source.files))
+    counts = count_corpus(source, tokenizer)
+    if PartialState().is_main_process:
+        save_counts(path, counts, tokenizer)
+    return counts
 
 
 def save_counts(path: str | Path, counts: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -36,6 +36,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="YAML file (default: the paper's for XLM-R)")
     parser.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
     parser.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run its own code, if transformers lacks its type")
     parser.add_argument("--train_file", nargs="+", help="text, .jsonl or .parquet files to train on")
     parser.add_argument("--validation_file", nargs="+", help="the same, to validate on")
     parser.add_argument("--stages", help="comma-separated stages, in order")
@@ -61,6 +62,8 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     for name in ("train", "validation"):
         if files := getattr(arguments, f"{name}_file"):
             mapping[name] = {"files": files}
+    if arguments.trust_remote_code:
+        mapping["trust_remote_code"] = True
     if arguments.license:
         mapping["license"] = arguments.license
     if arguments.stages:

@@ -21,12 +21,14 @@ from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_mo
 from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
 from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.languages import Language
+from hf_lrcompress.remote_code import load_config
 from hf_lrcompress.run_folder import write_atomically
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run its own code, if transformers lacks its type")
     parser.add_argument("--lang", required=True, help="language of the tasks, a BCP-47 tag such as sk")
     parser.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
     parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
@@ -88,6 +90,7 @@ def evaluate(arguments: argparse.Namespace) -> str:
     with PartialState().main_process_first():
         tasks, skipped = load_tasks(names, read_folders(arguments.task_data), Language.from_tag(arguments.lang))
         for model in models:
+            load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
     output_dir = Path(arguments.output_dir)
     work = (models, tasks, training, seeds, output_dir, models[0].name)

@@ -50,6 +50,15 @@ def test_rebuilding_needs_a_place_for_every_parameter():
         rebuild(tiny_model("bert"), tiny_config("bert", vocab_size=7))
 
 
+def test_attention_that_transformers_4_would_read_otherwise_is_refused():
+    config = tiny_config("modernbert", num_hidden_layers=4, global_attn_every_n_layers=3)
+    config.layer_types = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+    assert architecture_of(config).layers == "layers"
+    config.layer_types = ["full_attention", "full_attention", "sliding_attention", "full_attention"]
+    with pytest.raises(ValueError, match="layer 1 has full_attention.*each 3-th layer"):
+        architecture_of(config)
+
+
 def test_sizes_under_other_names_follow_the_hidden_size():
     config = with_hidden_size(tiny_config("electra base"), 12)
     assert (config.hidden_size, config.embedding_size) == (12, 12)

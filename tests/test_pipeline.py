@@ -126,6 +126,37 @@ def test_the_card_has_the_reports_numbers_and_metadata(finished):
     assert "not measured" in card and "written by a language model" not in card
 
 
+def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finished, tmp_path):
+    old, kept = (AutoTokenizer.from_pretrained(path) for path in (inputs / "xlm-roberta", finished / "xlm-roberta" / "model"))
+    lost = sorted(token for token in old.get_vocab().keys() - kept.get_vocab().keys() if old.tokenize(token[1:]) == [token])[0]
+    (tmp_path / "en.txt").write_text(f"{lost[1:]}\n" * 5, encoding="utf-8")
+    for weight, stays in ((1e-6, False), (1, True)):
+        also = f"trim_vocab.also={{en: {{files: [{tmp_path / 'en.txt'}], weight: {weight}}}}}"
+        run = tmp_path / str(weight)
+        code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
+        assert code == 0, errors
+        vocab = AutoTokenizer.from_pretrained(run / "model").get_vocab()
+        assert len(vocab) == 300 and (lost in vocab) == stays and len(list(run.glob("token_counts-*.safetensors"))) == 2
+    (tmp_path / "en.txt").write_text("other words\n", encoding="utf-8")
+    code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
+    assert code == 2 and "made with other settings" in errors
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ("{en: {files: [en.txt]}}", "also: en needs a weight"),
+        ("{en: {files: [en.txt], weight: -1}}", "also: en needs a weight"),
+        ("{en: 0.2}", "also: en needs a weight"),
+        ("{en: {weight: 1}}", "also: en: a text source needs either files or path"),
+        ("{en: {files: [missing.txt], weight: 1}}", "missing.txt does not exist"),
+    ],
+)
+def test_bad_texts_in_other_languages(compress, tmp_path, also, message):
+    code, _, errors = compress("--set", f"trim_vocab.also={also}", "--output_dir", tmp_path / "run")
+    assert code == 2 and errors.startswith("error: ") and message in errors and errors.count("\n") == 1
+
+
 def test_the_stages_start_from_each_other(finished):
     """Pruning does not train: its model is the cut of the one before, and trimming keeps its logits."""
     run, tokenizer = finished / "xlm-roberta", None

@@ -11,7 +11,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = [
     {"architectures"},
-    {"rebuilding", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder", "energy"},
+    {"rebuilding", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder", "energy", "remote_code"},
     {"surgery", "data", "demo", "card_tables"},
     {"distillation", "vocabulary_curve", "token_counts"},
     {"importance", "masked_accuracy", "vocabulary_certificate", "evaluation"},

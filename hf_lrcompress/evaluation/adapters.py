@@ -2,9 +2,12 @@
 
 import torch
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    PretrainedConfig,
     PreTrainedModel,
 )
 
@@ -46,6 +49,18 @@ def _adapters_know(model: PreTrainedModel) -> bool:
 def adapter_parameters(model: PreTrainedModel) -> int:
     """Number of parameters of a model's adapters, without the head."""
     return sum(parameter.numel() for name, parameter in model.named_parameters() if ".adapters." in name)
+
+
+def check_task_classes(config: PretrainedConfig) -> None:
+    """Refuse a model that no head can be put on.
+
+    Raises:
+        ValueError: If there is no class for texts or none for tokens, as with a model whose own code has none.
+    """
+    for mapping in (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING):
+        if type(config) not in mapping:
+            what = "texts" if mapping is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING else "tokens"
+            raise ValueError(f"model type {config.model_type!r} has no class to classify {what} with: no task can score it")
 
 
 def load_for_task(

@@ -8,8 +8,10 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_lrcompress.architectures import architecture_of
+from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.task_data import Example, TaskData
+from hf_lrcompress.remote_code import load_config
 
 IGNORED = -100
 """The label of a token that has none, as torch's cross-entropy has it."""
@@ -107,8 +109,9 @@ class ModelUnderTest:
             ValueError: If it has none, or the model is of an unsupported type.
             OSError: If there is no such model.
         """
-        config = AutoConfig.from_pretrained(self.path, revision=self.revision)
+        config = load_config(self.path, self.revision)
         architecture_of(config)
+        check_task_classes(config)
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
         except (

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 from accelerate import PartialState
 
+from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.languages import Language
+from hf_lrcompress.remote_code import load_config
 from hf_lrcompress.run_folder import file_hash
 from hf_lrcompress.stages.stage import Stage, StageTask
 
@@ -69,6 +71,7 @@ class Evaluate(Stage):
 
     def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
         self._select(models)
+        check_task_classes(load_config(*models["teacher"]))
         with PartialState().main_process_first():
             load_tasks(self.tasks, self.data, language)
 

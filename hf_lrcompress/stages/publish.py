@@ -13,6 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import validate_repo_id
 
+from hf_lrcompress.remote_code import OWN_CODE_TAG
+
 PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png")
 FINGERPRINT = "hf_lrcompress_fingerprint"
 EVAL_RESULTS_FILE = ".eval_results/hf_lrcompress.yaml"
@@ -140,12 +142,13 @@ class Publish:
             )
 
     def _additions(self, model_dir: Path, license: Mapping[str, Any]) -> list[CommitOperationAdd]:
-        paths = sorted(path for path in model_dir.iterdir() if path.suffix in PUBLISHED)
+        card = ModelCard.load(model_dir / "README.md") if (model_dir / "README.md").is_file() else None
+        kinds = (*PUBLISHED, ".py") if card and OWN_CODE_TAG in card.data.tags else PUBLISHED
+        paths = sorted(path for path in model_dir.iterdir() if path.suffix in kinds)
         if not any(path.suffix == ".safetensors" for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
-        if not (model_dir / "README.md").is_file():
+        if not card:
             raise ValueError(f"{model_dir} has no card; put README.md back, or delete the directory and start the run again")
-        card = ModelCard.load(model_dir / "README.md")
         for key, value in license.items():
             card.data[key] = value
         text = str(card).replace(LOCAL_ID, f'model_id = "{self.hub_model_id}"')

@@ -20,6 +20,7 @@ from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.hardware import computes_in_bf16
 from hf_lrcompress.languages import Language
+from hf_lrcompress.remote_code import detach_from_repository
 from hf_lrcompress.saved_tokenizer import save_tokenizer
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
@@ -37,7 +38,7 @@ class StageTask:
         block_size (`int`): Tokens of a training example.
         seed (`int`): Of everything random.
         training (`Mapping`): Training arguments of all stages; a stage's own go first.
-        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): Counted on `train` with the teacher's tokenizer.
+        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): What trimming goes by, of the teacher's tokens.
         language ([`Language`]): The target language.
         models (`Mapping`): The models made so far: name of the stage → directory or Hub id, and revision.
         stages (`Mapping[str, Stage]`): The stages so far.
@@ -157,6 +158,7 @@ def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedM
             "choose a checkpoint that was saved with its masked-LM head"
         )
     write_keys_of_4(model.config)
+    detach_from_repository(model.config)
     return model
 
 

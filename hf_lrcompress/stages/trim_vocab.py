@@ -1,17 +1,20 @@
 """Stage: keep the tokens that the target language uses most."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from hf_lrcompress.data import load_corpus
+from hf_lrcompress.data import CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.rebuilding import changed
 from hf_lrcompress.stages.stage import Stage, StageTask
-from hf_lrcompress.surgery.token_selection import select_tokens
+from hf_lrcompress.surgery.token_selection import select_tokens, weighted_counts
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
+from hf_lrcompress.token_counts import counts_of_run
 from hf_lrcompress.vocabulary_certificate import certify_vocabulary, write_certificate
 
 
@@ -22,15 +25,55 @@ class TrimVocab(Stage):
     Args:
         vocab_size (`int`, *optional*, defaults to 40000): Tokens to keep, special tokens among them.
         keep (`tuple[str, ...]`, *optional*): Tokens to keep in any case, spelled as in the vocabulary, see [`select_tokens`].
+        also (`Mapping[str, Mapping]`, *optional*):
+            Texts in other languages or domains to count too, by a name: the keys of a [`CorpusSource`] and a `weight`, where the
+            training text has 1, whatever the sizes. With `{"en": {"files": ["en.txt"], "weight": 0.25}}` English makes a fifth.
+
+    Raises:
+        ValueError: If a text of `also` has no weight or is no [`CorpusSource`].
     """
 
     vocab_size: int = 40_000
     keep: tuple[str, ...] = ()
+    also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.other_texts()
+
+    def other_texts(self) -> dict[str, tuple[CorpusSource, float]]:
+        """The texts of `also` and their weights."""
+        texts = {}
+        for name, settings in self.also.items():
+            keys = dict(settings) if isinstance(settings, Mapping) else {}
+            weight = keys.pop("weight", None)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+                raise ValueError(f"trim_vocab: also: {name} needs a weight of more than 0; the training text has 1")
+            try:
+                texts[name] = CorpusSource(**keys | {"files": tuple(keys.get("files", ()))}), weight
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"trim_vocab: also: {name}: {error}") from error
+        return texts
+
+    def inputs(self) -> Any:
+        return [corpus_fingerprint(source) for source, _ in self.other_texts().values()] or None
 
     def resized(self, config: PretrainedConfig) -> PretrainedConfig:
         if not 1 <= self.vocab_size <= config.vocab_size:
             raise ValueError(f"vocab_size {self.vocab_size} is larger than the model's {config.vocab_size}; choose a smaller one")
         return changed(config, vocab_size=self.vocab_size)
+
+    def read(self, train: CorpusSource) -> None:
+        """Check the texts to count, which are then in the cache."""
+        for source in (train, *(source for source, _ in self.other_texts().values())):
+            load_corpus(source)
+
+    def count(self, train: CorpusSource, tokenizer: PreTrainedTokenizerFast, run_dir: Path) -> torch.Tensor:
+        """Count tokens, by the weights of the texts; every process counts a part."""
+        counts = {"train": counts_of_run(train, tokenizer, run_dir)}
+        weights = {"train": 1.0}
+        for name, (source, weight) in self.other_texts().items():
+            counts[f"also {name}"], weights[f"also {name}"] = counts_of_run(source, tokenizer, run_dir), weight
+        return weighted_counts(counts, weights) if self.also else counts["train"]
 
     def select(self, tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor) -> torch.LongTensor:
         """The tokens to keep."""
