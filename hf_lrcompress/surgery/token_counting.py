@@ -119,20 +119,19 @@ def _is_plain(text: str, suspicious: set[str]) -> bool:
 
 def _count_words(backend: Tokenizer, words: Counter[str], size: int) -> torch.LongTensor:
     """The tokens of words that are known with the space before them. Those of one frequency make common texts."""
-    by_count, counts = defaultdict(list), torch.zeros(size, dtype=torch.long)
+    groups, counts = defaultdict(list), torch.zeros(size, dtype=torch.long)
     for word, count in words.items():
-        by_count[count].append(word)
-    texts = chain.from_iterable(_common_texts(group, count) for count, group in by_count.items())
+        groups[count, word[:1] == " "].append(word)
+    texts = chain.from_iterable(_common_texts(group, count, inner) for (count, inner), group in groups.items())
     for batch in _batches(texts, BATCH_SIZE):
         counts += _count(backend, batch, size)
     return counts
 
 
-def _common_texts(words: list[str], count: int) -> Iterator[tuple[str, int]]:
-    inner = [word for word in words if word.startswith(" ")]
-    for part in _batches(inner, WORDS_TOGETHER):
+def _common_texts(words: list[str], count: int, inner: bool) -> Iterator[tuple[str, int]]:
+    """`inner`: words with a space before them."""
+    for part in _batches(words, WORDS_TOGETHER if inner else 1):
         yield "".join(part), count
-    yield from ((word, count) for word in words if not word.startswith(" "))
 
 
 def _count(backend: Tokenizer, texts: list[tuple[str, int]], size: int) -> torch.LongTensor:
