@@ -488,11 +488,12 @@ def test_a_teacher_with_code_of_its_own_is_run_only_if_trusted(hub, compress, wo
         (tmp_path / f"{split}.jsonl").write_text(rows, encoding="utf-8")
     evaluation = ("--stages", "trim_vocab,evaluate", "--set", f"evaluate={{tasks: [tc], data: {{tc: {tmp_path}}}}}")
     assert_error(compress(*command, "--trust_remote_code", *evaluation), "no class to classify texts")
-    answer = compress(*command, "--trust_remote_code", "--push_to_hub", "--hub_model_id", REPO)
+    answer = compress(*command, "--trust_remote_code", "--push_to_hub", "--hub_model_id", "lab/own-small")
     assert answer["code"] == 0, answer["err"]
-    assert code.keys() < hub.files(REPO).keys()
-    assert not [reference for reference in json.loads(hub.files(REPO)["config.json"])["auto_map"].values() if "--" in reference]
-    card = hub.files(REPO)["README.md"].decode()
+    files_there = hub.files("lab/own-small")
+    assert code.keys() < files_there.keys()
+    assert not [reference for reference in json.loads(files_there["config.json"])["auto_map"].values() if "--" in reference]
+    card = files_there["README.md"].decode()
     assert "trust_remote_code=True" in card and "custom_code" in yaml.safe_load(card.split("---")[1])["tags"]
     (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     answer = work(code=example + "result = [type(fill_mask.model).__name__, fill_mask.model.config.intermediate_size]")
