@@ -155,8 +155,8 @@ def _check_kinds_of_attention(config: PretrainedConfig, row: EncoderArchitecture
         for layer, kind in enumerate(kinds):
             if kind != ("sliding_attention" if layer % every else "full_attention"):
                 raise ValueError(
-                    f"{config.model_type} models whose layer {layer} has {kind} are not supported, only those in which the "
-                    f"first and each {every}-th layer attend globally ({row.global_every_of_4[0]}): transformers 4 knows no other"
+                    f"{config.model_type} models whose layer {layer} has {kind} are not supported, only those in which "
+                    f"the first of every {every} attends globally ({row.global_every_of_4[0]}): transformers 4 has no other"
                 )
 
 

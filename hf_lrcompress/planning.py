@@ -174,7 +174,7 @@ def load_teacher_tokenizer(config: RunConfig) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: If it has none.
     """
-    tokenizer = AutoTokenizer.from_pretrained(config.teacher, revision=config.teacher_revision)
+    tokenizer = AutoTokenizer.from_pretrained(config.teacher, revision=config.teacher_revision, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise ValueError(f"{config.teacher} has only a slow tokenizer; save it with a tokenizer.json first")
     return tokenizer

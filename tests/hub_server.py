@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ class Repository:
     commits: dict[str, dict[str, File]] = field(default_factory=dict)
 
     def add_commit(self, branch: str, files: dict[str, File]) -> str:
-        sha = hashlib.sha1(f"{branch}{len(self.commits)}".encode()).hexdigest()
+        sha = secrets.token_hex(20)  # no two are equal: clients keep what they have downloaded of a commit
         self.commits[sha] = files
         self.branches.setdefault(branch, []).append(sha)
         return sha

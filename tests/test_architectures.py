@@ -55,7 +55,7 @@ def test_attention_that_transformers_4_would_read_otherwise_is_refused():
     config.layer_types = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
     assert architecture_of(config).layers == "layers"
     config.layer_types = ["full_attention", "full_attention", "sliding_attention", "full_attention"]
-    with pytest.raises(ValueError, match="layer 1 has full_attention.*each 3-th layer"):
+    with pytest.raises(ValueError, match="layer 1 has full_attention.*first of every 3 attends"):
         architecture_of(config)
 
 

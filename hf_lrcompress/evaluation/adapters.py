@@ -13,6 +13,7 @@ from transformers import (
 
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.cheap_training import attention_for_training
+from hf_lrcompress.remote_code import has_own_code
 
 TUNINGS = ("seq_bn", "full")
 
@@ -43,7 +44,7 @@ def _adapters_know(model: PreTrainedModel) -> bool:
     except ImportError:  # not installed, or beside another transformers than its own
         return False
     # Not ModernBERT, which it reaches through an interface: version 1.3.0 gives Wqkv a bias there and never sets it.
-    return type(model.base_model).__name__ in MODEL_MIXIN_MAPPING
+    return type(model.base_model).__name__ in MODEL_MIXIN_MAPPING and not has_own_code(model.config)
 
 
 def adapter_parameters(model: PreTrainedModel) -> int:

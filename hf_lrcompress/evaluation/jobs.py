@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.task_data import TaskData
 from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.remote_code import load_config
 from hf_lrcompress.run_folder import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,10 @@ def run_share() -> None:
     """Do the jobs that come, pickled, from standard input."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet_libraries()
-    _run(pickle.load(sys.stdin.buffer))
+    jobs = pickle.load(sys.stdin.buffer)
+    for job in jobs:  # the process that sent them has loaded these models: their code is trusted
+        load_config(job.model.path, job.model.revision, trust_remote_code=True)
+    _run(jobs)
 
 
 def quiet_libraries() -> None:

@@ -143,7 +143,7 @@ class Publish:
 
     def _additions(self, model_dir: Path, license: Mapping[str, Any]) -> list[CommitOperationAdd]:
         card = ModelCard.load(model_dir / "README.md") if (model_dir / "README.md").is_file() else None
-        kinds = (*PUBLISHED, ".py") if card and OWN_CODE_TAG in card.data.tags else PUBLISHED
+        kinds = (*PUBLISHED, ".py") if card and OWN_CODE_TAG in (card.data.tags or ()) else PUBLISHED
         paths = sorted(path for path in model_dir.iterdir() if path.suffix in kinds)
         if not any(path.suffix == ".safetensors" for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")

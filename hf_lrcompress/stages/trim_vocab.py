@@ -1,5 +1,6 @@
 """Stage: keep the tokens that the target language uses most."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +47,10 @@ class TrimVocab(Stage):
         for name, settings in self.also.items():
             keys = dict(settings) if isinstance(settings, Mapping) else {}
             weight = keys.pop("weight", None)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
                 raise ValueError(f"trim_vocab: also: {name} needs a weight of more than 0; the training text has 1")
             try:
-                texts[name] = CorpusSource(**keys | {"files": tuple(keys.get("files", ()))}), weight
+                texts[name] = CorpusSource(**{key: tuple(v) if isinstance(v, list) else v for key, v in keys.items()}), weight
             except (TypeError, ValueError) as error:
                 raise ValueError(f"trim_vocab: also: {name}: {error}") from error
         return texts

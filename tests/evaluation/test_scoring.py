@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import RECIPES, load_recipe, tiny_model
+from own_code import ADD_ROW, with_own_code
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
@@ -19,6 +21,7 @@ from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
+from hf_lrcompress.evaluation.jobs import ScoringJob
 from hf_lrcompress.evaluation.task_data import Example, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import BestEpoch, TaskTraining, train_and_score
@@ -329,6 +332,20 @@ def assert_surgery_alone_made(folder, teacher):
             tensor, whole = tensor.T, whole.T
         rows, those_there_are = ({tuple(row) for row in t.reshape(len(t), -1).tolist()} for t in (tensor, whole))
         assert rows <= those_there_are and (tensor.shape != whole.shape or torch.equal(tensor, whole))
+
+
+def test_a_share_in_a_new_process_knows_the_models_own_code(inputs, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "small").iterdir()}
+    (tmp_path / "own").mkdir()
+    for name, content in with_own_code(files).items():
+        (tmp_path / "own" / name).write_bytes(content)
+    data = load_task(TASKS["tc"], SLOVAK, inputs / "tc")
+    job = ScoringJob(ModelUnderTest("own", str(tmp_path / "own")), data, TaskTraining(epochs=1), 42, tmp_path / "score.json", "x")
+    command = [sys.executable, "-c", ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; run_share()"]
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
+    done = subprocess.run(command, input=pickle.dumps([job]), capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    assert 0 <= job.result()["scores"]["macro_f1"] <= 1
 
 
 def score_again_with_two_processes(run, arguments, cache):

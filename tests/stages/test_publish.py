@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import tiny_model
 from hub_server import HubServer
+from own_code import ADD_ROW, CODE_FILES, with_own_code
 from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
 
 from hf_lrcompress.stages.publish import Publish, check_license
@@ -442,41 +443,9 @@ def test_a_teacher_from_the_hub_and_its_licence(hub, compress, inputs, tmp_path,
     assert (metadata["base_model"], metadata["license"]) == (name, "mit") and f"huggingface.co/{name}" in card
 
 
-CONFIGURATION = """
-from transformers import XLMRobertaConfig
-
-class OwnConfig(XLMRobertaConfig):
-    model_type = "own-xlmr"
-"""
-MODELING = """
-from transformers import XLMRobertaForMaskedLM, XLMRobertaForTokenClassification, XLMRobertaModel
-from .configuration_own import OwnConfig
-
-class OwnModel(XLMRobertaModel):
-    config_class = OwnConfig
-
-class OwnForMaskedLM(XLMRobertaForMaskedLM):
-    config_class = OwnConfig
-
-class OwnForTokenClassification(XLMRobertaForTokenClassification):
-    config_class = OwnConfig
-"""
-ADD_ROW = """
-from dataclasses import replace
-from hf_lrcompress import architectures
-row = next(row for row in architectures.ARCHITECTURES if "xlm-roberta" in row.model_types)
-architectures.ARCHITECTURES += (replace(row, model_types=("own-xlmr",)),)
-"""
-
-
 def test_a_teacher_with_code_of_its_own_is_run_only_if_trusted(hub, compress, work, inputs, tmp_path):
     files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
-    classes = {"AutoModel": "OwnModel", "AutoModelForMaskedLM": "OwnForMaskedLM"}
-    classes["AutoModelForTokenClassification"] = "OwnForTokenClassification"
-    auto_map = {name: f"modeling_own.{made}" for name, made in classes.items()} | {"AutoConfig": "configuration_own.OwnConfig"}
-    config = json.loads(files["config.json"]) | {"model_type": "own-xlmr", "auto_map": auto_map}
-    code = {"configuration_own.py": CONFIGURATION.encode(), "modeling_own.py": MODELING.encode()}
-    hub.add("lab/own", files | code | {"config.json": json.dumps(config).encode()})
+    hub.add("lab/own", with_own_code(files, ("TokenClassification",), repository="lab/own"))
     command = (tmp_path / "run", "--teacher", "lab/own")
     assert_error(compress(*command), "lab/own needs code of its own", "--trust_remote_code")
     assert_error(compress(*command, "--trust_remote_code"), "'own-xlmr' is not supported", "architectures.py")
@@ -488,12 +457,13 @@ def test_a_teacher_with_code_of_its_own_is_run_only_if_trusted(hub, compress, wo
         (tmp_path / f"{split}.jsonl").write_text(rows, encoding="utf-8")
     evaluation = ("--stages", "trim_vocab,evaluate", "--set", f"evaluate={{tasks: [tc], data: {{tc: {tmp_path}}}}}")
     assert_error(compress(*command, "--trust_remote_code", *evaluation), "no class to classify texts")
-    answer = compress(*command, "--trust_remote_code", "--push_to_hub", "--hub_model_id", "lab/own-small")
+    score = ("evaluate.py", "--model", "lab/own", "--lang", "sk", "--tasks", "tc", "--task_data", f"tc={tmp_path}")
+    assert_error(work(*score, "--trust_remote_code"), "no class to classify texts")
+    answer = compress(*command, "--trust_remote_code", "--push_to_hub", "--hub_model_id", REPO)
     assert answer["code"] == 0, answer["err"]
-    files_there = hub.files("lab/own-small")
-    assert code.keys() < files_there.keys()
-    assert not [reference for reference in json.loads(files_there["config.json"])["auto_map"].values() if "--" in reference]
-    card = files_there["README.md"].decode()
+    assert CODE_FILES.keys() < hub.files(REPO).keys()
+    assert not [reference for reference in json.loads(hub.files(REPO)["config.json"])["auto_map"].values() if "--" in reference]
+    card = hub.files(REPO)["README.md"].decode()
     assert "trust_remote_code=True" in card and "custom_code" in yaml.safe_load(card.split("---")[1])["tags"]
     (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     answer = work(code=example + "result = [type(fill_mask.model).__name__, fill_mask.model.config.intermediate_size]")
