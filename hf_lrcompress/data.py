@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+import datasets
 import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value
 from datasets.exceptions import DatasetGenerationError
@@ -137,6 +138,13 @@ def tokenize_corpus(
     if isinstance(corpus, IterableDataset):
         return IterableDataset.from_generator(_streamed_blocks, features=features, gen_kwargs=settings | {"corpus": corpus})
     return _cached(_blocks, features, settings | {"corpus": corpus}, _digest([settings, corpus._fingerprint]))
+
+
+def cache_dir() -> Path:
+    """The directory, beside the texts that `datasets` caches, for what else is derived from them."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_lrcompress"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _blocks(corpus, tokenizer_json: str, ends: tuple[int, int], block_size: int) -> Iterator[dict[str, np.ndarray]]:

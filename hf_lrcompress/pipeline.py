@@ -18,7 +18,7 @@ from hf_lrcompress.energy import add_energy, start_energy_meter
 from hf_lrcompress.hardware import peak_memory_mb
 from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
 from hf_lrcompress.model_card import teacher_license
-from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo
+from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo, with_counted_vocabulary
 from hf_lrcompress.remote_code import has_own_code
 from hf_lrcompress.run_folder import (
     CONFIG_FILE,
@@ -61,11 +61,12 @@ class Pipeline:
     def __init__(self, config: RunConfig, output_dir: str | Path, overwrite: bool = False):
         self.state = PartialState()
         self.output_dir = Path(output_dir)
-        self.given_config = config
-        self.config = resolve_demo(config)
+        self.given_config = with_counted_vocabulary(config)
+        self.config = resolve_demo(self.given_config)
         self.plan = make_plan(self.config)
         self._folder = (self.output_dir, [stage.record for stage in self.plan], [stage.directory for stage in self.plan])
         inputs = [self.config.teacher, *self.config.train.files, *self.config.validation.files]
+        inputs += [path for stage in self.config.stages.values() for path in stage.paths()]
         if self.state.is_main_process:
             check_run_folder(*self._folder, overwrite, inputs)
             self._lock = _lock(self.output_dir)
@@ -121,7 +122,7 @@ class Pipeline:
         tokenizers, self.token_counts = [tokenizer], None
         for name, stage in self.config.stages.items():
             if isinstance(stage, TrimVocab):
-                self.token_counts = stage.count(self.config.train, tokenizer, self.output_dir)
+                self.token_counts = stage.count(self.config.train, tokenizer)
                 try:
                     keep_ids = stage.select(tokenizer, self.token_counts)
                     trimmed_config(self.plan[0].model_config, tokenizer, keep_ids)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from hf_lrcompress.architectures import architecture_of, intermediate_size_of
@@ -104,6 +105,26 @@ def _resolve_topics(config: RunConfig) -> Mapping[str, Stage]:
         return {name: stage for name, stage in config.stages.items() if name != "evaluate"}
     data = {task: str(folder) if source == DEMO else source for task, source in evaluation.data.items()}
     return dict(config.stages) | {"evaluate": replace(evaluation, data=data)}
+
+
+def with_counted_vocabulary(config: RunConfig) -> RunConfig:
+    """A run whose `trim_vocab.vocab_size` is what its `min_count` makes it; the text is counted only if there is one.
+
+    Raises:
+        ValueError, OSError, ImportError: If teacher or text cannot be read.
+    """
+    stage = config.stages.get("trim_vocab")
+    if stage is None or stage.min_count is None:
+        return config
+    resolved = resolve_demo(config)
+    load_teacher_config(resolved)
+    tokenizer = load_teacher_tokenizer(resolved)
+    with PartialState().main_process_first():
+        stage.read(resolved.train)
+    counted = replace(stage, vocab_size=len(stage.select(tokenizer, stage.count(resolved.train, tokenizer))))
+    if counted != stage:
+        logger.info("trim_vocab: %d tokens occur %d times or more, or must stay", counted.vocab_size, stage.min_count)
+    return replace(config, stages={**config.stages, "trim_vocab": counted})
 
 
 def make_plan(config: RunConfig) -> list[PlannedStage]:

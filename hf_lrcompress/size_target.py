@@ -118,9 +118,11 @@ def with_target(config: RunConfig, budget: int) -> tuple[RunConfig, Proposal]:
     """A run whose last model has at most `budget` parameters; stages that it does not need are left out.
 
     Raises:
-        ValueError: As [`propose_sizes`], or as [`load_teacher_config`].
+        ValueError: As [`propose_sizes`], or as [`load_teacher_config`], or if `trim_vocab.min_count` is set.
         OSError: If the teacher cannot be read.
     """
+    if getattr(config.stages.get("trim_vocab"), "min_count", None):
+        raise ValueError("trim_vocab.min_count and a target both decide the vocabulary's size; leave one out")
     teacher = load_teacher_config(resolve_demo(config))
     proposal = propose_sizes(teacher, budget, config.stages)
     stages = dict(config.stages)

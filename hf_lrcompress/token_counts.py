@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import broadcast, reduce
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
-from hf_lrcompress.data import CorpusSource, corpus_fingerprint, load_corpus
+from hf_lrcompress.data import CorpusSource, cache_dir, corpus_fingerprint, load_corpus
 from hf_lrcompress.run_folder import fingerprint
 from hf_lrcompress.surgery.token_counting import count_tokens
 
@@ -48,21 +48,25 @@ def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_p
     return reduce(counts.to(state.device), reduction="sum").cpu()
 
 
-def counts_of_run(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, run_dir: Path) -> torch.LongTensor:
-    """[`count_corpus`] once a run: the counts are left in its folder, and taken from there for the same text and tokenizer."""
-    path = run_dir / COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
-    if path.is_file():
-        return load_counts([path], tokenizer)
-    logger.info("counting the tokens of %s", source.path or ", ".join(Path(file).name for file in source.files))
-    counts = count_corpus(source, tokenizer)
-    if PartialState().is_main_process:
-        save_counts(path, counts, tokenizer)
+def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
+    """[`count_corpus`], with the counts kept in [`~data.cache_dir`]: no text is counted twice by one tokenizer."""
+    name = COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
+    path, state = cache_dir() / name, PartialState()
+    counts = torch.zeros(len(tokenizer), dtype=torch.long)
+    if state.is_main_process and path.is_file():
+        counts = load_counts([path], tokenizer)
+    counts = broadcast(counts.to(state.device)).cpu()  # the others may be on machines with caches of their own
+    if not counts.any():
+        logger.info("counting the tokens of %s", source.path or ", ".join(Path(file).name for file in source.files))
+        counts = count_corpus(source, tokenizer)
+        if state.is_main_process:
+            save_counts(path, counts, tokenizer)
     return counts
 
 
 def save_counts(path: str | Path, counts: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
     """Write counts into a safetensors file that knows the tokenizer they are of; it is there whole or not at all."""
-    partial_path = Path(f"{path}.partial")
+    partial_path = Path(f"{path}.{os.getpid()}.partial")
     save_file({"counts": counts.contiguous()}, partial_path, metadata={"tokenizer": tokenizer_fingerprint(tokenizer)})
     os.replace(partial_path, path)
 

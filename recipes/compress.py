@@ -21,7 +21,7 @@ from hf_lrcompress.demo import DEMO_NOTICE
 from hf_lrcompress.languages import Language
 from hf_lrcompress.model_card import license_of, teacher_license
 from hf_lrcompress.pipeline import Pipeline
-from hf_lrcompress.planning import make_plan, resolve_demo, summary
+from hf_lrcompress.planning import make_plan, resolve_demo, summary, with_counted_vocabulary
 from hf_lrcompress.report import table
 from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.size_target import parse_count, with_target
@@ -100,7 +100,7 @@ def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish |
     target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
     of_teacher = teacher_license(config)
     check_license({"license": config.license} if config.license else of_teacher, of_teacher, config.teacher_name)
-    target.check(make_plan(resolve_demo(config))[-1].fingerprint)
+    target.check(make_plan(resolve_demo(with_counted_vocabulary(config)))[-1].fingerprint)
     return target
 
 
@@ -135,7 +135,7 @@ def main() -> int:
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
         if arguments.dry_run:
-            plan = make_plan(resolve_demo(config))
+            plan = make_plan(resolve_demo(with_counted_vocabulary(config)))
             if main_process:
                 print(table(summary(plan), style="simple"))
             return 0

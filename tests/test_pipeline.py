@@ -12,6 +12,7 @@ from filelock import FileLock
 from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
 
+from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.planning import make_plan
 
@@ -136,10 +137,30 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
         code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
         assert code == 0, errors
         vocab = AutoTokenizer.from_pretrained(run / "model").get_vocab()
-        assert len(vocab) == 300 and (lost in vocab) == stays and len(list(run.glob("token_counts-*.safetensors"))) == 2
+        assert len(vocab) == 300 and (lost in vocab) == stays
     (tmp_path / "en.txt").write_text("other words\n", encoding="utf-8")
     code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
     assert code == 2 and "made with other settings" in errors
+
+
+def test_all_tokens_seen_often_enough_instead_of_a_size(compress, inputs, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(inputs / "xlm-roberta")
+    counts = count_tokens(tokenizer, (inputs / "train.txt").read_text(encoding="utf-8").splitlines())
+    expected = select_tokens(tokenizer, counts, min_count=20)
+    assert len(expected) != 300 and (counts[expected] < 20).any()  # those that must stay
+    arguments = ("--stages", "reduce_layers,trim_vocab", "--set", "trim_vocab.min_count=20", "--output_dir", tmp_path / "run")
+    code, out, errors = compress(*arguments, "--dry_run")
+    assert code == 0 and f" {len(expected)} " in out.splitlines()[-1] and not (tmp_path / "run").exists()
+    for _ in range(2):
+        code, _, errors = compress(*arguments)
+        assert code == 0, errors
+    kept = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    assert sorted(kept.get_vocab()) == sorted(tokenizer.convert_ids_to_tokens(expected.tolist()))
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["trim_vocab"]
+    assert (written["vocab_size"], written["min_count"]) == (len(expected), 20)
+    code, _, errors = compress(*arguments, "--target_parameters", "20K", "--output_dir", tmp_path / "other")
+    assert code == 2
+    assert_one_line(errors, "trim_vocab.min_count and a target both decide the vocabulary's size; leave one out")
 
 
 @pytest.mark.parametrize(
@@ -278,6 +299,7 @@ BAD_INPUTS = {
     "neurons": ({}, ["--set", "prune_ffn.intermediate_size=99"], "cannot keep 99 of 36 neurons"),
     "vocabulary": ({}, ["--set", "trim_vocab.vocab_size=90000"], "vocab_size 90000 is larger than the model's"),
     "few_tokens": ({}, ["--set", "trim_vocab.vocab_size=890"], "the corpus has only"),
+    "min_count": ({}, ["--set", "trim_vocab.min_count=0"], "trim_vocab: min_count must be 1 or more, got 0"),
     "few_kept": ({}, ["--set", "trim_vocab.vocab_size=9"], "vocab_size 9 is too small"),
     "key": ({}, ["--set", "trim_vocab.vocabsize=9"], "unknown key in trim_vocab: 'vocabsize'; did you mean 'vocab_size'"),
     "set": ({}, ["--set", "trim_vocab"], "give it as key=value"),
@@ -384,10 +406,21 @@ def test_not_even_overwrite_touches_a_folder_that_is_no_run(compress, tmp_path, 
     assert path.read_text(encoding="utf-8") == "mine"
 
 
-def test_overwrite_does_not_delete_what_the_run_reads(finished, compress, tmp_path):
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "teacher={}",
+        "train.files=[{}/text.txt]",
+        "trim_vocab.also={{en: {{files: [{}/text.txt], weight: 1}}}}",
+        "evaluate.data.tc={}",
+    ],
+)
+def test_overwrite_does_not_delete_what_the_run_reads(finished, compress, tmp_path, setting):
     shutil.copytree(finished / "xlm-roberta", tmp_path / "run")
     adapted = tmp_path / "run" / "01-adapt_teacher"
-    code, _, err = compress("--output_dir", tmp_path / "run", "--overwrite", "--stages", "reduce_layers", "--teacher", adapted)
+    (adapted / "text.txt").write_text("a text", encoding="utf-8")
+    arguments = ("--stages", "reduce_layers,trim_vocab,evaluate", "--set", setting.format(adapted))
+    code, _, err = compress("--output_dir", tmp_path / "run", "--overwrite", *arguments)
     assert code == 2 and "would be deleted" in err
     assert (adapted / "model.safetensors").exists()
 

@@ -1,12 +1,17 @@
 """Counts of whole corpora: whatever the number of processes, and through files."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from surgery.test_token_selection import unigram, wordpiece
 
 from hf_lrcompress import count_tokens, weighted_counts
 from hf_lrcompress.data import CorpusSource
-from hf_lrcompress.token_counts import count_corpus, load_counts, save_counts
+from hf_lrcompress.token_counts import cached_counts, count_corpus, load_counts, save_counts
 
 TEXTS = ["abc bad, cab abc", "deabc dea!", "deš aš abcab", "abc abc", "bade ab", "ža", "ab de"]
 
@@ -26,6 +31,45 @@ def test_a_corpus_is_counted_whole(source, streaming):
 
 def test_several_processes_count_the_same(source):
     assert torch.equal(count_corpus(source, unigram(), num_proc=2), count_tokens(unigram(), TEXTS))
+
+
+def test_what_was_counted_is_not_counted_again(source, tmp_path, caplog):
+    expected = count_tokens(unigram(), TEXTS)
+    with caplog.at_level("INFO"):
+        assert all(torch.equal(cached_counts(source, unigram()), expected) for _ in range(2))
+        assert caplog.text.count("counting the tokens of text.txt") == 1
+        (tmp_path / "text.txt").write_text(TEXTS[0], encoding="utf-8")
+        assert torch.equal(cached_counts(source, unigram()), count_tokens(unigram(), TEXTS[:1]))
+        cached_counts(source, wordpiece())
+    assert caplog.text.count("counting the tokens of text.txt") == 3
+
+
+ON_TWO_MACHINES = """
+import os, sys
+rank, folder = os.environ["RANK"], sys.argv[1]
+os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache-{rank}"
+from accelerate import PartialState
+from safetensors.torch import save_file
+from surgery.test_token_selection import unigram
+from hf_lrcompress.data import CorpusSource
+from hf_lrcompress.token_counts import cached_counts
+state = PartialState(cpu=True)
+source = CorpusSource(files=(f"{folder}/text.txt",))
+for i in range(2):
+    save_file({"counts": cached_counts(source, unigram())}, f"{folder}/{rank}-{i}.safetensors")
+state.destroy_process_group()
+"""
+
+
+def test_machines_with_caches_of_their_own_count_the_same(source, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    (tmp_path / "count.py").write_text(ON_TWO_MACHINES, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*launch, tmp_path / "count.py", tmp_path], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = [load_file(tmp_path / f"{rank}-{i}.safetensors")["counts"] for rank in (0, 1) for i in (0, 1)]
+    assert all(torch.equal(each, count_tokens(unigram(), TEXTS)) for each in counts)
+    assert not list((tmp_path / "cache-1").glob("hf_lrcompress/*"))  # the first process keeps the file
 
 
 def test_files_of_counts_add_up(tmp_path):

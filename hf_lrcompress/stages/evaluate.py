@@ -69,6 +69,9 @@ class Evaluate(Stage):
             for name, folder in self.data.items()
         }
 
+    def paths(self) -> list[str]:
+        return list(self.data.values())
+
     def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
         self._select(models)
         check_task_classes(load_config(*models["teacher"]))

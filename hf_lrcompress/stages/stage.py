@@ -130,6 +130,10 @@ class Stage(ABC):
         """What the stage reads besides the run's texts, for the fingerprint; `None` if there is nothing."""
         return None
 
+    def paths(self) -> list[str]:
+        """The files and directories it reads besides the run's texts: they must not lie in what would be deleted."""
+        return []
+
     def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:  # noqa: B027 - most have nothing
         """Refuse bad input before anything is computed; `models` as in [`StageTask`].
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from hf_lrcompress.rebuilding import changed
 from hf_lrcompress.stages.stage import Stage, StageTask
 from hf_lrcompress.surgery.token_selection import select_tokens, weighted_counts
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
-from hf_lrcompress.token_counts import counts_of_run
+from hf_lrcompress.token_counts import cached_counts
 from hf_lrcompress.vocabulary_certificate import certify_vocabulary, write_certificate
 
 
@@ -25,20 +24,26 @@ class TrimVocab(Stage):
 
     Args:
         vocab_size (`int`, *optional*, defaults to 40000): Tokens to keep, special tokens among them.
+        min_count (`int`, *optional*):
+            Instead: keep all tokens that occur at least so often, and those that must stay. Their number becomes `vocab_size`,
+            whatever it was, see [`~planning.with_counted_vocabulary`].
         keep (`tuple[str, ...]`, *optional*): Tokens to keep in any case, spelled as in the vocabulary, see [`select_tokens`].
         also (`Mapping[str, Mapping]`, *optional*):
             Texts in other languages or domains to count too, by a name: the keys of a [`CorpusSource`] and a `weight`, where the
             training text has 1, whatever the sizes. With `{"en": {"files": ["en.txt"], "weight": 0.25}}` English makes a fifth.
 
     Raises:
-        ValueError: If a text of `also` has no weight or is no [`CorpusSource`].
+        ValueError: If a text of `also` has no weight or is no [`CorpusSource`], or `min_count` is not positive.
     """
 
     vocab_size: int = 40_000
+    min_count: int | None = None
     keep: tuple[str, ...] = ()
     also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self):
+        if self.min_count is not None and self.min_count < 1:
+            raise ValueError(f"trim_vocab: min_count must be 1 or more, got {self.min_count}")
         self.other_texts()
 
     def other_texts(self) -> dict[str, tuple[CorpusSource, float]]:
@@ -58,6 +63,9 @@ class TrimVocab(Stage):
     def inputs(self) -> Any:
         return [corpus_fingerprint(source) for source, _ in self.other_texts().values()] or None
 
+    def paths(self) -> list[str]:
+        return [file for source, _ in self.other_texts().values() for file in source.files]
+
     def resized(self, config: PretrainedConfig) -> PretrainedConfig:
         if not 1 <= self.vocab_size <= config.vocab_size:
             raise ValueError(f"vocab_size {self.vocab_size} is larger than the model's {config.vocab_size}; choose a smaller one")
@@ -68,17 +76,18 @@ class TrimVocab(Stage):
         for source in (train, *(source for source, _ in self.other_texts().values())):
             load_corpus(source)
 
-    def count(self, train: CorpusSource, tokenizer: PreTrainedTokenizerFast, run_dir: Path) -> torch.Tensor:
-        """Count tokens, by the weights of the texts; every process counts a part."""
-        counts = {"train": counts_of_run(train, tokenizer, run_dir)}
+    def count(self, train: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+        """Count tokens, by the weights of the texts; every process counts a part, and none what is in the cache."""
+        counts = {"train": cached_counts(train, tokenizer)}
         weights = {"train": 1.0}
         for name, (source, weight) in self.other_texts().items():
-            counts[f"also {name}"], weights[f"also {name}"] = counts_of_run(source, tokenizer, run_dir), weight
+            counts[f"also {name}"], weights[f"also {name}"] = cached_counts(source, tokenizer), weight
         return weighted_counts(counts, weights) if self.also else counts["train"]
 
     def select(self, tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor) -> torch.LongTensor:
         """The tokens to keep."""
-        return select_tokens(tokenizer, counts, self.vocab_size, self.keep)
+        size = None if self.min_count else self.vocab_size
+        return select_tokens(tokenizer, counts, size, self.keep, self.min_count)
 
     def run(self, task: StageTask) -> dict[str, Any]:
         model, tokenizer = task.load_parent()
