@@ -47,10 +47,12 @@ def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> to
     backend = _without_limits(tokenizer)
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
     words, words_apart, counts = Counter(), _treats_words_apart(backend), torch.zeros(len(tokenizer), dtype=torch.long)
+    between_texts = "\n" if _knows_first_word(backend) else " "
     for batch in _batches(texts, BATCH_SIZE):
         plain = _plain(batch, added) if words_apart else [False] * len(batch)
-        words.update("\n".join(compress(batch, plain)).replace(" ", "\n ").split("\n"))
-        counts += _count(backend, [(text, 1) for text, apart in zip(batch, plain, strict=True) if not apart], len(counts))
+        words.update(between_texts.join(["", *filter(None, compress(batch, plain))]).replace(" ", "\n ").split("\n"))
+        if not all(plain):
+            counts += _count(backend, [(text, 1) for text, apart in zip(batch, plain, strict=True) if not apart], len(counts))
         if len(words) > MOST_WORDS:
             counts += _count_words(backend, words, len(counts))
             words.clear()
@@ -80,6 +82,11 @@ def _treats_words_apart(backend: Tokenizer) -> bool:
     if "ByteLevel" in kinds:  # here a space is a part of its word
         return len(kinds) == 1 and pre_tokenizer[0]["use_regex"] and LOCAL.issuperset(part["type"] for part in normalizer)
     return all(_is_local(part) for part in normalizer)
+
+
+def _knows_first_word(backend: Tokenizer) -> bool:
+    """Whether a word at the beginning of a text may have other tokens than after a space."""
+    return any(part["type"] == "ByteLevel" and not part["add_prefix_space"] for part in _parts(backend.pre_tokenizer))
 
 
 def _parts(component: object | None) -> list[dict]:

@@ -23,11 +23,19 @@ def xlm_roberta_normalised() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="<mask>", unk_token="<unk>")
 
 
+def modernbert_with_prefix() -> PreTrainedTokenizerFast:
+    """A space is put before the first word, too."""
+    backend = Tokenizer.from_str(modernbert().backend_tokenizer.to_str())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, add_prefix_space=True)
+
+
 MAKERS = {
     "bert": (bert, True),
     "bert_lowercase": (lambda: bert(lowercase=True), True),
     "xlm_roberta": (xlm_roberta_normalised, True),
     "modernbert": (modernbert, True),
+    "modernbert_with_prefix": (modernbert_with_prefix, True),
     "llama3": (llama3, False),
     "gemma": (gemma, False),
     "added_tokens_are_normalised": (specials_last, False),
@@ -72,13 +80,15 @@ def test_counts_equal_a_naive_count(case, most, monkeypatch):
     tokenizer, apart = case
     monkeypatch.setattr(token_counting, "MOST_WORDS", most)
     monkeypatch.setattr(token_counting, "BATCH_SIZE", 100)
-    texts = [*TRAIN, *odd_texts(1500), *TRAIN[:50] * 3]
+    texts = [*TRAIN, *odd_texts(1500), "", *TRAIN[:50] * 3]
     assert _treats_words_apart(tokenizer.backend_tokenizer) == apart
     assert sum(_plain(texts, [])) > 500
     assert count_tokens(tokenizer, texts).tolist() == naive_count(tokenizer, texts)
 
 
-def test_a_word_is_tokenised_once(monkeypatch):
+@pytest.mark.parametrize("make, distinct", [(bert, 2), (modernbert_with_prefix, 2), (modernbert, 3)])
+def test_a_word_is_tokenised_once(make, distinct, monkeypatch):
+    """Of ModernBERT a word at the start of a text is another one."""
     given, count = [], token_counting._count
 
     def noted(backend, texts, size):
@@ -86,9 +96,9 @@ def test_a_word_is_tokenised_once(monkeypatch):
         return count(backend, texts, size)
 
     monkeypatch.setattr(token_counting, "_count", noted)
-    tokenizer = bert()
+    tokenizer = make()
     assert count_tokens(tokenizer, ["aba bab aba"] * 1000).sum() == 1000 * len(tokenizer.tokenize("aba bab aba"))
-    assert sum(len(text.split()) for text in given) == 3  # "aba" is another word at the start of a text
+    assert sum(len(text.split()) for text in given) == distinct
 
 
 def test_a_normaliser_that_could_act_across_spaces_is_not_trusted():
