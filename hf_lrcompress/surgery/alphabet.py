@@ -1,5 +1,6 @@
 """The single-character tokens that a corpus needs, so that what is trimmed does not make its words unknown."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
@@ -29,8 +30,8 @@ def alphabet_ids(
 
     Returns:
         `tuple[set[int], list[int]]`: The tokens of the characters that make up 99.99 % of the corpus (and `keep`), and those
-        that would be good to have: its rarer characters, most frequent first, then characters that do not occur but are
-        in the same Unicode blocks as the former, by id.
+        that would be good to have: its rarer characters, most frequent first, then visible characters that do not occur but
+        are in the same Unicode blocks as the former, by id.
     """
     backend, vocab = tokenizer.backend_tokenizer, tokenizer.get_vocab()
     forms = _Forms(backend)
@@ -43,10 +44,15 @@ def alphabet_ids(
     needed.update(character for i in set(keep) - special for character in forms.read(i))
     blocks = {ord(character) // BLOCK for character in needed}
     singles = sorted((i, token) for token, i in vocab.items() if len(token) == 1)
-    near = [token for _, token in singles if ord(token) // BLOCK in blocks and token not in occurring]
+    near = [token for _, token in singles if ord(token) // BLOCK in blocks and token not in occurring and _is_visible(token)]
     needed_ids = {vocab[form] for character in needed for form in forms.of(character) if form in vocab}
     others = [vocab[form] for character in [*rest, *near] for form in forms.of(character) if form in vocab]
     return needed_ids, [i for i in others if i not in needed_ids]
+
+
+def _is_visible(character: str) -> bool:
+    """Not a control character, of which nobody's text will have the first."""
+    return unicodedata.category(character)[0] != "C"
 
 
 def _cover(occurring: Counter[str]) -> tuple[set[str], list[str]]:

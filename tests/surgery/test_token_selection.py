@@ -8,6 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from hf_lrcompress.surgery import token_counting
+from hf_lrcompress.surgery.alphabet import alphabet_ids
 from hf_lrcompress.surgery.token_counting import count_tokens
 from hf_lrcompress.surgery.token_selection import select_tokens
 from hf_lrcompress.surgery.tokenizer_trimming import special_ids, trim_tokenizer
@@ -131,6 +132,13 @@ def test_characters_of_unigram_pieces_stay_and_others_go():
     tokenizer = unigram()
     keep_ids = select_tokens(tokenizer, counts_of(tokenizer, **{"▁abc": 5, "bad": 4, "ж": 1}), min_count=5)
     assert names(tokenizer, keep_ids) == {*tokenizer.all_special_tokens, "▁", "a", "b", "c", "d", "ж", "▁abc"}
+
+
+def test_control_characters_stay_only_if_they_occur():
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0), ("\x7f", -9.0), ("b", -9.0)], 0))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    assert alphabet_ids(tokenizer, count_tokens(tokenizer, ["aa"]), (), {0}) == ({1}, [3])
+    assert alphabet_ids(tokenizer, count_tokens(tokenizer, ["a\x7f"]), (), {0}) == ({1, 2}, [3])
 
 
 def test_equal_counts_keep_the_lower_id():
