@@ -18,6 +18,16 @@ from hf_lrcompress.stages import STAGES, Stage
 DEMO = "demo"
 """As `teacher`, `train` or `validation`: what the demo's packages bring."""
 
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list",
+    types.NoneType: "null",
+}
+"""What a user calls the types of values."""
+
 PLAIN_KEYS = ("teacher", "teacher_revision", "block_size", "seed", "license", "trust_remote_code")
 
 
@@ -168,8 +178,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     allowed = get_args(hint) if origin is types.UnionType else (hint,)
     classes = tuple(get_origin(kind) or kind for kind in allowed)
     if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
-        names = " or ".join("nothing" if kind is types.NoneType else kind.__name__ for kind in classes)
-        raise ValueError(f"{where} must be {names}, got {value!r}")
+        raise ValueError(f"{where} must be {' or '.join(KINDS.get(kind, 'a section') for kind in classes)}, got {value!r}")
     return value
 
 

@@ -68,16 +68,19 @@ def test_a_key_that_is_there_twice_is_refused(text, key, lines, tmp_path):
     [
         ({"techer": "x"}, "unknown key in the configuration: 'techer'; did you mean 'teacher'"),
         ({"reduce_layers": {"num_layers": 3}}, "unknown key in reduce_layers: 'num_layers'; did you mean 'num_hidden_layers'"),
-        ({"reduce_layers": {"num_hidden_layers": "six"}}, "reduce_layers: num_hidden_layers must be int, got 'six'"),
-        ({"reduce_layers": {"num_hidden_layers": True}}, "num_hidden_layers must be int, got True"),
+        ({"reduce_layers": {"num_hidden_layers": "six"}}, "reduce_layers: num_hidden_layers must be a whole number, got 'six'"),
+        ({"reduce_layers": {"num_hidden_layers": True}}, "num_hidden_layers must be a whole number, got True"),
         ({"reduce_layers": 6}, "reduce_layers must be a section"),
         ({"stages": ["reduce_layer"]}, "unknown stage: 'reduce_layer'; did you mean 'reduce_layers'"),
         ({"stages": []}, "stages must be a list of different stage names"),
         ({"stages": ["prune_ffn", "prune_ffn"]}, "stages must be a list of different stage names"),
         ({"train": {"path": "x/y", "colunm": "text"}}, "unknown key in train: 'colunm'; did you mean 'column'"),
         ({"train": {}}, "either files or path"),
-        ({"block_size": "big"}, "block_size must be int"),
-        ({"teacher": 5}, "teacher must be str, got 5"),
+        ({"block_size": "big"}, "block_size must be a whole number"),
+        ({"teacher": 5}, "teacher must be text, got 5"),
+        ({"trim_vocab": {"min_count": 1.5}}, "trim_vocab: min_count must be a whole number or null, got 1.5"),
+        ({"trim_vocab": {"also": 3}}, "trim_vocab: also must be a section, got 3"),
+        ({"trim_vocab": {"keep": "a"}}, "trim_vocab: keep must be a list, got 'a'"),
     ],
 )
 def test_mistakes_are_named(changes, message):
