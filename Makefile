@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # Not the core: real data, the demo and its packages, what does not depend on transformers and takes long, and what needs both versions.
-CORE = -m "not slow" --ignore=tests/test_demo.py --ignore=tests/test_e5_small.py --ignore=tests/test_recipes.py \
-	--ignore=tests/test_token_counts.py --ignore=tests/test_versions.py
+CORE = -m "not slow" --ignore=tests/demo/test_texts.py --ignore=tests/demo/test_e5_small.py --ignore=tests/test_recipes.py \
+	--ignore=tests/texts/test_corpus_counts.py --ignore=tests/test_versions.py
 
 .PHONY: demo test test5 test-lowest clean
 

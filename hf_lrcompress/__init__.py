@@ -1,14 +1,14 @@
 """Turn a multilingual encoder into a small monolingual one."""
 
+from hf_lrcompress.calibration.importance import GradientImportanceCallback
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
-from hf_lrcompress.importance import GradientImportanceCallback
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
-from hf_lrcompress.surgery.token_counting import count_tokens
-from hf_lrcompress.surgery.token_selection import select_tokens, weighted_counts
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
+from hf_lrcompress.vocabulary.counting import count_tokens
+from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
 
 __all__ = [
     "DistillationConfig",

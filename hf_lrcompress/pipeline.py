@@ -11,16 +11,14 @@ from accelerate import PartialState
 from filelock import FileLock, Timeout
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_lrcompress import report
-from hf_lrcompress.configuration import RunConfig
-from hf_lrcompress.data import load_corpus, tokenize_corpus
-from hf_lrcompress.energy import add_energy, start_energy_meter
-from hf_lrcompress.hardware import peak_memory_mb
-from hf_lrcompress.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
-from hf_lrcompress.model_card import teacher_license
-from hf_lrcompress.planning import load_teacher_tokenizer, make_plan, resolve_demo, with_counted_vocabulary
-from hf_lrcompress.remote_code import has_own_code
-from hf_lrcompress.run_folder import (
+from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text, masked_token_accuracy
+from hf_lrcompress.files import write_atomically
+from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
+from hf_lrcompress.models.loading import has_own_code, load_masked_lm
+from hf_lrcompress.publishing import report
+from hf_lrcompress.publishing.licence import teacher_license
+from hf_lrcompress.run.configuration import RunConfig
+from hf_lrcompress.run.folder import (
     CONFIG_FILE,
     CONFIG_HEADER,
     LOCK_FILE,
@@ -29,14 +27,14 @@ from hf_lrcompress.run_folder import (
     check_run_folder,
     delete_checkpoints,
     delete_stale,
-    write_atomically,
 )
+from hf_lrcompress.run.planning import load_teacher_tokenizer, make_plan, resolve_demo, with_counted_vocabulary
 from hf_lrcompress.stages import StageTask
-from hf_lrcompress.stages.stage import load_masked_lm
 from hf_lrcompress.stages.trim_vocab import TrimVocab
-from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.surgery.vocab_trimming import trimmed_config
-from hf_lrcompress.vocabulary_certificate import check_coverage
+from hf_lrcompress.texts.corpus import load_corpus, tokenize_corpus
+from hf_lrcompress.vocabulary.certificate import check_coverage
+from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -16,16 +16,16 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging as transformers_logging
 
-from hf_lrcompress.configuration import RunConfig, override, parse_yaml, read_yaml
-from hf_lrcompress.demo import DEMO_NOTICE
-from hf_lrcompress.languages import Language
-from hf_lrcompress.model_card import license_of, teacher_license
+from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.pipeline import Pipeline
-from hf_lrcompress.planning import make_plan, resolve_demo, summary, with_counted_vocabulary
-from hf_lrcompress.report import table
-from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
-from hf_lrcompress.size_target import parse_count, with_target
-from hf_lrcompress.stages.publish import Publish, check_license
+from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
+from hf_lrcompress.publishing.report import table
+from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
+from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.planning import make_plan, resolve_demo, summary, with_counted_vocabulary
+from hf_lrcompress.run.size_target import parse_count, with_target
+from hf_lrcompress.texts.languages import Language
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
 

@@ -20,9 +20,9 @@ from hf_lrcompress.evaluation.jobs import quiet_libraries
 from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
 from hf_lrcompress.evaluation.training import TaskTraining
-from hf_lrcompress.languages import Language
-from hf_lrcompress.remote_code import load_config
-from hf_lrcompress.run_folder import write_atomically
+from hf_lrcompress.files import write_atomically
+from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.texts.languages import Language
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

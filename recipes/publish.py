@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_lrcompress.model_card import LICENSE_KEYS, license_of
-from hf_lrcompress.run_folder import MODEL_DIR, read_complete_run
-from hf_lrcompress.stages.publish import Publish, check_license, render_eval_results
+from hf_lrcompress.publishing.hub import Publish, render_eval_results
+from hf_lrcompress.publishing.licence import LICENSE_KEYS, check_license, license_of
+from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.architectures import ARCHITECTURES
+from hf_lrcompress.models.architectures import ARCHITECTURES
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

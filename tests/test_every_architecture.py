@@ -8,14 +8,14 @@ import torch
 import yaml
 from conftest import ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
 from distillation.test_trainer import collate, make_trainer, naive_parts
-from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
+from vocabulary.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 
 from hf_lrcompress import prune_ffn
-from hf_lrcompress.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.distillation.forward import encode
-from hf_lrcompress.saved_tokenizer import save_tokenizer
+from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
+from hf_lrcompress.models.saving import save_tokenizer
 
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
 SETTINGS = {

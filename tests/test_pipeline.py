@@ -9,12 +9,12 @@ import torch
 import yaml
 from conftest import load_recipe, logits_of, tiny_model
 from filelock import FileLock
-from surgery.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
+from vocabulary.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.distillation.trainer import DistillationTrainer
-from hf_lrcompress.planning import make_plan
+from hf_lrcompress.run.planning import make_plan
 
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import RECIPES, load_recipe, tiny_model
-from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
+from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
 
-from hf_lrcompress.architectures import ARCHITECTURES
+from hf_lrcompress.models.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,22 +10,23 @@ PACKAGE = ROOT / "hf_lrcompress"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"architectures"},
-    {"rebuilding", "languages", "text_readers", "e5_small", "saved_tokenizer", "hardware", "run_folder", "energy", "remote_code"},
-    {"surgery", "data", "demo", "card_tables"},
-    {"distillation", "vocabulary_curve", "token_counts"},
-    {"importance", "masked_accuracy", "vocabulary_certificate", "evaluation"},
+    {"files", "machine"},
+    {"models"},
+    {"vocabulary"},
+    {"surgery"},
+    {"distillation"},
+    {"calibration"},
+    {"texts"},
+    {"demo", "evaluation"},
     {"stages"},
-    {"configuration"},
-    {"training_memory"},
-    {"planning", "model_card"},
-    {"report", "size_target"},
+    {"run"},
+    {"publishing"},
     {"pipeline"},
 ]
 PLACES = {
-    "datasets": {"data", "text_readers", "evaluation"},
+    "datasets": {"texts", "evaluation"},
     "adapters": {"evaluation"},
-    "huggingface_hub": {"model_card", "stages"},
+    "huggingface_hub": {"publishing"},
 }
 
 

@@ -11,14 +11,14 @@ import torch
 import transformers
 from conftest import MODEL_TYPES, SHARED_LAYERS, SPECIAL_NAMES, tiny_model
 from safetensors.torch import save_file
-from surgery.test_bpe_trimming import modernbert
 from surgery.test_surgery_promises import SURGERIES
-from surgery.test_tokenizer_trimming import TEXTS, bert, xlm_roberta
 from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
 from transformers import AutoModelForMaskedLM, AutoTokenizer
+from vocabulary.test_bpe import modernbert
+from vocabulary.test_tokenizer_trimming import TEXTS, bert, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
-from hf_lrcompress.saved_tokenizer import save_tokenizer
+from hf_lrcompress.models.saving import save_tokenizer
 
 FAMILIES = [name for name in MODEL_TYPES if name != "eurobert"]  # which transformers 4 does not have
 VOCAB_SIZE = 500

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lrcompress.architectures import architecture_of, layers_of
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.feature_losses import hidden_state_cosine, hidden_state_mse, self_attention_relations
 from hf_lrcompress.distillation.losses import gram, linear_cross_entropy, linear_kl, linear_mse, linear_predictions
+from hf_lrcompress.models.architectures import architecture_of, layers_of
 
 HIDDEN_STATE_LOSSES = {"hidden_mse": hidden_state_mse, "hidden_cosine": hidden_state_cosine}
 

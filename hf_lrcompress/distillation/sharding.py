@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from hf_lrcompress.architectures import layers_of
+from hf_lrcompress.models.architectures import layers_of
 
 
 class ShardingTrainer(Trainer):

@@ -11,12 +11,12 @@ from torch import nn
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from hf_lrcompress.architectures import disable_dropout, layers_of
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import HIDDEN_STATE_LOSSES, encode_teacher, return_losses
 from hf_lrcompress.distillation.masking import ReproducibleMasking
 from hf_lrcompress.distillation.sharding import ShardingTrainer, gathered
+from hf_lrcompress.models.architectures import disable_dropout, layers_of
 
 LOSS_PARTS = ("mlm_loss", "distillation_loss", "feature_loss")
 

@@ -13,7 +13,7 @@ from transformers import (
 
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.cheap_training import attention_for_training
-from hf_lrcompress.remote_code import has_own_code
+from hf_lrcompress.models.loading import has_own_code
 
 TUNINGS = ("seq_bn", "full")
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lrcompress.architectures import layers_of
+from hf_lrcompress.models.architectures import layers_of
 
 INITIAL_STD = 0.02
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hf_lrcompress.hardware import computes_in_bf16
+from hf_lrcompress.machine import computes_in_bf16
 
 RANDOM_BITS = 16
 

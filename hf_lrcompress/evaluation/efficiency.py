@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.rebuilding import masked_lm_on_meta
+from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 
 LENGTH = 128
 BATCHES = (1, 32)

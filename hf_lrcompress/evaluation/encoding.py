@@ -7,11 +7,11 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_lrcompress.architectures import architecture_of
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.task_data import Example, TaskData
-from hf_lrcompress.remote_code import load_config
+from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.loading import load_config
 
 IGNORED = -100
 """The label of a token that has none, as torch's cross-entropy has it."""

@@ -19,8 +19,8 @@ from transformers.utils import logging as transformers_logging
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.task_data import TaskData
 from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
-from hf_lrcompress.remote_code import load_config
-from hf_lrcompress.run_folder import write_atomically
+from hf_lrcompress.files import write_atomically
+from hf_lrcompress.models.loading import load_config
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from hf_lrcompress.evaluation.metrics import check_installed
 from hf_lrcompress.evaluation.task_data import TaskData, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import TaskTraining
-from hf_lrcompress.languages import Language
-from hf_lrcompress.run_folder import file_hash, fingerprint, hub_commit
+from hf_lrcompress.files import file_hash, fingerprint
+from hf_lrcompress.models.loading import hub_commit
+from hf_lrcompress.texts.languages import Language
 
 
 def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:

@@ -11,8 +11,8 @@ from datasets import List as ListFeature
 from datasets.exceptions import DatasetNotFoundError
 
 from hf_lrcompress.evaluation.tasks import HubSource, Task
-from hf_lrcompress.languages import Language
-from hf_lrcompress.text_readers import PARQUET_BRANCH
+from hf_lrcompress.texts.languages import Language
+from hf_lrcompress.texts.readers import PARQUET_BRANCH
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 """The splits, and the names that a file of each may have."""

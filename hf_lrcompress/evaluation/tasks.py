@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hf_lrcompress.languages import Language
-from hf_lrcompress.text_readers import PARQUET_BRANCH
+from hf_lrcompress.texts.languages import Language
+from hf_lrcompress.texts.readers import PARQUET_BRANCH
 
 
 @dataclass(frozen=True)

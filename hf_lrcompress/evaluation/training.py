@@ -24,7 +24,7 @@ from hf_lrcompress.evaluation.adapters import TUNINGS, load_for_task
 from hf_lrcompress.evaluation.cheap_training import make_cheap
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.tasks import WEIGHT_DECAY, Task
-from hf_lrcompress.hardware import computes_in_bf16
+from hf_lrcompress.machine import computes_in_bf16
 
 SMALL_HIDDEN_SIZE = 564
 """Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""

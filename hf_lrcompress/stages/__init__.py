@@ -2,9 +2,9 @@
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.evaluate import Evaluate
+from hf_lrcompress.stages.protocol import Stage, StageTask
 from hf_lrcompress.stages.prune_ffn import PruneFFN
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
-from hf_lrcompress.stages.stage import Stage, StageTask
 from hf_lrcompress.stages.trim_vocab import TrimVocab
 from hf_lrcompress.stages.truncate_hidden import TruncateHidden
 

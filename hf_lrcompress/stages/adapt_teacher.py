@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from hf_lrcompress.stages.stage import Stage, StageTask
+from hf_lrcompress.stages.protocol import Stage, StageTask
 
 
 @dataclass(frozen=True)

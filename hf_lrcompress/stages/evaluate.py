@@ -14,10 +14,10 @@ from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.training import TaskTraining
-from hf_lrcompress.languages import Language
-from hf_lrcompress.remote_code import load_config
-from hf_lrcompress.run_folder import file_hash
-from hf_lrcompress.stages.stage import Stage, StageTask
+from hf_lrcompress.files import file_hash
+from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.stages.protocol import Stage, StageTask
+from hf_lrcompress.texts.languages import Language
 
 
 @dataclass(frozen=True)

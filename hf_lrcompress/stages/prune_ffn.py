@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 import torch
 from transformers import PretrainedConfig
 
-from hf_lrcompress.architectures import intermediate_size_of, layers_of
-from hf_lrcompress.importance import score_neurons
-from hf_lrcompress.rebuilding import masked_lm_on_meta
-from hf_lrcompress.stages.stage import Stage, StageTask, training_arguments
+from hf_lrcompress.calibration.importance import score_neurons
+from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
+from hf_lrcompress.models.rebuilding import masked_lm_on_meta
+from hf_lrcompress.stages.protocol import Stage, StageTask
+from hf_lrcompress.stages.training import training_arguments
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
 
-from hf_lrcompress.rebuilding import masked_lm_on_meta
-from hf_lrcompress.stages.stage import Stage, StageTask
+from hf_lrcompress.models.rebuilding import masked_lm_on_meta
+from hf_lrcompress.stages.protocol import Stage, StageTask
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
 
 

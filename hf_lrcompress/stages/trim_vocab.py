@@ -9,13 +9,13 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-from hf_lrcompress.data import CorpusSource, corpus_fingerprint, load_corpus
-from hf_lrcompress.rebuilding import changed
-from hf_lrcompress.stages.stage import Stage, StageTask
-from hf_lrcompress.surgery.token_selection import select_tokens, weighted_counts
+from hf_lrcompress.models.rebuilding import changed
+from hf_lrcompress.stages.protocol import Stage, StageTask
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
-from hf_lrcompress.token_counts import cached_counts
-from hf_lrcompress.vocabulary_certificate import certify_vocabulary, write_certificate
+from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
+from hf_lrcompress.texts.corpus_counts import cached_counts
+from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
+from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
 
 
 @dataclass(frozen=True)

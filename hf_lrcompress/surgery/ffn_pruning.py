@@ -3,8 +3,8 @@
 import torch
 from transformers import PreTrainedModel
 
-from hf_lrcompress.architectures import intermediate_size_of, layer_pattern, layers_of
-from hf_lrcompress.rebuilding import rebuild, with_intermediate_size
+from hf_lrcompress.models.architectures import intermediate_size_of, layer_pattern, layers_of
+from hf_lrcompress.models.rebuilding import rebuild, with_intermediate_size
 
 
 def select_neurons(scores: torch.Tensor, intermediate_size: int) -> torch.Tensor:

@@ -3,8 +3,8 @@
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.architectures import architecture_of, layer_pattern
-from hf_lrcompress.rebuilding import rebuild, with_hidden_size
+from hf_lrcompress.models.architectures import architecture_of, layer_pattern
+from hf_lrcompress.models.rebuilding import rebuild, with_hidden_size
 
 METHODS = ("truncate",)
 

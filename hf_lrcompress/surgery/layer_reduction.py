@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lrcompress.architectures import architecture_of, layer_pattern, layers_of
-from hf_lrcompress.rebuilding import on_meta, rebuild, with_layers
+from hf_lrcompress.models.architectures import architecture_of, layer_pattern, layers_of
+from hf_lrcompress.models.rebuilding import on_meta, rebuild, with_layers
 
 STRATEGIES = ("stride", "last", "first", "first_last")
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.architectures import architecture_of
-from hf_lrcompress.rebuilding import changed, rebuild
-from hf_lrcompress.surgery.tokenizer_trimming import trim_tokenizer
+from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.rebuilding import changed, rebuild
+from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 
 @dataclass(frozen=True)

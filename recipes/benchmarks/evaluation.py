@@ -8,7 +8,7 @@ from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
-from hf_lrcompress.languages import Language
+from hf_lrcompress.texts.languages import Language
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

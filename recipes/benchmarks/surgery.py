@@ -17,8 +17,8 @@ import torch
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from hf_lrcompress import prune_ffn, reduce_layers, select_layers, select_neurons, select_tokens, trim_vocab, truncate_hidden
-from hf_lrcompress.e5_small import load_e5_small
-from hf_lrcompress.hardware import peak_memory_mb
+from hf_lrcompress.demo.e5_small import load_e5_small
+from hf_lrcompress.machine import peak_memory_mb
 
 SIZE_OF_XLMR_BASE = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
 VOCAB_SIZE = 40_000

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from hf_lrcompress.e5_small import load_e5_small
+from hf_lrcompress.demo.e5_small import load_e5_small
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 PACKAGES = ["torch", "transformers", "datasets", "pandas", "vocabtrimmer==0.0.2"]

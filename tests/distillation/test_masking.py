@@ -1,6 +1,6 @@
 import pytest
 import torch
-from surgery.test_token_selection import unigram
+from vocabulary.test_selection import unigram
 
 from hf_lrcompress.distillation.masking import ReproducibleMasking
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast, TrainerCallback
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers, truncate_hidden
-from hf_lrcompress.architectures import layers_of
+from hf_lrcompress.models.architectures import layers_of
 
 LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
 

@@ -5,9 +5,9 @@ import torch
 from conftest import MODEL_TYPES, randomise, tiny_config
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from hf_lrcompress.architectures import layers_of
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
+from hf_lrcompress.models.architectures import layers_of
 
 FACTOR = 5  # 24 / 5 is no whole number
 UNKNOWN_TO_THE_LIBRARY = {"camembert", "eurobert", "mpnet", "rembert", "xlm-roberta-xl"}

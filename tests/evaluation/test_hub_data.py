@@ -19,7 +19,7 @@ READ = """
 import json, sys
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.languages import Language
+from hf_lrcompress.texts.languages import Language
 
 answers = []
 for name, tag in json.loads(sys.argv[1]):

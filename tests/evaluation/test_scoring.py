@@ -14,8 +14,8 @@ from conftest import RECIPES, load_recipe, tiny_model
 from own_code import ADD_ROW, with_own_code
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
-from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerControl, TrainerState
+from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
 
 from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
@@ -25,7 +25,7 @@ from hf_lrcompress.evaluation.jobs import ScoringJob
 from hf_lrcompress.evaluation.task_data import Example, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import BestEpoch, TaskTraining, train_and_score
-from hf_lrcompress.languages import Language
+from hf_lrcompress.texts.languages import Language
 
 SLOVAK = Language.from_tag("sk")
 SPLITS = {"train": 48, "dev": 10, "test": 13}

@@ -5,11 +5,12 @@ import sqlite3
 
 import pytest
 from conftest import tiny_model
-from surgery.test_tokenizer_trimming import make_texts, xlm_roberta
+from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
 
-from hf_lrcompress.data import CorpusSource
-from hf_lrcompress.languages import Language
-from hf_lrcompress.stages.stage import StageTask, training_arguments
+from hf_lrcompress.stages.protocol import StageTask
+from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.texts.corpus import CorpusSource
+from hf_lrcompress.texts.languages import Language
 
 
 @pytest.fixture

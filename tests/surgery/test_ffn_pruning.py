@@ -3,7 +3,7 @@ import torch
 from conftest import logits_of
 from torch import nn
 
-from hf_lrcompress.architectures import layers_of
+from hf_lrcompress.models.architectures import layers_of
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 
 

@@ -3,8 +3,8 @@ import torch
 from conftest import ROWS, logits_of, tiny_config, tiny_model
 from torch import nn
 
-from hf_lrcompress.architectures import architecture_of, layers_of
-from hf_lrcompress.rebuilding import with_hidden_size
+from hf_lrcompress.models.architectures import architecture_of, layers_of
+from hf_lrcompress.models.rebuilding import with_hidden_size
 from hf_lrcompress.surgery.hidden_truncation import select_dims, truncate_hidden
 
 ROTATED = {"modernbert", "eurobert"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, logits_of, tiny_model
 
-from hf_lrcompress.architectures import layers_of
+from hf_lrcompress.models.architectures import layers_of
 from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
 
 

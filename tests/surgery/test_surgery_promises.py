@@ -5,16 +5,16 @@ import copy
 import pytest
 import torch
 from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, logits_of, randomise, tiny_model
-from test_architectures import MBERT, XLMR_BASE
+from models.test_architectures import MBERT, XLMR_BASE
 from transformers import AutoModel, AutoModelForMaskedLM, BertTokenizerFast
 
-from hf_lrcompress.architectures import intermediate_size_of, layers_of
-from hf_lrcompress.rebuilding import masked_lm_on_meta, tensors_of
+from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
+from hf_lrcompress.models.rebuilding import masked_lm_on_meta, tensors_of
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
-from hf_lrcompress.surgery.token_selection import select_tokens
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
+from hf_lrcompress.vocabulary.selection import select_tokens
 
 
 def scores(model, seed=3):

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 from conftest import SPECIAL_NAMES, logits_of, tiny_model
-from surgery.test_token_selection import TEXTS, unigram, wordpiece
 from transformers import AutoModelForMaskedLM, AutoTokenizer
+from vocabulary.test_selection import TEXTS, unigram, wordpiece
 
 from hf_lrcompress import count_tokens, trim_vocab
 

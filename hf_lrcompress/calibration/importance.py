@@ -1,0 +1,128 @@
+"""Importance of feed-forward neurons, from the gradients of a loss."""
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, TrainerCallback, set_seed
+
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.sharding import gathered
+from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.models.architectures import disable_dropout, ffn_inputs_of, intermediate_size_of
+
+SCORES_FILE = "importance_scores.safetensors"
+
+
+class GradientImportanceCallback(TrainerCallback):
+    r"""Accumulates the first-order importance of every feed-forward neuron in any [`~transformers.Trainer`].
+
+    For neuron *i* with input weights w_i and bias b_i the score is Σ over optimiser steps of |w_i · ∂L/∂w_i + b_i ∂L/∂b_i|, in
+    fp32: to first order, how much the loss changes when the neuron is removed (Molchanov et al. 2017; arXiv 2505.16956, section
+    3.2). Where there is a gate, a neuron owns a row of it too, fused or not. Gradients must be those of one batch: use
+    `gradient_accumulation_steps=1` and `max_grad_norm=0`. [`score_neurons`] runs a pass with all the settings it needs.
+
+    The scores are saved with each checkpoint and read again on resuming.
+
+    Attributes:
+        scores (`torch.FloatTensor` of shape `(num_hidden_layers, intermediate_size)`): Zeros until the first step.
+
+    Raises:
+        ValueError: When training begins with gradient accumulation, clipping, an fp16 loss scaler or DeepSpeed.
+    """
+
+    def __init__(self):
+        self.scores: torch.Tensor | None = None
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        if args.gradient_accumulation_steps != 1 or args.max_grad_norm or args.fp16 or args.deepspeed_plugin:
+            raise ValueError(
+                "importance needs the gradients of single batches: "
+                "set gradient_accumulation_steps=1, max_grad_norm=0 and fp16=False, and launch without DeepSpeed"
+            )
+        self.scores = torch.zeros(len(ffn_inputs_of(model)), intermediate_size_of(model.config))
+        if state.global_step:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self.scores = load_file(checkpoint / SCORES_FILE)["scores"]
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        for layer, linears in enumerate(ffn_inputs_of(model)):
+            terms = [_first_order_terms(linear, self.scores.shape[1]) for linear in linears]
+            self.scores[layer] += torch.stack(terms).sum(dim=0).abs().cpu()
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            save_file({"scores": self.scores}, checkpoint / SCORES_FILE)
+
+
+def score_neurons(
+    model: PreTrainedModel,
+    dataset: Dataset,
+    processing_class: Any,
+    batch_size: int = 8,
+    seed: int = 42,
+    bf16: bool = False,
+) -> torch.Tensor:
+    """Score every feed-forward neuron by its importance for masked-LM on `dataset`, one pass.
+
+    The weights are not changed (learning rate 0), but dropout stays off in `model` afterwards, and under FSDP it stays sharded:
+    score a model that is not used further, or a copy.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): A masked LM.
+        dataset (`Dataset`): Examples with `input_ids` and `attention_mask`; the paper uses validation data.
+        processing_class ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer; it masks 15 % of the tokens.
+        batch_size (`int`, *optional*, defaults to 8): Examples a step and process.
+        seed (`int`, *optional*, defaults to 42): Of the masking.
+        bf16 (`bool`, *optional*, defaults to `False`): Use bf16 autocast.
+
+    Returns:
+        `torch.FloatTensor` of shape `(num_hidden_layers, intermediate_size)`.
+    """
+    set_seed(seed)
+    disable_dropout(model)
+    callback = GradientImportanceCallback()
+    with tempfile.TemporaryDirectory() as output_dir, _without_deepspeed():
+        args = DistillationConfig(
+            output_dir=output_dir,
+            alpha=1.0,
+            learning_rate=0.0,
+            optim="sgd",
+            max_grad_norm=0.0,
+            num_train_epochs=1,
+            per_device_train_batch_size=batch_size,
+            save_strategy="no",
+            report_to="none",
+            seed=seed,
+            bf16=bf16,
+            use_cpu=not torch.accelerator.is_available(),  # bf16 on a CPU must be asked for so
+        )
+        trainer = DistillationTrainer(model, args, train_dataset=dataset, processing_class=processing_class, callbacks=[callback])
+        trainer.train()
+    return callback.scores
+
+
+@contextmanager
+def _without_deepspeed():
+    """Use plain DDP in a run that DeepSpeed launched: it takes the optimiser step before anyone can read the gradients."""
+    given = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["ACCELERATE_USE_DEEPSPEED"] = given
+
+
+def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:
+    """w · ∂L/∂w + b ∂L/∂b for each neuron: shape `(intermediate_size,)`."""
+    terms = (gathered(linear.weight.detach()).float() * gathered(linear.weight.grad).float()).sum(dim=1)
+    if linear.bias is not None:
+        terms += gathered(linear.bias.detach()).float() * gathered(linear.bias.grad).float()
+    return terms.view(-1, intermediate_size).sum(dim=0)

@@ -1,0 +1,70 @@
+"""The machine: what it can do, and the memory and energy that a part of a run took."""
+
+import logging
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine has bf16 arithmetic (rather than emulating it)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    on_cpu = not torch.accelerator.is_available() and torch.backends.mkldnn.is_available()
+    return on_cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def peak_memory_mb() -> float:
+    """Peak memory so far: of the GPU where there is one, otherwise of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def start_energy_meter() -> Callable[[], float | None]:
+    """Begin to measure the machine's energy, without the network.
+
+    Returns:
+        `Callable[[], float | None]`: Ends the measurement and gives kWh: of the whole machine's processors, memory and GPUs,
+        whatever else ran on them, partly estimated from their type where the hardware does not say. `None` if `codecarbon`
+        is not installed.
+    """
+    if find_spec("codecarbon") is None:
+        return lambda: None
+    from codecarbon import OfflineEmissionsTracker  # here: it is optional
+
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it speaks before it reads its own log_level
+    # The country only weighs emissions, which nobody reads here; without one codecarbon complains.
+    tracker = OfflineEmissionsTracker(
+        country_iso_code="DEU",
+        tracking_mode="machine",
+        save_to_file=False,
+        save_to_api=False,
+        log_level="critical",
+        allow_multiple_runs=True,
+    )
+    tracker.start()
+
+    def stop() -> float:
+        tracker.stop()
+        return tracker.final_emissions_data.energy_consumed
+
+    return stop
+
+
+def add_energy(before: Mapping[str, Any], kwh: float | None) -> dict[str, float | None]:
+    """The metric `energy_kwh` of a stage that may have been interrupted; only a sum of all its parts is one.
+
+    Args:
+        before (`Mapping`): The stage's metrics so far.
+        kwh (`float`, *optional*): Of this part.
+    """
+    measured = before.get("energy_kwh") is not None or "seconds" not in before
+    if kwh is None or not measured:
+        return {"energy_kwh": None} if "energy_kwh" in before else {}
+    return {"energy_kwh": before.get("energy_kwh", 0.0) + kwh}

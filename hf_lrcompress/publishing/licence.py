@@ -1,0 +1,69 @@
+"""Licences: what the teacher's card states, and what it allows."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.repocard import metadata_load
+
+from hf_lrcompress.demo.texts import DEMO_TEACHER_LICENSE
+from hf_lrcompress.run.configuration import DEMO, RunConfig
+
+LICENSE_KEYS = ("license", "license_name", "license_link")
+
+
+def teacher_license(config: RunConfig) -> dict[str, Any]:
+    """What the teacher's card says of its licence: `license`, and `license_name` and `license_link` where they are stated.
+
+    Empty where the teacher has no card or its card names no licence.
+
+    Raises:
+        ValueError: If the card of a local teacher has a header that is not YAML.
+        OSError: If the Hub cannot be asked.
+    """
+    if config.teacher == DEMO:
+        return {"license": DEMO_TEACHER_LICENSE}
+    card = Path(config.teacher) / "README.md"
+    if config.base_model is None:
+        if not card.is_file():
+            return {}
+    else:
+        try:
+            card = Path(hf_hub_download(config.teacher, "README.md", revision=config.teacher_revision))
+        except EntryNotFoundError:  # no card, or offline and not in the cache
+            return {}
+    try:
+        metadata = metadata_load(card) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"the header of {card} is not valid YAML: {error}; mend it or delete the file") from error
+    return {key: metadata[key] for key in LICENSE_KEYS if key in metadata}
+
+
+def license_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The licence of a run's model: the one its configuration gives, otherwise the teacher's."""
+    if report["settings"].get("license"):
+        return {"license": report["settings"]["license"]}
+    return {key: report["stages"][0][key] for key in LICENSE_KEYS if key in report["stages"][0]}
+
+
+def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any], teacher: str) -> None:
+    """Refuse to publish what a licence forbids, or what has none.
+
+    Args:
+        license (`Mapping`): Of the model to publish.
+        teacher_license (`Mapping`): What the teacher's card states.
+        teacher (`str`): Name of the teacher.
+
+    Raises:
+        ValueError: If the teacher's licence forbids derivatives, or no licence is known.
+    """
+    stated = teacher_license.get("license")
+    for name in [stated] if isinstance(stated, str) else stated or []:
+        if re.search(r"-nd\b", name):
+            raise ValueError(f"the licence of {teacher}, {name}, forbids derivatives: a compressed model may not be published")
+    if not license.get("license"):
+        raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it, such as --license mit")

@@ -1,0 +1,238 @@
+"""The configuration of a run: YAML in, frozen dataclasses out."""
+
+import difflib
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from hf_lrcompress.stages import STAGES, Stage
+from hf_lrcompress.texts.corpus import CorpusSource
+from hf_lrcompress.texts.languages import Language
+
+DEMO = "demo"
+"""As `teacher`, `train` or `validation`: what the demo's packages bring."""
+
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list",
+    types.NoneType: "null",
+}
+"""What a user calls the types of values."""
+
+PLAIN_KEYS = ("teacher", "teacher_revision", "block_size", "seed", "license", "trust_remote_code")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes.
+
+    Args:
+        language ([`Language`]): The target language.
+        teacher (`str`): Hub id or directory of a multilingual masked LM, or `"demo"`.
+        train, validation ([`CorpusSource`] or `"demo"`): The texts.
+        stages (`Mapping[str, Stage]`): The stages to run and their settings, in order.
+        training (`Mapping`): Training arguments of all stages.
+        teacher_revision (`str`, *optional*): Git revision of the teacher on the Hub.
+        block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
+        seed (`int`, *optional*, defaults to 42): Of everything random.
+        license (`str`, *optional*): Of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether to run the teacher's own code, where transformers has no class for it.
+    """
+
+    language: Language
+    teacher: str
+    train: CorpusSource | str
+    validation: CorpusSource | str
+    stages: Mapping[str, Stage]
+    training: Mapping[str, Any]
+    teacher_revision: str | None = None
+    block_size: int = 512
+    seed: int = 42
+    license: str | None = None
+    trust_remote_code: bool = False
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
+        """Build from a parsed YAML file.
+
+        Raises:
+            ValueError: If a key is unknown or missing, a value has the wrong type, or a stage does not exist.
+        """
+        known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
+        _check_keys(mapping, known, "the configuration")
+        names = mapping.get("stages", list(STAGES))
+        if not isinstance(names, list) or not names or len(set(names)) != len(names):
+            raise ValueError(f"stages must be a list of different stage names, got {names!r}")
+        for name in names:
+            _check_known(name, STAGES, "stage")
+        plain = {key: mapping[key] for key in PLAIN_KEYS if key in mapping}
+        for key in ("teacher", "train", "validation"):
+            if key not in mapping:
+                raise ValueError(f"the configuration has no {key!r}")
+        config = {
+            "language": language,
+            "train": _source(mapping["train"], "train", language),
+            "validation": _source(mapping["validation"], "validation", language),
+            "stages": {name: build(STAGES[name], mapping.get(name) or {}, name) for name in names},
+            "training": mapping.get("training") or {},
+        }
+        return build(cls, plain | config, "the configuration")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The configuration as YAML would have it: [`RunConfig.from_mapping`] of it is equal to this one."""
+        plain = {
+            "teacher": self.teacher,
+            "teacher_revision": self.teacher_revision,
+            "train": _unbuilt(self.train),
+            "validation": _unbuilt(self.validation),
+            "block_size": self.block_size,
+            "seed": self.seed,
+            "license": self.license,
+            "trust_remote_code": self.trust_remote_code,
+            "stages": list(self.stages),
+            "training": dict(self.training),
+        }
+        return plain | {name: _unbuilt(stage) for name, stage in self.stages.items()}
+
+    @cached_property  # what is a directory when the run is planned stays one in its report
+    def base_model(self) -> str | None:
+        """The teacher's Hub id, which may have no `ORG/`; `None` if the teacher is a directory."""
+        if self.teacher == DEMO:
+            return "intfloat/multilingual-e5-small"
+        return None if Path(self.teacher).is_dir() else self.teacher
+
+    @property
+    def teacher_name(self) -> str:
+        """The teacher as a report names it: its Hub id, or the name of its directory."""
+        return self.base_model or Path(self.teacher).resolve().name
+
+    @property
+    def machine_written(self) -> bool:
+        """Whether the text is the demo's, so that no score means anything."""
+        return DEMO in (self.train, self.validation)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML 1.2 file: `5e-5` is a number and `no` is a string.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a YAML mapping, or has a key twice.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"configuration {path} does not exist")
+    mapping = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{path} must be a YAML mapping (key: value lines)")
+    return mapping
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML 1.2 text; `where` is named in the error."""
+    try:
+        return yaml.load(text, Loader=_CoreSchemaLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def override(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of `mapping` in which the dotted `key` has `value`."""
+    head, _, rest = key.partition(".")
+    if not rest:
+        return dict(mapping) | {head: value}
+    inner = mapping.get(head) or {}
+    if not isinstance(inner, Mapping):
+        raise ValueError(f"--set {key}: {head!r} is not a section")
+    return dict(mapping) | {head: override(inner, rest, value)}
+
+
+def build(cls: type, mapping: Mapping[str, Any], where: str) -> Any:
+    """Make a dataclass from a mapping, with unknown keys and wrong types refused."""
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{where} must be a section of key: value lines, got {mapping!r}")
+    hints = get_type_hints(cls)
+    _check_keys(mapping, hints, where)
+    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in required if name not in mapping]
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+    return cls(**{key: _typed(value, hints[key], f"{where}: {key}") for key, value in mapping.items()})
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if origin is tuple and isinstance(value, list):
+        return tuple(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    allowed = get_args(hint) if origin is types.UnionType else (hint,)
+    classes = tuple(get_origin(kind) or kind for kind in allowed)
+    if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
+        raise ValueError(f"{where} must be {' or '.join(KINDS.get(kind, 'a section') for kind in classes)}, got {value!r}")
+    return value
+
+
+def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
+    if value == DEMO:
+        return DEMO
+    if isinstance(value, Mapping):
+        codes = {"tag": language.tag, "glotcc": language.glotcc, "flores": language.flores, "wikiann": language.wikiann}
+        value = {key: item.format(**codes) if isinstance(item, str) else item for key, item in value.items()}
+    return build(CorpusSource, value, where)
+
+
+def _unbuilt(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    return {key: list(item) if isinstance(item, tuple) else item for key, item in asdict(value).items()}
+
+
+def _check_keys(mapping: Mapping[str, Any], known: Any, where: str) -> None:
+    for key in mapping:
+        _check_known(key, known, f"key in {where}")
+
+
+def _check_known(name: Any, known: Any, what: str) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(str(name), list(known), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
+        raise ValueError(f"unknown {what}: {name!r}; {hint}")
+
+
+class _CoreSchemaLoader(yaml.SafeLoader):
+    """PyYAML with the scalars of YAML 1.2's core schema, and its rule that a key is there once: PyYAML takes the last."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise yaml.YAMLError(f"key {key.value!r} in line {line} is also in line {lines[key.value]}; keep one")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+_CoreSchemaLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_CoreSchemaLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)|\.[0-9]+|[0-9]+\.[0-9]*|\.(?:inf|nan))$"),
+    list("-+0123456789."),
+)

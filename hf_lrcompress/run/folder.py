@@ -1,0 +1,154 @@
+"""The folder of a run: what each stage recorded, and what may be kept, resumed or replaced."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_lrcompress.files import write_atomically
+
+RECORD_FILE = "stage.json"
+MODEL_DIR = "model"
+REPORT_FILE = "report.json"
+LOCK_FILE = ".lock"
+CONFIG_FILE = "config.yaml"
+CONFIG_HEADER = "# The configuration of a run of hf_lrcompress."
+PACKAGES = ("hf_lrcompress", "torch", "transformers", "tokenizers", "datasets", "accelerate")
+
+
+def environment() -> dict[str, str]:
+    """What a result depends on besides its settings: versions, processor, operating system."""
+    versions = {name: version(name) for name in PACKAGES}
+    return versions | {"python": platform.python_version(), "machine": platform.machine(), "cpu_count": str(os.cpu_count())}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage leaves in its directory (`stage.json`), written last and by rename.
+
+    Args:
+        name (`str`): The stage.
+        fingerprint (`str`): Hash of settings, inputs and the parent's fingerprint.
+        complete (`bool`): Whether the stage's model is there.
+        metrics (`Mapping`): What was measured.
+        version (`str`): Version of this package.
+        environment (`Mapping`): See [`environment`].
+    """
+
+    name: str
+    fingerprint: str
+    complete: bool = False
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    version: str = field(default_factory=lambda: version("hf_lrcompress"))
+    environment: Mapping[str, str] = field(default_factory=environment)
+
+    @classmethod
+    def read(cls, stage_dir: Path) -> "StageRecord | None":
+        """The record in a directory, or `None` if there is none."""
+        path = stage_dir / RECORD_FILE
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, stage_dir: Path) -> "StageRecord":
+        """Put the record into a directory, in one step."""
+        stage_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(stage_dir / RECORD_FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        return self
+
+    def with_metrics(self, complete: bool = False, **metrics: Any) -> "StageRecord":
+        """A copy with further metrics."""
+        return replace(self, complete=complete or self.complete, metrics={**self.metrics, **metrics})
+
+
+def check_run_folder(
+    output_dir: Path,
+    planned: Sequence[StageRecord],
+    directories: Sequence[str],
+    overwrite: bool,
+    inputs: Sequence[str] = (),
+) -> None:
+    """Refuse a folder that holds something else than this run, complete or begun.
+
+    Args:
+        output_dir (`Path`): The folder; it need not exist.
+        planned (`Sequence[StageRecord]`): The records that the stages will have.
+        directories (`Sequence[str]`): Names of their directories.
+        overwrite (`bool`): Whether stages made with other settings may be deleted.
+        inputs (`Sequence[str]`): What the run reads: it must not lie in what would be deleted.
+
+    Raises:
+        FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
+    """
+    if not output_dir.exists():
+        return
+    if not output_dir.is_dir():
+        raise FileExistsError(f"{output_dir} is a file; give another --output_dir")
+    names = sorted(path.name for path in output_dir.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial")
+    config = output_dir / CONFIG_FILE
+    if names and not (config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIG_HEADER)):
+        raise FileExistsError(f"{output_dir} holds other files (such as {names[0]}); give an empty or new --output_dir")
+    stale = stale_directories(output_dir, planned, directories)
+    if stale and not overwrite:
+        raise FileExistsError(
+            f"{output_dir / stale[0]} was made with other settings; give another --output_dir, or --overwrite to make it again"
+        )
+    for name in stale:
+        for path in inputs:
+            if Path(path).resolve().is_relative_to((output_dir / name).resolve()):
+                raise FileExistsError(f"{path} lies in {output_dir / name}, which would be deleted; give another --output_dir")
+
+
+def stale_directories(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> list[str]:
+    """Directories of stages, and of the final model, that do not belong to the planned run."""
+    current = dict(zip(directories, planned, strict=True))
+    stale = []
+    for path in sorted(output_dir.glob("[0-9][0-9]-*")):
+        record = StageRecord.read(path)
+        if path.name in current or record is not None:
+            wanted = current.get(path.name)
+            if record is None or wanted is None or record.fingerprint != wanted.fingerprint:
+                stale.append(path.name)
+    report = output_dir / REPORT_FILE
+    final = json.loads(report.read_text(encoding="utf-8"))["fingerprint"] if report.is_file() else None
+    if (output_dir / MODEL_DIR).exists() and final != planned[-1].fingerprint:
+        stale.append(MODEL_DIR)
+    return stale
+
+
+def delete_stale(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> None:
+    """Delete what [`check_run_folder`] would refuse."""
+    for name in stale_directories(output_dir, planned, directories):
+        (output_dir / name / RECORD_FILE).unlink(missing_ok=True)  # first: what is half deleted must not count as complete
+        shutil.rmtree(output_dir / name)
+
+
+def delete_checkpoints(stage_dir: Path) -> None:
+    """Delete the checkpoints of a complete stage."""
+    for checkpoint in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        shutil.rmtree(checkpoint)
+
+
+def read_complete_run(output_dir: Path) -> dict[str, Any]:
+    """`report.json` of a run whose stages, report and model are all there.
+
+    Raises:
+        ValueError: If one of them is not.
+    """
+    records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
+    report = output_dir / REPORT_FILE
+    if (
+        records
+        and all(record and record.complete for record in records)
+        and report.is_file()
+        and (output_dir / MODEL_DIR).is_dir()
+    ):
+        content = json.loads(report.read_text(encoding="utf-8"))
+        if content["fingerprint"] == records[-1].fingerprint:
+            return content
+    raise ValueError(f"{output_dir} holds no complete run; start the same recipes/compress.py again to finish it")

@@ -1,0 +1,108 @@
+"""Token counts of whole corpora: by several processes, and as files that can be added up and used for other sizes."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, reduce
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerFast
+
+from hf_lrcompress.files import fingerprint
+from hf_lrcompress.texts.corpus import CorpusSource, cache_dir, corpus_fingerprint, load_corpus
+from hf_lrcompress.vocabulary.counting import count_tokens
+
+logger = logging.getLogger(__name__)
+
+COUNTS_FILE = "token_counts-{}.safetensors"
+
+
+def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_proc: int = 1) -> torch.LongTensor:
+    """Count the tokens of a corpus, in every process of `accelerate launch` a part of it.
+
+    Args:
+        source ([`CorpusSource`]): The corpus.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer; not changed.
+        num_proc (`int`, *optional*, defaults to 1): Processes to start for each of those.
+
+    Returns:
+        `torch.LongTensor` of shape `(len(tokenizer),)`: The same in every process, whatever their number.
+    """
+    state = PartialState()
+    count = partial(_count_shard, source, tokenizer, state.num_processes * num_proc)
+    shards = range(state.process_index * num_proc, (state.process_index + 1) * num_proc)
+    if num_proc == 1:
+        counts = count(shards[0])
+    else:
+        with ProcessPoolExecutor(num_proc, mp_context=get_context("spawn")) as pool:
+            counts = torch.stack(list(pool.map(count, shards))).sum(dim=0)
+    return reduce(counts.to(state.device), reduction="sum").cpu()
+
+
+def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
+    """[`count_corpus`], with the counts kept in [`~data.cache_dir`]: no text is counted twice by one tokenizer."""
+    name = COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
+    path, state = cache_dir() / name, PartialState()
+    counts = torch.zeros(len(tokenizer), dtype=torch.long)
+    if state.is_main_process and path.is_file():
+        counts = load_counts([path], tokenizer)
+    counts = broadcast(counts.to(state.device)).cpu()  # the others may be on machines with caches of their own
+    if not counts.any():
+        logger.info("counting the tokens of %s", source.path or ", ".join(Path(file).name for file in source.files))
+        counts = count_corpus(source, tokenizer)
+        if state.is_main_process:
+            save_counts(path, counts, tokenizer)
+    return counts
+
+
+def save_counts(path: str | Path, counts: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write counts into a safetensors file that knows the tokenizer they are of; it is there whole or not at all."""
+    partial_path = Path(f"{path}.{os.getpid()}.partial")
+    save_file({"counts": counts.contiguous()}, partial_path, metadata={"tokenizer": tokenizer_fingerprint(tokenizer)})
+    os.replace(partial_path, path)
+
+
+def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
+    """Read counts and add them up.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file holds no counts, or those of another tokenizer.
+    """
+    total = torch.zeros(len(tokenizer), dtype=torch.long)
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"file of token counts {path} does not exist")
+        try:
+            with safe_open(path, framework="pt") as file:
+                fingerprint, counts = (file.metadata() or {}).get("tokenizer"), file.get_tensor("counts")
+        except SafetensorError as error:
+            raise ValueError(f"{path} holds no token counts ({error}); make it with save_counts") from None
+        if fingerprint != tokenizer_fingerprint(tokenizer):
+            raise ValueError(f"{path} was counted with another tokenizer; count the corpus again with this one")
+        total += counts
+    return total
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """SHA-256 of what a tokenizer does, whatever length it was last used to cut or pad texts to."""
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    return hashlib.sha256(backend.to_str().encode()).hexdigest()
+
+
+def _count_shard(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, shards: int, index: int) -> torch.LongTensor:
+    corpus = load_corpus(source)
+    if source.streaming:
+        return count_tokens(tokenizer, (row["text"] for row in islice(corpus, index, None, shards)))
+    return count_tokens(tokenizer, (row["text"] for row in corpus.shard(shards, index, contiguous=True)))

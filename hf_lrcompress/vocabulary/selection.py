@@ -1,0 +1,166 @@
+"""Token selection: choose the tokens of a smaller vocabulary from how often each occurs."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from hf_lrcompress.vocabulary.alphabet import alphabet_ids
+from hf_lrcompress.vocabulary.bpe import byte_alphabet, is_byte_level, merge_table
+from hf_lrcompress.vocabulary.tokenizer_trimming import check_model, special_ids
+
+
+def select_tokens(
+    tokenizer: PreTrainedTokenizerFast,
+    counts: torch.Tensor,
+    vocab_size: int | None = None,
+    keep: Sequence[str] = (),
+    min_count: float | None = None,
+) -> torch.LongTensor:
+    """Choose the tokens of a smaller vocabulary.
+
+    In this order, until there are `vocab_size`:
+
+    1. all special tokens, the tokens of single bytes if the tokenizer has them, and `keep`;
+    2. the single characters that 99.99 % of the corpus is written with (with WordPiece at the start of a word and inside it);
+    3. in at most a tenth of the vocabulary its other single characters, then those that do not occur but are their
+       neighbours in Unicode: rare letters and marks do not become unknown, and noise cannot use up the vocabulary;
+    4. the most frequent tokens; of equally frequent ones, those with lower ids.
+
+    With BPE, a token brings what it is made of along, and tokens are not taken but given up, the rarest first that no other
+    is made of (see [`MergeTable`]). A byte-level tokenizer has no steps 2 and 3.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): A WordPiece, Unigram or BPE tokenizer; not changed.
+        counts (`torch.Tensor` of shape `(len(tokenizer),)`):
+            How often each token occurs, from [`count_tokens`], or of several corpora from [`weighted_counts`].
+        vocab_size (`int`, *optional*): How many tokens to keep.
+        keep (`Sequence[str]`, *optional*, defaults to `()`):
+            Tokens to keep in any case, spelled as in the vocabulary (`"▁Bratislava"`, `"##ami"`).
+        min_count (`float`, *optional*): Instead of `vocab_size`: keep all tokens that occur at least so often.
+
+    Returns:
+        `torch.LongTensor` of shape `(vocab_size,)`: The ids of the chosen tokens, ascending.
+
+    Raises:
+        ValueError: If `counts` has the wrong length, `keep` a token that does not exist, or `vocab_size` is larger than
+            the tokenizer, larger than what the corpus can fill, or too small for the tokens that must stay.
+
+    Example:
+
+    ```python
+    >>> keep_ids = select_tokens(tokenizer, count_tokens(tokenizer, texts), 40_000)
+    >>> keep_ids.shape
+    torch.Size([40000])
+    ```
+    """
+    check_model(tokenizer)
+    keep = _check_request(tokenizer, counts, vocab_size, keep, min_count)
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocab = tokenizer.get_vocab()
+    special = set(special_ids(tokenizer, state))
+    required = {*special, *(vocab[token] for token in byte_alphabet(state) if token in vocab), *keep}
+    spare: list[int] = []
+    if not is_byte_level(state):
+        needed, spare = alphabet_ids(tokenizer, counts, keep, special)
+        required |= needed
+    wanted = counts >= min_count if min_count else counts > 0
+    size = vocab_size or int(wanted.sum())
+    spare = spare[: max(0, min(size // 10, (vocab_size or len(vocab)) - len(required)))]
+    if state["model"]["type"] == "BPE":
+        return _select_closed(state, counts, vocab_size, required, spare, wanted)
+    return _select_frequent(counts, vocab_size, required, spare, wanted)
+
+
+def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
+    """Combine the token counts of several corpora, so that each has its weight whatever its size.
+
+    Each corpus' counts are divided by their sum, multiplied by its weight and added; the result is scaled to the number of
+    tokens of all, so that `min_count` means the same.
+
+    Args:
+        counts (`Mapping[str, torch.Tensor]`): Counts of shape `(len(tokenizer),)` by language or domain.
+        weights (`Mapping[str, float]`): The weight of each, such as `{"sk": 0.8, "en": 0.2}`; any positive numbers.
+
+    Returns:
+        `torch.DoubleTensor` of shape `(len(tokenizer),)`.
+
+    Raises:
+        ValueError: If names differ, a weight is not positive, or a corpus has no tokens.
+    """
+    if counts.keys() != weights.keys():
+        raise ValueError(f"there are counts of {', '.join(counts)}, but weights of {', '.join(weights)}; give both for each")
+    for name, weight in weights.items():
+        if not weight > 0 or not counts[name].sum() > 0:
+            raise ValueError(f"{name}: weight and number of tokens must be more than 0; leave it out instead")
+    total, scale = sum(int(each.sum()) for each in counts.values()), sum(weights.values())
+    return sum(weights[name] / scale * total * each.double() / each.sum() for name, each in counts.items())
+
+
+def _select_frequent(
+    counts: torch.Tensor, vocab_size: int | None, required: set[int], spare: list[int], wanted: torch.Tensor
+) -> torch.LongTensor:
+    first = torch.zeros(len(counts), dtype=torch.bool)
+    first[[*required, *spare]] = True
+    if vocab_size is None:
+        return (first | wanted).nonzero().flatten()
+    _check_size(vocab_size, len(required), int((first | wanted).sum()))
+    rank = torch.where(first, float("inf"), counts.double())
+    return rank.argsort(descending=True, stable=True)[:vocab_size].sort().values
+
+
+def _select_closed(
+    state: dict, counts: torch.Tensor, vocab_size: int | None, required: set[int], spare: list[int], wanted: torch.Tensor
+) -> torch.LongTensor:
+    """BPE: as above with sets of tokens that hold what each token is made of."""
+    table, vocab = merge_table(state), dict(state["model"]["vocab"])
+    vocab |= {token["content"]: token["id"] for token in state["added_tokens"]}
+    token_of = {i: token for token, i in vocab.items()}
+    required_tokens = table.close(token_of[i] for i in required)
+    first = table.close(token_of[i] for i in {*required, *spare})
+    tokens = first | table.close(token_of[i] for i in wanted.nonzero().flatten().tolist())
+    if vocab_size is not None:
+        _check_size(vocab_size, len(required_tokens), len(tokens))
+        values = counts.tolist()
+        stay = first if len(first) <= vocab_size else required_tokens
+        tokens = table.shrink(tokens, {token: values[vocab[token]] for token in tokens}, stay, vocab_size)
+    return torch.tensor(sorted(vocab[token] for token in tokens))
+
+
+def _check_size(vocab_size: int, smallest: int, largest: int) -> None:
+    if vocab_size < smallest:
+        raise ValueError(
+            f"vocab_size {vocab_size} is too small: special tokens, the corpus' characters (or bytes) and `keep` need {smallest}"
+        )
+    if vocab_size > largest:
+        raise ValueError(
+            f"the corpus has only {largest} distinct tokens with those that must stay, not {vocab_size}; "
+            f"give more text or a vocab_size of at most {largest}"
+        )
+
+
+def _check_request(
+    tokenizer: PreTrainedTokenizerFast,
+    counts: torch.Tensor,
+    vocab_size: int | None,
+    keep: Sequence[str],
+    min_count: float | None,
+) -> list[int]:
+    """The ids of `keep`."""
+    size, vocab = len(tokenizer), tokenizer.get_vocab()
+    if counts.shape != (size,):
+        raise ValueError(f"counts must have one entry for each of the {size} tokens, got shape {list(counts.shape)}")
+    if (vocab_size is None) == (min_count is None):
+        raise ValueError("give either vocab_size or min_count")
+    if min_count is not None and not min_count > 0:
+        raise ValueError(f"min_count must be more than 0, got {min_count}")
+    if vocab_size is not None and vocab_size > size:
+        raise ValueError(f"vocab_size {vocab_size} is a vocabulary larger than the tokenizer's {size}")
+    strangers = [token for token in keep if token not in vocab]
+    if strangers:
+        raise ValueError(
+            f"keep holds {', '.join(map(repr, strangers[:10]))}, which the tokenizer does not have; "
+            "spell tokens as in its vocabulary (see tokenizer.tokenize)"
+        )
+    return [vocab[token] for token in keep]

@@ -1,0 +1,121 @@
+import copy
+
+import pytest
+import torch
+from conftest import tiny_model
+from distillation.test_trainer import collate
+from transformers import Trainer, TrainingArguments
+from vocabulary.test_selection import unigram
+
+from hf_lrcompress import GradientImportanceCallback, prune_ffn, select_neurons
+from hf_lrcompress.calibration.importance import score_neurons
+from hf_lrcompress.models.architectures import disable_dropout, ffn_inputs_of, layers_of
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    generator = torch.Generator().manual_seed(8)
+    return [{"input_ids": torch.randint(5, 101, (12,), generator=generator).tolist()} for _ in range(12)]
+
+
+def arguments(output_dir, **settings):
+    defaults = {
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 1,
+        "learning_rate": 0.0,
+        "optim": "sgd",
+        "max_grad_norm": 0.0,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    return TrainingArguments(output_dir=str(output_dir), **defaults | settings)
+
+
+def without_dropout(model_type):
+    model = tiny_model(model_type)
+    disable_dropout(model)
+    return model
+
+
+def scores_by_hand(model, batches):
+    """|Σ (w · ∂L/∂w + b ∂L/∂b)| over the rows of every neuron, one at a time, summed over batches."""
+    scores = torch.zeros(len(layers_of(model)), 36)
+    for batch in batches:
+        model.zero_grad()
+        model(**batch).loss.backward()
+        for i, linears in enumerate(ffn_inputs_of(model)):
+            for neuron in range(36):
+                owned = [(linear, row) for linear in linears for row in range(neuron, linear.out_features, 36)]
+                terms = [torch.dot(p[row].view(-1), p.grad[row].view(-1)) for linear, row in owned for p in linear.parameters()]
+                scores[i, neuron] += torch.stack(terms).sum().abs().detach()
+    return scores
+
+
+def run(model, dataset, args, resume=None, data_collator=collate):
+    callback = GradientImportanceCallback()
+    trainer = Trainer(model, args, train_dataset=dataset, data_collator=data_collator, callbacks=[callback])
+    trainer.train(resume_from_checkpoint=resume)
+    return callback.scores
+
+
+def test_any_trainer_gives_the_scores_of_a_hand_written_loop(model_type, dataset, tmp_path):
+    model = without_dropout(model_type)
+    before = copy.deepcopy(model.state_dict())
+    batches = []
+
+    def recording(rows):
+        batches.append(collate(rows))
+        return batches[-1]
+
+    scores = run(model, dataset, arguments(tmp_path), data_collator=recording)
+    expected = scores_by_hand(without_dropout(model_type), batches)
+    assert len(batches) == 3
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-7)
+    assert scores.dtype == torch.float32 and scores.shape == (len(layers_of(model)), 36)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_zeroed_neuron_scores_nothing(dataset, tmp_path):
+    model = without_dropout("bert")
+    dense = model.base_model.encoder.layer[1].intermediate.dense
+    with torch.no_grad():
+        dense.weight[7], dense.bias[7] = 0, 0
+    scores = run(model, dataset, arguments(tmp_path))
+    assert scores[1, 7] == 0 and (scores[1, :7] > 0).all()
+
+
+def test_scores_survive_a_checkpoint(dataset, tmp_path, model_type="bert"):
+    args = arguments(tmp_path, save_strategy="steps", save_steps=1)
+    whole = run(without_dropout(model_type), dataset, args)
+    resumed = run(without_dropout(model_type), dataset, args, resume=str(tmp_path / "checkpoint-2"))
+    torch.testing.assert_close(resumed, whole, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("settings", [{"max_grad_norm": 1.0}, {"gradient_accumulation_steps": 2}])
+def test_settings_that_would_bend_the_scores_are_refused(dataset, tmp_path, settings, model_type="bert"):
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=1, max_grad_norm=0"):
+        run(without_dropout(model_type), dataset, arguments(tmp_path, **settings))
+
+
+def test_high_scores_matter_more_than_low_ones(dataset, tmp_path):
+    """Pruning the neurons with the lowest scores must change the outputs less than pruning those with the highest."""
+    model = without_dropout("bert")
+    scores = run(model, dataset, arguments(tmp_path))
+    batch = collate(dataset)
+    with torch.no_grad():
+        whole = model.eval()(**batch).loss
+        good = prune_ffn(model, select_neurons(scores, 24))(**batch).loss
+        bad = prune_ffn(model, select_neurons(-scores, 24))(**batch).loss
+    assert (good - whole).abs() < (bad - whole).abs()
+
+
+def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type="bert"):
+    tokenizer, model = unigram(), tiny_model(model_type)
+    rows = [{"input_ids": [0, *range(5, 20), 2], "attention_mask": [1] * 17} for _ in range(6)]
+    before = copy.deepcopy(model.state_dict())
+    scores = score_neurons(model, rows, tokenizer, batch_size=2)
+    assert scores.shape == (4, 36) and (scores > 0).all()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(score_neurons(tiny_model(model_type), rows, tokenizer, batch_size=2), scores)

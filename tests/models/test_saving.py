@@ -1,0 +1,23 @@
+"""What is saved is what `tokenizer.json` says, beside the config of a model too."""
+
+import pytest
+from conftest import tiny_config
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+from vocabulary.test_bpe import modernbert
+from vocabulary.test_tokenizer_trimming import TEXTS, bert, xlm_roberta
+
+from hf_lrcompress.models.saving import save_tokenizer
+
+
+@pytest.mark.parametrize(("make", "model_type"), [(bert, "bert"), (xlm_roberta, "xlm-roberta"), (modernbert, "roberta")])
+def test_the_loaded_tokenizer_is_the_file(make, model_type, tmp_path):
+    tokenizer = make()
+    save_tokenizer(tokenizer, tmp_path)
+    tiny_config(model_type).save_pretrained(tmp_path)
+    auto, raw = AutoTokenizer.from_pretrained(tmp_path), Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = [*TEXTS, "ﬁ ½ \u200b x", "a <mask> b"]
+    assert auto(texts)["input_ids"] == [encoding.ids for encoding in raw.encode_batch(texts)] == tokenizer(texts)["input_ids"]
+    assert auto.model_input_names == tokenizer.model_input_names
+    assert auto.all_special_ids == tokenizer.all_special_ids
+    assert '"tokenizer_class": "PreTrainedTokenizerFast"' in (tmp_path / "tokenizer_config.json").read_text()

@@ -1,0 +1,259 @@
+"""The model card: only what report.json says, the same bytes twice, metadata that the Hub takes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_server import card_errors
+from huggingface_hub import ModelCard, ModelCardData
+
+from hf_lrcompress.publishing.licence import teacher_license
+from hf_lrcompress.publishing.model_card import render_model_card
+from hf_lrcompress.publishing.tables import render_index
+from hf_lrcompress.run.configuration import RunConfig
+from hf_lrcompress.texts.languages import Language
+
+CARDS = Path(__file__).parents[2] / "model_cards"
+NAMES = sorted(path.parent.name for path in CARDS.glob("*/report.json"))
+OURS = {"2505.16956", "2025", "100"}  # the paper's number and year; "times 100"
+FULL = {
+    "vocabulary": {
+        "vocab_size": 16000,
+        "untrimmed_vocab_size": 250037,
+        "sentences": 1997,
+        "same_sentences": 0.3125,
+        "kept_sentences": 0.2987,
+        "same_kept_sentences": 1.0,
+        "coverage": 0.9318,
+        "tokens_per_word": 1.7321,
+        "untrimmed_tokens_per_word": 1.6543,
+        "unknown_rate": 0.0002,
+        "untrimmed_unknown_rate": 0.0001,
+        "round_trip": 0.9991,
+        "untrimmed_round_trip": 0.9994,
+        "curve": [{"vocab_size": 8000, "coverage": 0.8844, "tokens_per_word": 1.9876}],
+    },
+    "scores": [
+        {
+            "model": model,
+            "task": task,
+            "metric": metric,
+            "mean": mean,
+            "std": 0.0123,
+            "values": [mean],
+            "seeds": [42, 43, 44],
+            "test_size": 1204,
+            "train_overlap": 0.005,
+            "retention": retention,
+            "quick": False,
+            "tuning": "seq_bn",
+            "extra": {"accuracy": 0.7},
+        }
+        for task, metric in (("tc", "macro_f1"), ("ner", "f1"))
+        for model, mean, retention in (("teacher", 0.8612, None), ("truncate_hidden", 0.8379, 0.9683))
+    ],
+    "efficiency": [
+        {
+            "model": "truncate_hidden",
+            "parameters": 10407712,
+            "size_mb": 41.63,
+            "latency_ms_batch_1": 3.21,
+            "latency_ms_batch_32": 71.6,
+            "tokens_per_second": 12345.6,
+            "speedup": 8.88,
+        }
+    ],
+}
+
+
+@pytest.fixture(params=["measured", "not measured"])
+def report(request) -> dict:
+    """A run's report, with and without what other stages add."""
+    plain = json.loads((CARDS / "sk" / "report.json").read_text(encoding="utf-8"))
+    plain = {key: value for key, value in plain.items() if key not in {"base_model", "total", *FULL}}
+    for stage in plain["stages"]:
+        stage.pop("energy_kwh", None)
+    return plain | (FULL if request.param == "measured" else {})
+
+
+def metadata_of(card: str) -> dict:
+    return yaml.safe_load(card.split("---")[1])
+
+
+def numbers_in(value) -> set[float]:
+    """Every number of a JSON value, also those inside its text."""
+    if isinstance(value, dict):
+        return set().union(*map(numbers_in, value.values()), *map(numbers_in, value))
+    if isinstance(value, list):
+        return set().union(*map(numbers_in, value))
+    if isinstance(value, str):
+        return {float(number) for number in re.findall(r"\d+(?:\.\d+)?", value)}
+    return {float(value)} if isinstance(value, int | float) else set()
+
+
+def unknown_numbers(card: str, report: dict) -> list[str]:
+    """The numbers of a card that are neither in the report, rounded or times 100, nor the same in every card."""
+    known, unknown = numbers_in(report), []
+    for text in set(re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", card)) - OURS:
+        number, decimals = float(text.rstrip(",").replace(",", "")), len(text.partition(".")[2])
+        off = 0.5001 * 10**-decimals
+        if not any(abs(number - value) <= off or abs(number - 100 * value) <= off for value in known):
+            unknown.append(text)
+    return unknown
+
+
+def test_every_number_is_in_the_report(report):
+    card = render_model_card(report)
+    assert not unknown_numbers(card, report)
+    for number in ("10,407,712", "0.2542", "1,901", "91.2", "9,889"):
+        changed = number[:-1] + str((int(number[-1]) + 2) % 10)
+        assert number in card and changed in unknown_numbers(card.replace(number, changed), report)
+
+
+def test_the_same_report_gives_the_same_bytes(report):
+    code = "import json, sys; from hf_lrcompress.publishing import model_card as m; "
+    code += "sys.stdout.write(m.render_model_card(json.load(sys.stdin)))"
+    twice = subprocess.run([sys.executable, "-c", code], input=json.dumps(report), capture_output=True, text=True, check=True)
+    assert twice.stdout == render_model_card(report)
+
+
+def test_metadata(report):
+    card = render_model_card(report)
+    metadata = metadata_of(card)
+    assert (metadata["language"], metadata["license"], metadata["base_model"]) == ("sk", "mit", "intfloat/multilingual-e5-small")
+    data = ModelCard(card, ignore_metadata_errors=False).data
+    assert isinstance(data, ModelCardData) and not card_errors(card)
+    scores = {(result.task_type, result.metric_name): result.metric_value for result in data.eval_results}
+    assert scores["fill-mask", "Parameters"] == report["stages"][-1]["parameters"]
+    assert scores["fill-mask", "Masked-token accuracy"] == report["stages"][-1]["mlm_accuracy"]
+    tasks = {key: value for key, value in scores.items() if key[0] != "fill-mask"}
+    measured = {("text-classification", "macro_f1"): 0.8379, ("token-classification", "f1"): 0.8379}
+    assert tasks == (measured if "scores" in report else {})
+
+
+def test_the_check_of_the_local_server_finds_faults():
+    faults = ["license: nonsense", "language: Slovak", "base_model: ./x", "datasets: [a/b/c]", "base_model_relation: child"]
+    for fault in [*faults, "license: [", "model-index: [{name: x}]", "model-index: [{results: []}]"]:
+        assert card_errors(f"---\n{fault}\n---\n"), fault
+
+
+def test_time_and_energy(report):
+    assert "Time: the seconds in the first table. Energy: not measured." in render_model_card(report)
+    report["stages"][1]["energy_kwh"], report["total"] = 0.0123, {"seconds": 4671.2, "energy_kwh": 0.4567}
+    card = render_model_card(report)
+    assert (
+        "Time: 4,671 s. Energy: 0.4567 kWh of the whole machine, by codecarbon." in card
+        and "0.0123" in card
+        and not unknown_numbers(card, report)
+    )
+
+
+def test_what_was_not_measured_says_so(report):
+    card = render_model_card(report)
+    sections = {part.partition("\n")[0]: part for part in re.split(r"^#+ ", card, flags=re.MULTILINE)}
+    for section in ("Scores on tasks", "Vocabulary", "Speed"):
+        assert ("\nnot measured\n" in sections[section]) == ("scores" not in report)
+    if "scores" in report:
+        assert "83.8" in card and "96.8" in card and "1.2" in card and "times as fast" not in card
+        second = report["efficiency"][0] | {"model": "teacher", "speedup": 1.0}
+        assert "8.88" in render_model_card(report | {"efficiency": [second, *report["efficiency"]]})
+        rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in sections["Vocabulary"].splitlines() if "|" in row]
+        assert ["tokens per word", "1.73", "1.65"] in rows and ["8,000", "88.4", "1.99"] in rows
+
+
+def test_data_sets_of_the_hub_are_named(report):
+    report["settings"]["train"] |= {"files": [], "path": "cis-lmu/GlotCC-V1", "name": "slk-Latn"}
+    card = render_model_card(report)
+    assert metadata_of(card)["datasets"] == ["cis-lmu/GlotCC-V1"] and "cis-lmu/GlotCC-V1 slk-Latn train" in card
+
+
+@pytest.mark.parametrize("said", [{}, {"base_model": None}])
+def test_a_teacher_of_ones_own_is_no_base_model(report, said):
+    card = render_model_card(report | {"teacher": "my-teacher"} | said)
+    assert "base_model" not in metadata_of(card) and "huggingface.co/my-teacher" not in card
+
+
+def test_a_teacher_of_the_hub_without_an_organisation(report, tmp_path, monkeypatch):
+    name = "bert-base-multilingual-cased"
+    config = config_of(name)
+    assert (config.base_model, config.teacher_name) == (name, name)
+    card = render_model_card(report | {"teacher": name, "base_model": name})
+    assert metadata_of(card)["base_model"] == name and f"huggingface.co/{name}" in card and not card_errors(card)
+
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert config.base_model == name, "what came later changes nothing"
+    assert (config_of(name).base_model, config_of(name).teacher_name) == (None, name)
+
+
+def test_the_demos_first_line_says_that_its_scores_mean_nothing(report):
+    card = render_model_card(report | {"machine_written_text": True})
+    assert "written by a language model: its scores mean nothing" in card.split("---\n")[2].strip().splitlines()[0]
+    metrics = [metric["type"] for result in metadata_of(card)["model-index"][0]["results"] for metric in result["metrics"]]
+    assert metrics == ["parameters", "reduction_percent"]
+
+
+def test_figures_are_shown(report):
+    assert "![score against size](score_against_size.png)" in render_model_card(report, ["score_against_size.png"])
+
+
+def test_how_to_load_is_six_lines_of_python(report):
+    (code,) = re.findall(r"```python\n(.*?)```", render_model_card(report), re.DOTALL)
+    compile(code, "card", "exec")
+    assert len(code.splitlines()) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cards_in_the_repository_are_made_from_their_reports(name):
+    report = json.loads((CARDS / name / "report.json").read_text(encoding="utf-8"))
+    figures = sorted(path.name for path in (CARDS / name).glob("*.png"))
+    assert (CARDS / name / "README.md").read_text(encoding="utf-8") == render_model_card(report, figures)
+
+
+def test_the_index_is_made_from_the_reports():
+    reports = {name: json.loads((CARDS / name / "report.json").read_text(encoding="utf-8")) for name in NAMES}
+    lines = (CARDS / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("|")] == render_index(reports).splitlines()
+
+
+def test_a_row_of_the_index(report):
+    rows = [line.strip("| ").split("|") for line in render_index({"sk": report, "other": report | {"scores": []}}).splitlines()]
+    cells = dict(zip(map(str.strip, rows[0]), map(str.strip, rows[2]), strict=True))
+    expected = {
+        "card": "[sk](sk/README.md)",
+        "language": "Slovak",
+        "teacher": "intfloat/multilingual-e5-small",
+        "text": "train.txt",
+        "parameters": "10,407,712",
+        "reduction %": "91.2",
+        "masked-token accuracy": "0.2542",
+        "of the adapted teacher": "0.2432",
+    }
+    assert cells == expected | ({"scores": "TC 83.8, NER 83.8"} if "scores" in report else {})
+    assert "scores" not in report or rows[3][-1].strip() == "not measured"
+
+
+def config_of(teacher) -> RunConfig:
+    mapping = {
+        "teacher": str(teacher),
+        "train": {"files": ["a.txt"]},
+        "validation": {"files": ["b.txt"]},
+        "stages": ["prune_ffn"],
+    }
+    return RunConfig.from_mapping(mapping, Language.from_tag("sk"))
+
+
+def test_the_licence_of_a_local_teacher(tmp_path):
+    assert teacher_license(config_of(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("no header", encoding="utf-8")
+    assert teacher_license(config_of(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: l\ntags: []\n---\n", encoding="utf-8")
+    assert teacher_license(config_of(tmp_path)) == {"license": "other", "license_name": "l"}
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        teacher_license(config_of(tmp_path))
+    assert teacher_license(config_of("demo")) == {"license": "mit"}

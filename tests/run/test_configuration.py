@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+
+from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
+from hf_lrcompress.stages.reduce_layers import ReduceLayers
+from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.texts.languages import Language
+
+CONFIGS = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
+SLOVAK = Language.from_tag("sk")
+MINIMAL = {"teacher": "some/model", "train": {"files": ["a.txt"]}, "validation": {"files": ["b.txt"]}}
+
+
+def config(**changes):
+    return RunConfig.from_mapping(MINIMAL | changes, SLOVAK)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("tag", ["sk", "mt", "sw"])
+def test_every_recipe_is_valid_and_survives_a_round_trip(path, tag, tmp_path):
+    language = Language.from_tag(tag)
+    first = RunConfig.from_mapping(read_yaml(path), language)
+    assert RunConfig.from_mapping(first.to_mapping(), language) == first
+    for stage in first.stages.values():
+        training_arguments(dict(first.training) | dict(getattr(stage, "training", {})), str(tmp_path), first.seed)
+
+
+def test_the_default_is_the_papers():
+    paper = RunConfig.from_mapping(read_yaml(CONFIGS[0].with_name("paper-xlmr.yaml")), Language.from_tag("sw"))
+    assert paper.teacher == "FacebookAI/xlm-roberta-base"
+    assert (paper.train.path, paper.train.name, paper.train.column) == ("cis-lmu/GlotCC-V1", "swh-Latn", "content")
+    assert (paper.validation.name, paper.validation.split) == ("swh_Latn", "dev")
+    assert list(paper.stages) == ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab", "evaluate"]
+    assert paper.stages["evaluate"].label_all_tokens and paper.stages["evaluate"].seeds == (42, 43, 44)
+    args = training_arguments(paper.training, ".", 42)
+    assert (args.alpha, args.learning_rate, args.num_train_epochs, args.mlm_probability) == (0.5, 5e-5, 10, 0.15)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps, paper.block_size) == (4, 2, 512)
+    assert paper.stages["reduce_layers"] == ReduceLayers(6, "stride")
+    mbert = RunConfig.from_mapping(read_yaml(CONFIGS[0].with_name("paper-mbert.yaml")), SLOVAK)
+    assert mbert.stages["reduce_layers"].strategy == "last"
+
+
+def test_yaml_is_1_2():
+    text = "a: 5e-5\nb: no\nc: true\nd: 1.5\ne: 12\nf: 1e3\nh: 2024-01-01\ni: -.5\nj: ''\nk: null"
+    assert parse_yaml(text, "text") == {
+        "a": 5e-5, "b": "no", "c": True, "d": 1.5, "e": 12, "f": 1000.0, "h": "2024-01-01", "i": -0.5, "j": "", "k": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("seed: 1\nteacher: x\nseed: 2", "seed", (3, 1)),
+        ("training:\n  bf16: true\n  bf16: false", "bf16", (3, 2)),
+        ("{a: 1, a: 1}", "a", (1, 1)),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(text, key, lines, tmp_path):
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"c\.yaml .*key '{key}' in line {lines[0]} is also in line {lines[1]}; keep one"):
+        read_yaml(tmp_path / "c.yaml")
+    assert parse_yaml("a: {x: 1}\nb: {x: 1}", "text") == {"a": {"x": 1}, "b": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"techer": "x"}, "unknown key in the configuration: 'techer'; did you mean 'teacher'"),
+        ({"reduce_layers": {"num_layers": 3}}, "unknown key in reduce_layers: 'num_layers'; did you mean 'num_hidden_layers'"),
+        ({"reduce_layers": {"num_hidden_layers": "six"}}, "reduce_layers: num_hidden_layers must be a whole number, got 'six'"),
+        ({"reduce_layers": {"num_hidden_layers": True}}, "num_hidden_layers must be a whole number, got True"),
+        ({"reduce_layers": 6}, "reduce_layers must be a section"),
+        ({"stages": ["reduce_layer"]}, "unknown stage: 'reduce_layer'; did you mean 'reduce_layers'"),
+        ({"stages": []}, "stages must be a list of different stage names"),
+        ({"stages": ["prune_ffn", "prune_ffn"]}, "stages must be a list of different stage names"),
+        ({"train": {"path": "x/y", "colunm": "text"}}, "unknown key in train: 'colunm'; did you mean 'column'"),
+        ({"train": {}}, "either files or path"),
+        ({"block_size": "big"}, "block_size must be a whole number"),
+        ({"teacher": 5}, "teacher must be text, got 5"),
+        ({"trim_vocab": {"min_count": 1.5}}, "trim_vocab: min_count must be a whole number or null, got 1.5"),
+        ({"trim_vocab": {"also": 3}}, "trim_vocab: also must be a section, got 3"),
+        ({"trim_vocab": {"keep": "a"}}, "trim_vocab: keep must be a list, got 'a'"),
+    ],
+)
+def test_mistakes_are_named(changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        config(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(ValueError, match="has no 'train'"):
+        RunConfig.from_mapping({"teacher": "x"}, SLOVAK)
+
+
+def test_override_sets_a_dotted_key_and_leaves_the_rest():
+    before = {"a": {"b": 1, "c": 2}}
+    assert override(before, "a.b", 5) == {"a": {"b": 5, "c": 2}}
+    assert override(before, "d.e.f", 1) == {"a": {"b": 1, "c": 2}, "d": {"e": {"f": 1}}}
+    assert before == {"a": {"b": 1, "c": 2}}
+    with pytest.raises(ValueError, match="'b' is not a section"):
+        override(before, "a.b.c", 1)
+
+
+def test_files_that_are_no_configuration_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_yaml(tmp_path / "none.yaml")
+    for text, message in (("a: [1", "is not valid YAML"), ("just text", "must be a YAML mapping")):
+        (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=message) as error:
+            read_yaml(tmp_path / "bad.yaml")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rat": 1}, "unknown training argument 'learning_rat'"),
+        ({"output_dir": "x"}, "'output_dir'"),
+        ({"alpha": 2.0}, "alpha must be from 0"),
+        ({"bf16": "no"}, "bf16 must be true or false, got 'no'"),
+        ({"max_steps": 1e3}, "max_steps must be a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number"),
+        ({"per_device_train_batch_size": 0}, "must be 1 or more"),
+    ],
+)
+def test_wrong_training_arguments_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        training_arguments(settings, ".", 42)

@@ -1,0 +1,101 @@
+"""Sizes for a budget, and what training takes: from the config of a teacher alone."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import RECIPES, tiny_config
+from transformers import BertConfig, XLMRobertaConfig
+
+from hf_lrcompress.distillation.training_memory import training_memory_mb
+from hf_lrcompress.models.rebuilding import changed, masked_lm_on_meta
+from hf_lrcompress.run.size_target import parse_count, propose_sizes
+
+STAGES = ("reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab")
+XLMR = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1)
+
+
+@pytest.mark.parametrize("text, count", [("25M", 25_000_000), ("1.5m", 1_500_000), ("25_000_000", 25_000_000), ("900k", 900_000)])
+def test_a_count_with_its_unit(text, count):
+    assert parse_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "M", "25 apples", "-3M"])
+def test_what_is_no_count(text):
+    with pytest.raises(ValueError, match="no number of parameters; give it as 25M"):
+        parse_count(text)
+
+
+@pytest.mark.parametrize("millions", [250, 200, 100, 60, 45, 25, 18])
+def test_sizes_meet_the_budget_by_the_papers_rules(millions):
+    proposal = propose_sizes(XLMR, millions * 10**6, STAGES)
+    assert proposal.parameters <= millions * 10**6
+    assert proposal.parameters == masked_lm_on_meta(changed(XLMR, **proposal.sizes)).num_parameters()
+    assert "num_attention_heads" not in proposal.sizes and len(proposal.reasons) == len(proposal.sizes)
+    assert proposal.sizes.get("intermediate_size", 2048) == 2048  # two thirds
+    assert proposal.sizes.get("num_hidden_layers", 6) == 6 and proposal.sizes.get("vocab_size", 40_000) == 40_000
+    assert proposal.sizes.get("hidden_size", 768) % 12 == 0
+
+
+def test_what_costs_least_is_cut_first():
+    made = [list(propose_sizes(XLMR, millions * 10**6, STAGES).sizes) for millions in (250, 230, 80, 40)]
+    order = ["num_hidden_layers", "intermediate_size", "vocab_size", "hidden_size"]
+    assert made == [order[:1], order[:2], order[:3], order]
+
+
+def test_a_stage_that_is_not_there_cuts_nothing():
+    assert set(propose_sizes(XLMR, 100 * 10**6, ["trim_vocab", "reduce_layers"]).sizes) <= {"vocab_size", "num_hidden_layers"}
+
+
+@pytest.mark.parametrize(
+    "budget, message", [(300 * 10**6, "nothing to cut"), (10**6, "too small: the smallest model is [0-9,]+ .num_hidden_layers 6")]
+)
+def test_budgets_that_cannot_be_met(budget, message):
+    with pytest.raises(ValueError, match=message):
+        propose_sizes(XLMR, budget, STAGES)
+
+
+def test_modernbert_gets_half_of_its_layers():
+    config = tiny_config("modernbert", num_hidden_layers=6, global_attn_every_n_layers=3, vocab_size=400)
+    assert propose_sizes(config, masked_lm_on_meta(config).num_parameters() - 1, STAGES).sizes == {"num_hidden_layers": 3}
+
+
+def test_training_memory_grows_by_what_is_trained():
+    small, large = (BertConfig(vocab_size=30_000, num_hidden_layers=layers) for layers in (6, 12))
+    parameters = masked_lm_on_meta(small).num_parameters()
+    alone, distilled = (training_memory_mb(small, teacher, 8, 128) for teacher in (None, large))
+    assert alone * 1e6 > 16 * parameters
+    assert (distilled - alone) * 1e6 == pytest.approx(4 * masked_lm_on_meta(large).num_parameters())
+    assert training_memory_mb(small, None, 16, 128) > training_memory_mb(small, None, 8, 128)
+
+
+def test_activations_are_at_most_what_is_estimated_and_not_far_from_it():
+    """Against the tensors that autograd saves, each storage once, without the parameters."""
+    config = BertConfig(vocab_size=50, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=256)
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    model = type(masked_lm_on_meta(config))(config)
+    own, saved = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = (tensor.untyped_storage().nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.bert.encoder(torch.randn(4, 32, 64, requires_grad=True))
+    measured = sum(size for address, (size, _) in saved.items() if address not in own) / 1e6
+    estimate = training_memory_mb(config, None, 4, 32) - training_memory_mb(config, None, 0, 32)
+    assert measured / 1.5 < estimate < 1.5 * measured
+
+
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        (["--target_mb", "90", "--target_parameters", "25M"], "not allowed with argument"),
+        (["--target_parameters", "many"], "error: 'many' is no number of parameters; give it as 25M or 25_000_000\n"),
+    ],
+)
+def test_the_recipe_refuses_bad_targets_in_one_line(target, message):
+    command = [sys.executable, RECIPES / "compress.py", "--lang", "sk", "--dry_run", *target]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr

@@ -1,0 +1,48 @@
+"""Energy by codecarbon's offline tracker, and runs that were measured in part."""
+
+import socket
+import time
+
+import pytest
+from codecarbon import OfflineEmissionsTracker
+
+from hf_lrcompress import energy
+from hf_lrcompress.machine import add_energy, start_energy_meter
+
+
+def test_energy_is_power_times_time_and_needs_no_network(monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: asked.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: asked.append(address) or [])
+    started, stop = time.monotonic(), start_energy_meter()
+    time.sleep(1)
+    kwh = stop()
+    watt = kwh * 3.6e6 / (time.monotonic() - started)
+    assert 0.1 < watt < 5000 and not asked
+
+
+def test_it_is_the_whole_machines_whatever_codecarbon_is_set_to(monkeypatch):
+    modes, start = [], OfflineEmissionsTracker.start
+    monkeypatch.setattr(OfflineEmissionsTracker, "start", lambda self: modes.append(self._tracking_mode) or start(self))
+    monkeypatch.setenv("CODECARBON_TRACKING_MODE", "process")
+    start_energy_meter()()
+    assert modes == ["machine"]
+
+
+def test_without_codecarbon_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(energy, "find_spec", lambda name: None)
+    assert start_energy_meter()() is None
+
+
+@pytest.mark.parametrize(
+    ("before", "kwh", "total"),
+    [
+        ({}, 0.5, {"energy_kwh": 0.5}),
+        ({}, None, {}),
+        ({"seconds": 3.0, "energy_kwh": 0.25}, 0.5, {"energy_kwh": 0.75}),
+        ({"seconds": 3.0}, 0.5, {}),
+        ({"seconds": 3.0, "energy_kwh": 0.25}, None, {"energy_kwh": None}),
+    ],
+)
+def test_a_stage_measured_in_part_is_not_measured(before, kwh, total):
+    assert add_energy(before, kwh) == total
