@@ -23,8 +23,9 @@ from hf_lrcompress.publishing.licence import check_license, license_of, teacher_
 from hf_lrcompress.publishing.report import table
 from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
-from hf_lrcompress.run.planning import make_plan, resolve_demo, summary, with_counted_vocabulary
-from hf_lrcompress.run.size_target import parse_count, with_target
+from hf_lrcompress.run.planning import summary
+from hf_lrcompress.run.preparation import PreparedRun, prepare
+from hf_lrcompress.run.size_target import parse_count
 from hf_lrcompress.texts.languages import Language
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
@@ -76,20 +77,14 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     return RunConfig.from_mapping(mapping, Language.from_tag(arguments.lang))
 
 
-def meet_target(arguments: argparse.Namespace, config: RunConfig) -> RunConfig:
-    """The configuration with the sizes that `--target_parameters` or `--target_mb` asks for."""
+def budget_of(arguments: argparse.Namespace) -> int | None:
+    """The most parameters that the model may have, where `--target_parameters` or `--target_mb` is given."""
     if arguments.target_parameters:
-        budget = parse_count(arguments.target_parameters)
-    elif arguments.target_mb:
-        budget = int(arguments.target_mb * 1e6 / 4)
-    else:
-        return config
-    config, proposal = with_target(config, budget)
-    logging.info("\n- ".join([f"{proposal.parameters:,} parameters, for a target of {budget:,}:", *proposal.reasons]))
-    return config
+        return parse_count(arguments.target_parameters)
+    return int(arguments.target_mb * 1e6 / 4) if arguments.target_mb else None
 
 
-def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish | None:
+def check_publish(arguments: argparse.Namespace, prepared: PreparedRun) -> Publish | None:
     """Where to publish, once the Hub has said that this run may be."""
     if not arguments.push_to_hub:
         if arguments.hub_model_id:
@@ -98,9 +93,10 @@ def check_publish(arguments: argparse.Namespace, config: RunConfig) -> Publish |
     if not arguments.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
     target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+    config = prepared.given
     of_teacher = teacher_license(config)
     check_license({"license": config.license} if config.license else of_teacher, of_teacher, config.teacher_name)
-    target.check(make_plan(resolve_demo(with_counted_vocabulary(config)))[-1].fingerprint)
+    target.check(prepared.plan[-1].fingerprint)
     return target
 
 
@@ -131,17 +127,18 @@ def main() -> int:
     transformers_logging.disable_progress_bar()  # transformers 5 shows one for every model that it loads
     use_all_cores()
     try:
-        config = meet_target(arguments, read_config(arguments))
+        config = read_config(arguments)
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
+        prepared = prepare(config, budget_of(arguments))
+        target = check_publish(arguments, prepared)
         if arguments.dry_run:
-            plan = make_plan(resolve_demo(with_counted_vocabulary(config)))
+            prepared.check_texts()
             if main_process:
-                print(table(summary(plan), style="simple"))
+                print(table(summary(prepared.plan), style="simple"))
             return 0
-        target = check_publish(arguments, config)
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
-        pipeline = Pipeline(config, output_dir, overwrite=arguments.overwrite)
+        pipeline = Pipeline(prepared, output_dir, overwrite=arguments.overwrite)
     except (ValueError, OSError, ImportError) as error:
         if main_process:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -14,7 +14,7 @@ from vocabulary.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.distillation.trainer import DistillationTrainer
-from hf_lrcompress.run.planning import make_plan
+from hf_lrcompress.run.preparation import prepare
 
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
@@ -278,6 +278,31 @@ def test_accuracies_are_measured_again_when_other_places_are_masked(compress, tm
     assert again[1]["train_loss"] == first[1]["train_loss"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "trim_vocab.vocab_size=890"), "the corpus has only"),
+        (("--stages", "reduce_layers,evaluate", "--set", "evaluate.data.tc=nowhere"), "nowhere"),
+        (("--train_file", "nowhere.txt"), "nowhere.txt does not exist"),
+        (("--set", "trim_vocab.vocab_size=9"), "vocab_size 9 is too small"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(compress, tmp_path, arguments, message):
+    code, out, err = compress("--dry_run", "--output_dir", tmp_path / "run", *arguments)
+    assert code == 2 and not (tmp_path / "run").exists()
+    assert_one_line(err, message)
+
+
+def test_nothing_is_read_counted_or_planned_twice(compress, tmp_path, monkeypatch):
+    calls = []
+    for name in ("hf_lrcompress.run.preparation.make_plan", "hf_lrcompress.stages.protocol.cached_counts"):
+        module, _, function = name.rpartition(".")
+        plain = getattr(sys.modules[module], function)
+        monkeypatch.setattr(name, lambda *arguments, plain=plain, function=function: calls.append(function) or plain(*arguments))
+    assert compress("--output_dir", tmp_path / "run", "--stages", "trim_vocab")[0] == 0
+    assert calls == ["make_plan", "cached_counts"]
+
+
 def test_dry_run_prints_the_sizes_and_writes_nothing(compress, finished, tmp_path):
     code, out, _ = compress("--dry_run", "--output_dir", tmp_path / "run")
     assert code == 0 and not (tmp_path / "run").exists()
@@ -450,7 +475,7 @@ def test_how_often_to_log_and_save_may_change(finished, compress):
 def test_the_precision_of_the_scores_is_a_setting_of_ffn_pruning(recipe, inputs):
     def fingerprint(*changes):
         arguments = ["--lang", "sk", "--config", str(inputs / "bert.yaml"), "--stages", "prune_ffn", *changes]
-        return make_plan(recipe.read_config(recipe.parse_arguments(arguments)))[-1].fingerprint
+        return prepare(recipe.read_config(recipe.parse_arguments(arguments))).plan[-1].fingerprint
 
     assert fingerprint("--set", "training.bf16=false") != fingerprint()
     assert fingerprint("--set", "training.learning_rate=0.1") == fingerprint()

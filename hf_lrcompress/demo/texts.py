@@ -17,6 +17,9 @@ from filelock import FileLock
 from hf_lrcompress.demo.e5_small import load_e5_small, package_dir
 from hf_lrcompress.texts.languages import Language
 
+DEMO = "demo"
+"""As teacher, text or task data: what the demo's packages bring."""
+
 DEMO_NOTICE = "The demo's text was written by a language model: its scores mean nothing."
 DEMO_TEACHER_LICENSE = "mit"
 """What the card of intfloat/multilingual-e5-small states."""

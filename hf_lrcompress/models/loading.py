@@ -4,7 +4,16 @@ from collections.abc import Mapping
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash
 
@@ -95,3 +104,29 @@ def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedM
 def hub_commit(hub_id: str, revision: str | None) -> str | None:
     """The commit of a model on the Hub. (A config of transformers 5 does not say which it was read from.)"""
     return extract_commit_hash(cached_file(hub_id, CONFIG_NAME, revision=revision), None)
+
+
+def load_encoder(name_or_dir: str, revision: str | None = None) -> PreTrainedModel:
+    """STAND-IN."""
+    return AutoModel.from_pretrained(name_or_dir, revision=revision, dtype=torch.float32)
+
+
+def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """STAND-IN."""
+    tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise ValueError(f"{name_or_dir} has only a slow tokenizer; save it with a tokenizer.json first")
+    return tokenizer
+
+
+def model_identity(name_or_dir: str, revision: str | None = None):
+    """STAND-IN."""
+    from pathlib import Path
+
+    from hf_lrcompress.files import file_hash
+
+    if not Path(name_or_dir).is_dir():
+        return [name_or_dir, hub_commit(name_or_dir, revision)]
+    kinds = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
+    files = sorted(path for path in Path(name_or_dir).iterdir() if path.suffix in kinds)
+    return {path.name: file_hash(path) for path in files}

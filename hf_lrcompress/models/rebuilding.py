@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import MODEL_FOR_MASKED_LM_MAPPING, PretrainedConfig, PreTrainedModel
+from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern, write_keys_of_4
 
@@ -32,6 +32,17 @@ def masked_lm_on_meta(config: PretrainedConfig) -> PreTrainedModel:
             f"model type {config.model_type!r} has no masked-LM class in transformers; choose an encoder such as XLM-R"
         )
     return on_meta(MODEL_FOR_MASKED_LM_MAPPING[type(config)], config)
+
+
+def encoder_on_meta(config: PretrainedConfig) -> PreTrainedModel:
+    """The class of a config without a head, built without memory for its weights.
+
+    Raises:
+        ValueError: If `transformers` has no such class for the config.
+    """
+    if type(config) not in MODEL_MAPPING:
+        raise ValueError(f"model type {config.model_type!r} has no encoder class in transformers; choose one such as XLM-R")
+    return on_meta(MODEL_MAPPING[type(config)], config)
 
 
 def changed(config: PretrainedConfig, **values) -> PretrainedConfig:

@@ -11,12 +11,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from hf_lrcompress.demo.texts import DEMO
 from hf_lrcompress.stages import STAGES, Stage
+from hf_lrcompress.stages.protocol import OBJECTIVES
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
-
-DEMO = "demo"
-"""As `teacher`, `train` or `validation`: what the demo's packages bring."""
 
 KINDS = {
     bool: "true or false",
@@ -28,7 +27,7 @@ KINDS = {
 }
 """What a user calls the types of values."""
 
-PLAIN_KEYS = ("teacher", "teacher_revision", "block_size", "seed", "license", "trust_remote_code")
+PLAIN_KEYS = ("teacher", "teacher_revision", "objective", "block_size", "seed", "license", "trust_remote_code")
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,13 @@ class RunConfig:
         train, validation ([`CorpusSource`] or `"demo"`): The texts.
         stages (`Mapping[str, Stage]`): The stages to run and their settings, in order.
         training (`Mapping`): Training arguments of all stages.
+        objective (`str`, *optional*, defaults to `"masked_lm"`):
+            What the models are for: `"masked_lm"` keeps the masked-LM head; `"representation"` needs none, for encoders of
+            sentences such as e5 or LaBSE.
         teacher_revision (`str`, *optional*): Git revision of the teacher on the Hub.
         block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
-        seed (`int`, *optional*, defaults to 42): Of everything random.
-        license (`str`, *optional*): Of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
+        seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
+        license (`str`, *optional*): Licence of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
         trust_remote_code (`bool`, *optional*, defaults to `False`):
             Whether to run the teacher's own code, where transformers has no class for it.
     """
@@ -55,11 +57,16 @@ class RunConfig:
     validation: CorpusSource | str
     stages: Mapping[str, Stage]
     training: Mapping[str, Any]
+    objective: str = "masked_lm"
     teacher_revision: str | None = None
     block_size: int = 512
     seed: int = 42
     license: str | None = None
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be {' or '.join(OBJECTIVES)}, got {self.objective!r}")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
@@ -93,6 +100,7 @@ class RunConfig:
         plain = {
             "teacher": self.teacher,
             "teacher_revision": self.teacher_revision,
+            "objective": self.objective,
             "train": _unbuilt(self.train),
             "validation": _unbuilt(self.validation),
             "block_size": self.block_size,

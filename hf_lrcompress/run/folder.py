@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.files import write_atomically
@@ -66,66 +67,94 @@ class StageRecord:
         return replace(self, complete=complete or self.complete, metrics={**self.metrics, **metrics})
 
 
-def check_run_folder(
-    output_dir: Path,
-    planned: Sequence[StageRecord],
-    directories: Sequence[str],
-    overwrite: bool,
-    inputs: Sequence[str] = (),
-) -> None:
-    """Refuse a folder that holds something else than this run, complete or begun.
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder, and the run that it is to hold.
 
     Args:
-        output_dir (`Path`): The folder; it need not exist.
-        planned (`Sequence[StageRecord]`): The records that the stages will have.
-        directories (`Sequence[str]`): Names of their directories.
-        overwrite (`bool`): Whether stages made with other settings may be deleted.
-        inputs (`Sequence[str]`): What the run reads: it must not lie in what would be deleted.
-
-    Raises:
-        FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
+        path (`Path`): The folder; it need not exist.
+        planned (`Mapping[str, StageRecord]`): The records that the stages will begin with, by the name of their directory.
     """
-    if not output_dir.exists():
-        return
-    if not output_dir.is_dir():
-        raise FileExistsError(f"{output_dir} is a file; give another --output_dir")
-    names = sorted(path.name for path in output_dir.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial")
-    config = output_dir / CONFIG_FILE
-    if names and not (config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIG_HEADER)):
-        raise FileExistsError(f"{output_dir} holds other files (such as {names[0]}); give an empty or new --output_dir")
-    stale = stale_directories(output_dir, planned, directories)
-    if stale and not overwrite:
-        raise FileExistsError(
-            f"{output_dir / stale[0]} was made with other settings; give another --output_dir, or --overwrite to make it again"
-        )
-    for name in stale:
-        for path in inputs:
-            if Path(path).resolve().is_relative_to((output_dir / name).resolve()):
-                raise FileExistsError(f"{path} lies in {output_dir / name}, which would be deleted; give another --output_dir")
 
+    path: Path
+    planned: Mapping[str, StageRecord]
 
-def stale_directories(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> list[str]:
-    """Directories of stages, and of the final model, that do not belong to the planned run."""
-    current = dict(zip(directories, planned, strict=True))
-    stale = []
-    for path in sorted(output_dir.glob("[0-9][0-9]-*")):
-        record = StageRecord.read(path)
-        if path.name in current or record is not None:
-            wanted = current.get(path.name)
+    def check(self, overwrite: bool, inputs: Sequence[str] = ()) -> None:
+        """Refuse a folder that holds something else than this run, complete or begun.
+
+        Args:
+            overwrite (`bool`): Whether stages made with other settings may be deleted.
+            inputs (`Sequence[str]`): What the run reads: it must not lie in what would be deleted.
+
+        Raises:
+            FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
+        """
+        if not self.path.exists():
+            return
+        self._check_kind()
+        stale = self.stale()
+        if stale and not overwrite:
+            advice = "give another output_dir, or set overwrite (--overwrite) to make it again"
+            raise FileExistsError(f"{self.path / stale[0]} was made with other settings; {advice}")
+        for name in stale:
+            for path in inputs:
+                if Path(path).resolve().is_relative_to((self.path / name).resolve()):
+                    raise FileExistsError(f"{path} lies in {self.path / name}, which would be deleted; give another output_dir")
+
+    def _check_kind(self) -> None:
+        """Refuse what is not the folder of a run."""
+        if not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is a file; give another output_dir")
+        others = [path for path in self.path.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial"]
+        config = self.path / CONFIG_FILE
+        is_run = config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIG_HEADER)
+        if others and not is_run:
+            first = min(path.name for path in others)
+            raise FileExistsError(f"{self.path} holds other files (such as {first}); give an empty or new output_dir")
+
+    def stale(self) -> list[str]:
+        """Directories of stages, and of the final model, that do not belong to the planned run."""
+        stale = []
+        for path in sorted(self.path.glob("[0-9][0-9]-*")):
+            record = StageRecord.read(path)
+            wanted = self.planned.get(path.name)
+            if record is None and wanted is None:
+                continue
             if record is None or wanted is None or record.fingerprint != wanted.fingerprint:
                 stale.append(path.name)
-    report = output_dir / REPORT_FILE
-    final = json.loads(report.read_text(encoding="utf-8"))["fingerprint"] if report.is_file() else None
-    if (output_dir / MODEL_DIR).exists() and final != planned[-1].fingerprint:
-        stale.append(MODEL_DIR)
-    return stale
+        report = self.path / REPORT_FILE
+        final = json.loads(report.read_text(encoding="utf-8"))["fingerprint"] if report.is_file() else None
+        if (self.path / MODEL_DIR).exists() and final != list(self.planned.values())[-1].fingerprint:
+            stale.append(MODEL_DIR)
+        return stale
 
+    def delete_stale(self) -> None:
+        """Delete what [`RunFolder.check`] would refuse."""
+        for name in self.stale():
+            (self.path / name / RECORD_FILE).unlink(missing_ok=True)  # first: what is half deleted must not count as complete
+            shutil.rmtree(self.path / name)
 
-def delete_stale(output_dir: Path, planned: Sequence[StageRecord], directories: Sequence[str]) -> None:
-    """Delete what [`check_run_folder`] would refuse."""
-    for name in stale_directories(output_dir, planned, directories):
-        (output_dir / name / RECORD_FILE).unlink(missing_ok=True)  # first: what is half deleted must not count as complete
-        shutil.rmtree(output_dir / name)
+    def lock(self) -> FileLock:
+        """Make the folder, and keep other runs out of it.
+
+        Raises:
+            FileExistsError: If another run is using it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise FileExistsError(f"another run is using {self.path}; wait for it or give another output_dir") from error
+        return lock
+
+    def record(self, directory: str) -> StageRecord:
+        """The record of a stage: the one in its directory, or the one that it begins with."""
+        return StageRecord.read(self.path / directory) or self.planned[directory]
+
+    def records(self) -> list[StageRecord]:
+        """The records of all stages, in order."""
+        return [self.record(directory) for directory in self.planned]
 
 
 def delete_checkpoints(stage_dir: Path) -> None:
@@ -142,12 +171,8 @@ def read_complete_run(output_dir: Path) -> dict[str, Any]:
     """
     records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
     report = output_dir / REPORT_FILE
-    if (
-        records
-        and all(record and record.complete for record in records)
-        and report.is_file()
-        and (output_dir / MODEL_DIR).is_dir()
-    ):
+    done = bool(records) and all(record and record.complete for record in records)
+    if done and report.is_file() and (output_dir / MODEL_DIR).is_dir():
         content = json.loads(report.read_text(encoding="utf-8"))
         if content["fingerprint"] == records[-1].fingerprint:
             return content

@@ -1,5 +1,6 @@
 """Stage: score the models of a run on downstream tasks. It makes no model."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from typing import Any, ClassVar
 
 from accelerate import PartialState
 
+from hf_lrcompress.demo.texts import DEMO, save_demo_topics
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
@@ -15,9 +17,10 @@ from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_mo
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.files import file_hash
-from hf_lrcompress.models.loading import load_config
-from hf_lrcompress.stages.protocol import Stage, StageTask
+from hf_lrcompress.stages.protocol import ModelSource, RunInputs, Stage, StageTask
 from hf_lrcompress.texts.languages import Language
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,25 @@ class Evaluate(Stage):
     def paths(self) -> list[str]:
         return list(self.data.values())
 
-    def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:
+    def resolved(self, language: Language) -> "Evaluate | None":
+        """With the demo's topics, where they are asked for; `None` where the demo's text has no sections to tell apart."""
+        if DEMO not in self.data.values():
+            return self
+        folder = save_demo_topics(language)
+        if folder is None:
+            logger.warning("the demo's text in %s has no sections to tell apart: not evaluated", language.name)
+            return None
+        return replace(self, data={task: str(folder) if source == DEMO else source for task, source in self.data.items()})
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
         self._select(models)
-        check_task_classes(load_config(*models["teacher"]))
+        check_task_classes(inputs.teacher_config)
         with PartialState().main_process_first():
-            load_tasks(self.tasks, self.data, language)
+            load_tasks(self.tasks, self.data, inputs.language)
 
     def run(self, task: StageTask) -> dict[str, Any]:
         tested = self._select(task.models) + (_undistilled(task) if self.undistilled else [])
-        data, skipped = load_tasks(self.tasks, self.data, task.language)
+        data, skipped = load_tasks(self.tasks, self.data, task.inputs.language)
         reference = _adapted(task)
         work = (tested, data, self.task_training(), self.seeds, task.stage_dir / "predictions", reference)
         scores = score_models(*work)
@@ -90,11 +103,11 @@ class Evaluate(Stage):
         measured = {"scores": scores, "efficiency": measure_efficiency(tested), "skipped_tasks": skipped}
         return measured | ({"capacity": capacity} if capacity else {})
 
-    def _select(self, models: Mapping[str, tuple[str, str | None]]) -> list[ModelUnderTest]:
+    def _select(self, models: Mapping[str, ModelSource]) -> list[ModelUnderTest]:
         for name in self.models:
             if name not in models:
                 raise ValueError(f"models: {name!r} is no stage before evaluate; there are: {', '.join(models)}")
-        return [ModelUnderTest(name, *models[name]) for name in self.models or models]
+        return [ModelUnderTest(name, models[name].path, models[name].revision) for name in self.models or models]
 
 
 def _adapted(task: StageTask) -> str:
@@ -110,14 +123,14 @@ def _undistilled(task: StageTask) -> list[ModelUnderTest]:
     if not surgeries:
         return []
     if not target.exists():
-        parent, revision = task.models[_adapted(task)]
+        parent = task.models[_adapted(task)]
         for name in surgeries:
             stage_dir = partial / name
-            task.stages[name].run(replace(task, parent=parent, revision=revision, stage_dir=stage_dir, trains=False))
-            parent, revision = str(stage_dir), None
+            task.stages[name].run(replace(task, parent=parent, stage_dir=stage_dir, trains=False))
+            parent = ModelSource(str(stage_dir))
         PartialState().wait_for_everyone()
         if PartialState().is_main_process:
-            Path(parent).replace(target)
+            Path(parent.path).replace(target)
             shutil.rmtree(partial)
         PartialState().wait_for_everyone()
     return [ModelUnderTest(UNDISTILLED, str(target))]

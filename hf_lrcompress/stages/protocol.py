@@ -1,23 +1,102 @@
-"""What all stages share: a stage's settings, its task, and how a model is loaded, trained and saved."""
+"""What a stage is, and what it is given: the inputs of the run and its place in the run's folder."""
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from accelerate import PartialState
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.trainer import TRAINING_ARGS_NAME
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.distillation.trainer import DistillationTrainer
-from hf_lrcompress.models.loading import load_masked_lm
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.models.saving import save_tokenizer
-from hf_lrcompress.stages.training import _end_wandb_run, _last_checkpoint, training_arguments
-from hf_lrcompress.texts.corpus import CorpusSource, load_corpus, tokenize_corpus
+from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus, tokenize_corpus
+from hf_lrcompress.texts.corpus_counts import cached_counts
 from hf_lrcompress.texts.languages import Language
+
+OBJECTIVES = ("masked_lm", "representation")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is.
+
+    Args:
+        path (`str`): Directory or Hub id.
+        revision (`str`, *optional*): Git revision on the Hub.
+    """
+
+    path: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run starts from, with files in the place of the demo: each is read or counted once.
+
+    Args:
+        language ([`Language`]): The target language.
+        teacher ([`ModelSource`]): The multilingual teacher.
+        train ([`CorpusSource`]): The text to train on.
+        validation ([`CorpusSource`]): The text to measure on.
+        training (`Mapping`): Training arguments of all stages; a stage's own go first.
+        objective (`str`, *optional*, defaults to `"masked_lm"`): What models are for, see [`~configuration.RunConfig`].
+        block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
+        seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): Whether the teacher's own code may be run.
+    """
+
+    language: Language
+    teacher: ModelSource
+    train: CorpusSource
+    validation: CorpusSource
+    training: Mapping[str, Any]
+    objective: str = "masked_lm"
+    block_size: int = 512
+    seed: int = 42
+    trust_remote_code: bool = False
+    _counts: dict[CorpusSource, torch.LongTensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def teacher_config(self) -> PretrainedConfig:
+        """The teacher's config."""
+        return load_config(self.teacher.path, self.teacher.revision, self.trust_remote_code)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The teacher's tokenizer."""
+        return load_tokenizer(self.teacher.path, self.teacher.revision)
+
+    @cached_property
+    def validation_texts(self) -> Sequence[str]:
+        """The documents of the validation text."""
+        with PartialState().main_process_first():
+            return load_corpus(self.validation)["text"]
+
+    def token_counts(self, source: CorpusSource) -> torch.LongTensor:
+        """How often each of the teacher's tokens occurs in a text: shape `(len(tokenizer),)`."""
+        if source not in self._counts:
+            self._counts[source] = cached_counts(source, self.tokenizer)
+        return self._counts[source]
+
+    def blocks(self, source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> Corpus:
+        """A text as full blocks of tokens."""
+        with PartialState().main_process_first():
+            return tokenize_corpus(load_corpus(source), tokenizer, self.block_size)
+
+    def load_model(self, source: ModelSource) -> PreTrainedModel:
+        """A model of the run in fp32: with its masked-LM head, or where the objective needs none without one."""
+        load = load_masked_lm if self.objective == "masked_lm" else load_encoder
+        return load(source.path, source.revision)
+
+    def on_meta(self, config: PretrainedConfig) -> PreTrainedModel:
+        """The class that [`RunInputs.load_model`] would load, without memory for its weights."""
+        return masked_lm_on_meta(config) if self.objective == "masked_lm" else encoder_on_meta(config)
 
 
 @dataclass(frozen=True)
@@ -25,69 +104,24 @@ class StageTask:
     """Where a stage reads and writes.
 
     Args:
-        parent (`str`): Directory (or, for the teacher, Hub id) of the model to start from.
-        revision (`str` or `None`): Git revision of the parent where it is a Hub id.
+        inputs ([`RunInputs`]): What the run starts from.
+        parent ([`ModelSource`]): The model to start from.
         stage_dir (`Path`): Where the stage saves its model and tokenizer; checkpoints go there while it runs.
-        train, validation ([`CorpusSource`]): The texts.
-        block_size (`int`): Tokens of a training example.
-        seed (`int`): Of everything random.
-        training (`Mapping`): Training arguments of all stages; a stage's own go first.
-        token_counts (`torch.Tensor` of shape `(vocabulary,)` or `None`): What trimming goes by, of the teacher's tokens.
-        language ([`Language`]): The target language.
-        models (`Mapping`): The models made so far: name of the stage → directory or Hub id, and revision.
+        models (`Mapping[str, ModelSource]`): The teacher and the models made so far, by the name of their stage.
         stages (`Mapping[str, Stage]`): The stages so far.
         trains (`bool`, *optional*, defaults to `True`): If not, students are saved as the surgery leaves them.
     """
 
-    parent: str
-    revision: str | None
+    inputs: RunInputs
+    parent: ModelSource
     stage_dir: Path
-    train: CorpusSource
-    validation: CorpusSource
-    block_size: int
-    seed: int
-    training: Mapping[str, Any]
-    token_counts: torch.Tensor | None
-    language: Language
-    models: Mapping[str, tuple[str, str | None]]
-    stages: Mapping[str, "Stage"]
+    models: Mapping[str, ModelSource] = field(default_factory=dict)
+    stages: Mapping[str, "Stage"] = field(default_factory=dict)
     trains: bool = True
 
     def load_parent(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        """The parent's masked LM and tokenizer."""
-        return load_masked_lm(self.parent, self.revision), AutoTokenizer.from_pretrained(self.parent, revision=self.revision)
-
-    def blocks(self, source: CorpusSource, tokenizer: PreTrainedTokenizerFast):
-        """A corpus as full blocks of tokens."""
-        with PartialState().main_process_first():
-            return tokenize_corpus(load_corpus(source), tokenizer, self.block_size)
-
-    def train_student(
-        self,
-        student: PreTrainedModel,
-        teacher: PreTrainedModel | None,
-        tokenizer: PreTrainedTokenizerFast,
-        own_training: Mapping[str, Any],
-    ) -> dict[str, float]:
-        """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it."""
-        if not self.trains:
-            self.save(student, tokenizer)
-            return {}
-        os.environ.setdefault("WANDB_RUN_GROUP", self.stage_dir.resolve().parent.name)  # as project is for trackio
-        settings = dict(self.training) | dict(own_training) | ({} if teacher else {"alpha": 1.0, "feature_loss": None})
-        trainer = DistillationTrainer(
-            student,
-            training_arguments(settings, str(self.stage_dir), self.seed),
-            teacher_model=teacher,
-            train_dataset=self.blocks(self.train, tokenizer),
-            eval_dataset=self.blocks(self.validation, tokenizer),
-            processing_class=tokenizer,
-        )
-        result = trainer.train(resume_from_checkpoint=_last_checkpoint(self.stage_dir))
-        _end_wandb_run()
-        trainer.save_model(str(self.stage_dir))
-        (self.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
-        return {"train_loss": result.training_loss, "steps": result.global_step}
+        """The parent and its tokenizer."""
+        return self.inputs.load_model(self.parent), load_tokenizer(self.parent.path, self.parent.revision)
 
     def save(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
         """Save model and tokenizer, from the main process."""
@@ -97,8 +131,29 @@ class StageTask:
         PartialState().wait_for_everyone()
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A size that a stage would give a model to meet a budget.
+
+    Args:
+        key (`str`): The key of the config, which is the stage's setting too.
+        size (`int`): Its new value.
+        config ([`~transformers.PretrainedConfig`]): The model's config with it.
+        reason (`str`): Why this size.
+    """
+
+    key: str
+    size: int
+    config: PretrainedConfig
+    reason: str
+
+
+@dataclass(frozen=True)
 class Stage(ABC):
-    """Base of the stages: a frozen dataclass of settings that says what sizes it makes, and makes them."""
+    """Base of the stages: a frozen dataclass of settings that says what sizes it makes, and makes them.
+
+    A new stage is a file with a subclass, and a line in `stages/__init__.py`.
+    """
 
     makes_model: ClassVar[bool] = True
     """Whether the stage leaves a model; if not, the next stage starts from the one before."""
@@ -106,19 +161,50 @@ class Stage(ABC):
     distils: ClassVar[bool] = False
     """Whether the model is trained against the one that it was cut from."""
 
-    without_effect: ClassVar[frozenset[str]] = frozenset()
-    """Training arguments that change nothing here, so that the stage need not be made again for them."""
-
     training_settings: ClassVar[frozenset[str]] = frozenset()
-    """Of the run's training arguments those that matter to a stage which does not train, so that it is made again for them."""
+    """Which of the run's training arguments matter to a stage that does not train."""
 
-    def resized(self, config: PretrainedConfig) -> PretrainedConfig:
-        """The config of the model that this stage makes from a model with `config`.
+    cut_rank: ClassVar[int | None] = None
+    """Place of the stage's [`Stage.cuts`] among those of all stages; the first costs least."""
+
+    def resized(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The model that this stage makes of `model`, both without memory for their weights.
 
         Raises:
             ValueError: If the settings do not fit the model.
         """
-        return config
+        return model
+
+    def resolved(self, language: Language) -> Self | None:
+        """The stage with files in the place of the demo; `None` if the demo has nothing for it to work on."""
+        return self
+
+    def sized(self, inputs: RunInputs) -> Self:
+        """The stage with the sizes that depend on the texts."""
+        return self
+
+    def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
+        """Sizes to meet a budget with, the largest first, each to be tried before the next."""
+        return iter(())
+
+    def with_size(self, size: int, model: PreTrainedModel) -> "Stage":
+        """The stage with the size of one of its [`Stage.cuts`], for the teacher `model` on the meta device."""
+        raise ValueError(f"{type(self).__name__} has no size to choose")
+
+    def check_budget(self) -> None:  # noqa: B027 - most have nothing
+        """Raise a `ValueError` if its settings leave its size to something else than a budget."""
+
+    def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig | None:
+        """Its training arguments; `None` if it does not train.
+
+        Raises:
+            ValueError: If a training argument is unknown or out of range.
+        """
+        return None
+
+    def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides its result, of its settings and of the run's training arguments: for the fingerprint."""
+        return asdict(self) | {"training": {key: training[key] for key in self.training_settings & training.keys()}}
 
     def inputs(self) -> Any:
         """What the stage reads besides the run's texts, for the fingerprint; `None` if there is nothing."""
@@ -128,8 +214,16 @@ class Stage(ABC):
         """The files and directories it reads besides the run's texts: they must not lie in what would be deleted."""
         return []
 
-    def check(self, language: Language, models: Mapping[str, tuple[str, str | None]]) -> None:  # noqa: B027 - most have nothing
-        """Refuse bad input before anything is computed; `models` as in [`StageTask`].
+    def changed_tokenizer(self, inputs: RunInputs) -> PreTrainedTokenizerFast | None:
+        """The tokenizer of its model where that is not its parent's.
+
+        Raises:
+            ValueError: If the texts do not allow it.
+        """
+        return None
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:  # noqa: B027 - most have nothing
+        """Refuse bad input before anything long is computed; `models` as in [`StageTask`].
 
         Raises:
             ValueError, OSError, ImportError: One line that says what is wrong and what to do.

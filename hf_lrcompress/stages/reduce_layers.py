@@ -1,41 +1,59 @@
 """Stage: keep some of the layers, then distil from the model that had them all."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.models.rebuilding import masked_lm_on_meta
-from hf_lrcompress.stages.protocol import Stage, StageTask
-from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.rebuilding import with_layers
+from hf_lrcompress.stages.protocol import Cut, StageTask
+from hf_lrcompress.stages.training import TrainingStage, train_student
+from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
 
 
 @dataclass(frozen=True)
-class ReduceLayers(Stage):
+class ReduceLayers(TrainingStage):
     """Settings of layer reduction.
 
     Args:
         num_hidden_layers (`int`, *optional*, defaults to 6): Layers to keep.
         strategy (`str`, *optional*, defaults to `"stride"`): Which, see [`select_layers`].
         keep_layers (`tuple[int, ...]`, *optional*): Exactly these layers (from 0), instead of the two above.
-        training (`Mapping`, *optional*): Training arguments of this stage.
+        training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
     """
 
     distils: ClassVar[bool] = True
+    cut_rank: ClassVar[int | None] = 0
     num_hidden_layers: int = 6
     strategy: str = "stride"
     keep_layers: tuple[int, ...] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
 
-    def resized(self, config: PretrainedConfig) -> PretrainedConfig:
-        return reduce_layers(masked_lm_on_meta(config), self._select(config)).config
+    def resized(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The model with fewer layers."""
+        return reduce_layers(model, self._select(model.config))
+
+    def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
+        """Half of the layers."""
+        layers = config.num_hidden_layers
+        if layers > 1 and not architecture_of(config).shared_layers:
+            reason = f"half of {layers}; with distillation it costs least for what it saves"
+            yield Cut("num_hidden_layers", layers // 2, with_layers(config, layers // 2), reason)
+
+    def with_size(self, size: int, model: PreTrainedModel) -> "ReduceLayers":
+        """Keep `size` layers: those of the strategy, or the nearest that can follow one another."""
+        wanted = select_layers(model.config.num_hidden_layers, size, self.strategy)
+        fitting = fitting_layers(model, wanted)
+        return replace(self, num_hidden_layers=size, keep_layers=() if fitting == wanted else tuple(fitting))
 
     def run(self, task: StageTask) -> dict[str, Any]:
+        """Cut, and distil from the parent."""
         teacher, tokenizer = task.load_parent()
         keep_layers = self._select(teacher.config)
         student = reduce_layers(teacher, keep_layers)
-        return {"keep_layers": keep_layers} | task.train_student(student, teacher, tokenizer, self.training)
+        arguments = self.arguments(task.inputs, str(task.stage_dir))
+        return {"keep_layers": keep_layers} | train_student(task, student, teacher, tokenizer, arguments)
 
     def _select(self, config: PretrainedConfig) -> list[int]:
         if self.keep_layers:

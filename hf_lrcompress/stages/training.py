@@ -1,25 +1,120 @@
-"""The training that stages share: its arguments, its checkpoints."""
+"""The training that stages share: its arguments, its checkpoints, and the base of the stages that train."""
 
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import computes_in_bf16
+from hf_lrcompress.stages.protocol import RunInputs, Stage, StageTask
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
+WITHOUT_EFFECT = frozenset(
+    {
+        "logging_steps",
+        "logging_strategy",
+        "save_steps",
+        "save_strategy",
+        "save_total_limit",
+        "eval_steps",
+        "eval_strategy",
+        "report_to",
+        "run_name",
+        "project",
+        "trackio_space_id",
+        "logging_dir",
+        "disable_tqdm",
+        "dataloader_num_workers",
+        "per_device_eval_batch_size",
+    }
+)
+"""Training arguments that do not change the result: a stage made with other values of them is kept."""
+
+
+@dataclass(frozen=True)
+class TrainingStage(Stage):
+    """Base of the stages that train a model.
+
+    Args:
+        training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
+    """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Training arguments that change nothing in this stage."""
+
+    decided: ClassVar[Mapping[str, Any]] = {}
+    """Training arguments that the stage decides, whatever is configured."""
+
+    training: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig:
+        """The run's training arguments with the stage's own."""
+        settings = dict(inputs.training) | dict(self.training) | dict(self.decided)
+        return training_arguments(settings, output_dir, inputs.seed)
+
+    def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, with the training arguments that the stage ends up with."""
+        used = dict(training) | dict(self.training)
+        ignored = WITHOUT_EFFECT | self.without_effect
+        return asdict(self) | {"training": {key: value for key, value in used.items() if key not in ignored}}
+
+
+def train_student(
+    task: StageTask,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerFast,
+    arguments: DistillationConfig,
+) -> dict[str, float]:
+    """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it.
+
+    Args:
+        task ([`StageTask`]): With the texts to train and evaluate on.
+        student ([`~transformers.PreTrainedModel`]): Trained in place.
+        teacher ([`~transformers.PreTrainedModel`] or `None`): What it is compared with.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer of both.
+        arguments ([`DistillationConfig`]): How to train; its `output_dir` is the stage's directory.
+
+    Returns:
+        `dict`: `train_loss` and `steps`.
+    """
+    if not task.trains:
+        task.save(student, tokenizer)
+        return {}
+    os.environ.setdefault("WANDB_RUN_GROUP", task.stage_dir.resolve().parent.name)  # as project is for trackio
+    trainer = DistillationTrainer(
+        student,
+        arguments,
+        teacher_model=teacher,
+        train_dataset=task.inputs.blocks(task.inputs.train, tokenizer),
+        eval_dataset=task.inputs.blocks(task.inputs.validation, tokenizer),
+        processing_class=tokenizer,
+    )
+    result = trainer.train(resume_from_checkpoint=_last_checkpoint(task.stage_dir))
+    _end_wandb_run()
+    trainer.save_model(str(task.stage_dir))
+    (task.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
+    return {"train_loss": result.training_loss, "steps": result.global_step}
 
 
 def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
     """Training arguments from a configuration's `training` section.
 
     Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it.
+
+    Args:
+        settings (`Mapping`): Training arguments by name.
+        output_dir (`str`): Where checkpoints go.
+        seed (`int`): Seeds the order of the examples, the masking and the dropout.
 
     Raises:
         ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
@@ -29,13 +124,14 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         if key not in known:
             raise ValueError(f"unknown training argument {key!r}; see transformers.TrainingArguments and DistillationConfig")
         _check_type(key, value, known[key])
-    precision = {} if "bf16" in settings or "fp16" in settings else {"bf16": computes_in_bf16()}
-    defaults = {
+    precision = {} if settings.keys() & {"bf16", "fp16"} else {"bf16": computes_in_bf16()}
+    directory = Path(output_dir).resolve()
+    defaults: dict[str, Any] = {
         "save_total_limit": 1,
         "logging_steps": 50,
         "report_to": "none",
-        "run_name": Path(output_dir).resolve().name,
-        "project": Path(output_dir).resolve().parent.name,
+        "run_name": directory.name,
+        "project": directory.parent.name,
         "trackio_space_id": None,  # as in transformers 5: 4 would put a Space on the Hub that nobody asked for
         "disable_tqdm": False,
         "use_cpu": not torch.accelerator.is_available(),
@@ -48,10 +144,12 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
 
 def _check_type(key: str, value: Any, default: Any) -> None:
     """A number or a switch must be one: YAML has `no` as text, which would count as true or fail much later."""
-    wanted = {bool: bool, int: int, float: int | float}.get(type(default))
-    if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
-        name = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
-        raise ValueError(f"training: {key} must be {name}, got {value!r}")
+    kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number")}
+    if type(default) in kinds:
+        wanted, name = kinds[type(default)]
+        is_switch = isinstance(value, bool)
+        if not isinstance(value, wanted) or is_switch != (wanted is bool):
+            raise ValueError(f"training: {key} must be {name}, got {value!r}")
     if key in ("per_device_train_batch_size", "gradient_accumulation_steps") and value < 1:
         raise ValueError(f"training: {key} must be 1 or more, got {value}")
 
@@ -66,4 +164,6 @@ def _end_wandb_run() -> None:
 def _last_checkpoint(stage_dir: Path) -> str | None:
     """The newest checkpoint that was written whole: its trainer state is written last."""
     whole = [path.parent for path in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    if not whole:
+        return None
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))

@@ -1,21 +1,27 @@
 """Stage: keep the tokens that the target language uses most."""
 
+import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from accelerate import PartialState
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.models.rebuilding import changed
-from hf_lrcompress.stages.protocol import Stage, StageTask
-from hf_lrcompress.surgery.vocab_trimming import trim_vocab
+from hf_lrcompress.models.rebuilding import changed, on_meta
+from hf_lrcompress.stages.protocol import Cut, ModelSource, RunInputs, Stage, StageTask
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
-from hf_lrcompress.texts.corpus_counts import cached_counts
-from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
+from hf_lrcompress.vocabulary.certificate import certify_vocabulary, check_coverage, write_certificate
 from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
+from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
+
+logger = logging.getLogger(__name__)
+
+BUDGET_SIZE = 40_000
+"""Tokens to keep where a budget decides (the paper's)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class TrimVocab(Stage):
         vocab_size (`int`, *optional*, defaults to 40000): Tokens to keep, special tokens among them.
         min_count (`int`, *optional*):
             Instead: keep all tokens that occur at least so often, and those that must stay. Their number becomes `vocab_size`,
-            whatever it was, see [`~planning.with_counted_vocabulary`].
+            whatever it was, see [`TrimVocab.sized`].
         keep (`tuple[str, ...]`, *optional*): Tokens to keep in any case, spelled as in the vocabulary, see [`select_tokens`].
         also (`Mapping[str, Mapping]`, *optional*):
             Texts in other languages or domains to count too, by a name: the keys of a [`CorpusSource`] and a `weight`, where the
@@ -36,69 +42,117 @@ class TrimVocab(Stage):
         ValueError: If a text of `also` has no weight or is no [`CorpusSource`], or `min_count` is not positive.
     """
 
+    cut_rank: ClassVar[int | None] = 2
     vocab_size: int = 40_000
     min_count: int | None = None
     keep: tuple[str, ...] = ()
     also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.min_count is not None and self.min_count < 1:
             raise ValueError(f"trim_vocab: min_count must be 1 or more, got {self.min_count}")
         self.other_texts()
 
     def other_texts(self) -> dict[str, tuple[CorpusSource, float]]:
         """The texts of `also` and their weights."""
-        texts = {}
-        for name, settings in self.also.items():
-            keys = dict(settings) if isinstance(settings, Mapping) else {}
-            weight = keys.pop("weight", None)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-                raise ValueError(f"trim_vocab: also: {name} needs a weight of more than 0; the training text has 1")
-            try:
-                texts[name] = CorpusSource(**{key: tuple(v) if isinstance(v, list) else v for key, v in keys.items()}), weight
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"trim_vocab: also: {name}: {error}") from error
-        return texts
+        return {name: _weighted_text(name, settings) for name, settings in self.also.items()}
+
+    def resized(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The model with fewer tokens."""
+        if not 1 <= self.vocab_size <= model.config.vocab_size:
+            raise ValueError(
+                f"vocab_size {self.vocab_size} is larger than the model's {model.config.vocab_size}; choose a smaller one"
+            )
+        return on_meta(type(model), changed(model.config, vocab_size=self.vocab_size))
+
+    def sized(self, inputs: RunInputs) -> "TrimVocab":
+        """The stage whose `vocab_size` is what its `min_count` makes it; the text is counted only if there is one."""
+        if self.min_count is None:
+            return self
+        stage = replace(self, vocab_size=len(self.select(inputs)))
+        if stage != self:
+            logger.info("trim_vocab: %d tokens occur %d times or more, or must stay", stage.vocab_size, self.min_count)
+        return stage
+
+    def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
+        """The paper's number of tokens."""
+        if config.vocab_size > BUDGET_SIZE:
+            reason = f"the most frequent of {config.vocab_size:,}; no measurable loss, fewer do not generalise"
+            yield Cut("vocab_size", BUDGET_SIZE, changed(config, vocab_size=BUDGET_SIZE), reason)
+
+    def with_size(self, size: int, model: PreTrainedModel) -> "TrimVocab":
+        """Keep `size` tokens."""
+        return replace(self, vocab_size=size)
+
+    def check_budget(self) -> None:
+        """Refuse `min_count`, with which the text decides the size."""
+        if self.min_count is not None:
+            raise ValueError("trim_vocab.min_count and a target both decide the vocabulary's size; leave one out")
 
     def inputs(self) -> Any:
+        """What the texts of `also` consist of."""
         return [corpus_fingerprint(source) for source, _ in self.other_texts().values()] or None
 
     def paths(self) -> list[str]:
+        """The files of `also`."""
         return [file for source, _ in self.other_texts().values() for file in source.files]
 
-    def resized(self, config: PretrainedConfig) -> PretrainedConfig:
-        if not 1 <= self.vocab_size <= config.vocab_size:
-            raise ValueError(f"vocab_size {self.vocab_size} is larger than the model's {config.vocab_size}; choose a smaller one")
-        return changed(config, vocab_size=self.vocab_size)
-
-    def read(self, train: CorpusSource) -> None:
-        """Check the texts to count, which are then in the cache."""
-        for source in (train, *(source for source, _ in self.other_texts().values())):
-            load_corpus(source)
-
-    def count(self, train: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-        """Count tokens, by the weights of the texts; every process counts a part, and none what is in the cache."""
-        counts = {"train": cached_counts(train, tokenizer)}
+    def count(self, inputs: RunInputs) -> torch.Tensor:
+        """How often each of the teacher's tokens occurs, by the weights of the texts: shape `(len(tokenizer),)`."""
+        if not self.also:
+            return inputs.token_counts(inputs.train)
+        counts = {"train": inputs.token_counts(inputs.train)}
         weights = {"train": 1.0}
         for name, (source, weight) in self.other_texts().items():
-            counts[f"also {name}"], weights[f"also {name}"] = cached_counts(source, tokenizer), weight
-        return weighted_counts(counts, weights) if self.also else counts["train"]
+            counts[f"also {name}"] = inputs.token_counts(source)
+            weights[f"also {name}"] = weight
+        return weighted_counts(counts, weights)
 
-    def select(self, tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor) -> torch.LongTensor:
-        """The tokens to keep."""
+    def select(self, inputs: RunInputs) -> torch.LongTensor:
+        """The teacher's tokens to keep, ascending."""
         size = None if self.min_count else self.vocab_size
-        return select_tokens(tokenizer, counts, size, self.keep, self.min_count)
+        return select_tokens(inputs.tokenizer, self.count(inputs), size, self.keep, self.min_count)
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
+        """Refuse texts that cannot be read."""
+        with PartialState().main_process_first():
+            for source in (inputs.train, *(source for source, _ in self.other_texts().values())):
+                load_corpus(source)
+
+    def changed_tokenizer(self, inputs: RunInputs) -> PreTrainedTokenizerFast:
+        """The trimmed tokenizer, once it is known to do for the validation text."""
+        keep_ids = self.select(inputs)
+        trimmed_config(inputs.teacher_config, inputs.tokenizer, keep_ids)
+        trimmed = trim_tokenizer(inputs.tokenizer, keep_ids)
+        check_coverage(inputs.tokenizer, trimmed, keep_ids, inputs.validation_texts)
+        return trimmed
 
     def run(self, task: StageTask) -> dict[str, Any]:
+        """Trim the parent and its tokenizer, and certify what became of the validation text."""
         model, tokenizer = task.load_parent()
-        keep_ids = self.select(tokenizer, task.token_counts)
+        counts = self.count(task.inputs)
+        keep_ids = self.select(task.inputs)
         trimmed = trim_vocab(model, tokenizer, keep_ids)
         task.save(trimmed.model, trimmed.tokenizer)
-        covered = task.token_counts[keep_ids].sum() / task.token_counts.sum()
-        metrics = {"tokens_covered": covered.item()}
+        covered = counts[keep_ids].sum() / counts.sum()
+        metrics: dict[str, Any] = {"tokens_covered": covered.item()}
         if PartialState().is_main_process:
-            texts, models = load_corpus(task.validation)["text"], (model.eval(), trimmed.model.eval())
-            certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, task.token_counts)
+            texts = task.inputs.validation_texts
+            models = (model.eval(), trimmed.model.eval())
+            certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, counts)
             write_certificate(certificate, task.stage_dir)
             metrics["certificate"] = certificate.to_mapping()
         return metrics
+
+
+def _weighted_text(name: str, settings: Any) -> tuple[CorpusSource, float]:
+    """A text of `also` and its weight."""
+    keys = dict(settings) if isinstance(settings, Mapping) else {}
+    weight = keys.pop("weight", None)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        raise ValueError(f"trim_vocab: also: {name} needs a weight of more than 0; the training text has 1")
+    keys = {key: tuple(value) if isinstance(value, list) else value for key, value in keys.items()}
+    try:
+        return CorpusSource(**keys), weight
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"trim_vocab: also: {name}: {error}") from error

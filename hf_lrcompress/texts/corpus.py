@@ -17,6 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.texts.readers import READERS, read_hub
 
+Corpus = Dataset | IterableDataset
+"""A corpus that was read, or that is read while it is used."""
+
 _TEXT = Features({"text": Value("string")})
 _BATCH_SIZE = 256  # documents tokenised at a time
 

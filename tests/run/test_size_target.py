@@ -10,10 +10,16 @@ from transformers import BertConfig, XLMRobertaConfig
 
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.models.rebuilding import changed, masked_lm_on_meta
-from hf_lrcompress.run.size_target import parse_count, propose_sizes
+from hf_lrcompress.run.size_target import meet_budget, parse_count
+from hf_lrcompress.stages import STAGES
 
-STAGES = ("reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab")
+NAMES = ("reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab")
+
 XLMR = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1)
+
+
+def propose_sizes(config, budget, names=NAMES):
+    return meet_budget(masked_lm_on_meta(config), budget, {name: STAGES[name]() for name in names})
 
 
 @pytest.mark.parametrize("text, count", [("25M", 25_000_000), ("1.5m", 1_500_000), ("25_000_000", 25_000_000), ("900k", 900_000)])
@@ -29,7 +35,7 @@ def test_what_is_no_count(text):
 
 @pytest.mark.parametrize("millions", [250, 200, 100, 60, 45, 25, 18])
 def test_sizes_meet_the_budget_by_the_papers_rules(millions):
-    proposal = propose_sizes(XLMR, millions * 10**6, STAGES)
+    proposal = propose_sizes(XLMR, millions * 10**6)
     assert proposal.parameters <= millions * 10**6
     assert proposal.parameters == masked_lm_on_meta(changed(XLMR, **proposal.sizes)).num_parameters()
     assert "num_attention_heads" not in proposal.sizes and len(proposal.reasons) == len(proposal.sizes)
@@ -39,7 +45,7 @@ def test_sizes_meet_the_budget_by_the_papers_rules(millions):
 
 
 def test_what_costs_least_is_cut_first():
-    made = [list(propose_sizes(XLMR, millions * 10**6, STAGES).sizes) for millions in (250, 230, 80, 40)]
+    made = [list(propose_sizes(XLMR, millions * 10**6).sizes) for millions in (250, 230, 80, 40)]
     order = ["num_hidden_layers", "intermediate_size", "vocab_size", "hidden_size"]
     assert made == [order[:1], order[:2], order[:3], order]
 
@@ -53,12 +59,12 @@ def test_a_stage_that_is_not_there_cuts_nothing():
 )
 def test_budgets_that_cannot_be_met(budget, message):
     with pytest.raises(ValueError, match=message):
-        propose_sizes(XLMR, budget, STAGES)
+        propose_sizes(XLMR, budget)
 
 
 def test_modernbert_gets_half_of_its_layers():
     config = tiny_config("modernbert", num_hidden_layers=6, global_attn_every_n_layers=3, vocab_size=400)
-    assert propose_sizes(config, masked_lm_on_meta(config).num_parameters() - 1, STAGES).sizes == {"num_hidden_layers": 3}
+    assert propose_sizes(config, masked_lm_on_meta(config).num_parameters() - 1).sizes == {"num_hidden_layers": 3}
 
 
 def test_training_memory_grows_by_what_is_trained():

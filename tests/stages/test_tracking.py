@@ -7,8 +7,9 @@ import pytest
 from conftest import tiny_model
 from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
 
-from hf_lrcompress.stages.protocol import StageTask
-from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
+from hf_lrcompress.stages.protocol import ModelSource, RunInputs, StageTask
+from hf_lrcompress.stages.training import train_student, training_arguments
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
 
@@ -24,9 +25,10 @@ def train(tmp_path, monkeypatch):
     def train(name: str, tracker: str):
         stage_dir = tmp_path / "sk-tiny" / name
         settings = {"max_steps": 2, "logging_steps": 1, "disable_tqdm": True, "report_to": tracker}
-        task = StageTask("", None, stage_dir, text, text, 32, 42, settings, None, Language.from_tag("sk"), {}, {})
+        inputs = RunInputs(Language.from_tag("sk"), ModelSource(""), text, text, settings, block_size=32)
+        task = StageTask(inputs, ModelSource(""), stage_dir)
         model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-        task.train_student(model, None, tokenizer, {})
+        train_student(task, model, None, tokenizer, AdaptTeacher().arguments(inputs, str(stage_dir)))
         return stage_dir
 
     return train

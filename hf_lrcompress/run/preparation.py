@@ -1,0 +1,181 @@
+"""The preparation of a run: what it resolves to, checked, and all that is known before its long work."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
+from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
+from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.run.configuration import DEMO, RunConfig
+from hf_lrcompress.run.planning import PlannedStage, make_plan
+from hf_lrcompress.run.size_target import meet_budget
+from hf_lrcompress.stages import Stage
+from hf_lrcompress.stages.protocol import ModelSource, RunInputs
+from hf_lrcompress.texts.corpus import CorpusSource
+from hf_lrcompress.texts.readers import DEMO_COMMAND
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run whose settings are known to be possible.
+
+    Args:
+        given ([`RunConfig`]): The configuration, with the sizes that a budget or the text decided.
+        inputs ([`RunInputs`]): What the run starts from.
+        plan (`tuple[PlannedStage, ...]`): The teacher as it comes, then every stage.
+    """
+
+    given: RunConfig
+    inputs: RunInputs
+    plan: tuple[PlannedStage, ...]
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The stages by name, in order."""
+        return {planned.name: planned.stage for planned in self.plan if planned.stage}
+
+    def paths(self) -> list[str]:
+        """Everything on this machine that the run reads."""
+        paths = [self.inputs.teacher.path, *self.inputs.train.files, *self.inputs.validation.files]
+        for stage in self.stages.values():
+            paths += stage.paths()
+        return paths
+
+    def parent_of(self, position: int) -> int:
+        """The last position of the plan before `position` that has a model."""
+        return max(index for index, planned in enumerate(self.plan[:position]) if planned.makes_model)
+
+    def models_before(self, position: int, output_dir: Path) -> dict[str, ModelSource]:
+        """Where the teacher and the models made before `position` are, by the name of their stage."""
+        made = [index for index, planned in enumerate(self.plan[:position]) if planned.makes_model]
+        return {self.plan[index].name: self.model_of(index, output_dir) for index in made}
+
+    def model_of(self, position: int, output_dir: Path) -> ModelSource:
+        """Where the model of a stage is, in a run folder."""
+        return ModelSource(str(output_dir / self.plan[position].directory)) if position else self.inputs.teacher
+
+    def check_texts(self) -> None:
+        """Read and count the texts, and let every stage check them.
+
+        Raises:
+            ValueError, OSError, ImportError: If a text cannot be read, or a stage refuses it.
+        """
+        self.masked  # noqa: B018 - what it takes to make it is the check
+
+    @cached_property
+    def tokenizers(self) -> list[PreTrainedTokenizerFast]:
+        """The teacher's tokenizer and those that stages make of it; reads and counts the texts.
+
+        Raises:
+            ValueError, OSError, ImportError: If a text cannot be read, or a stage refuses it.
+        """
+        try:
+            self.inputs.blocks(self.inputs.validation, self.inputs.tokenizer)
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from error
+        tokenizers = [self.inputs.tokenizer]
+        for position, planned in enumerate(self.plan):
+            if planned.stage:
+                try:
+                    planned.stage.check(self.inputs, self.models_before(position, Path()))
+                    changed = planned.stage.changed_tokenizer(self.inputs)
+                except ValueError as error:
+                    raise ValueError(f"{planned.name}: {error}") from error
+                tokenizers += [changed] if changed else []
+        return tokenizers
+
+    @cached_property
+    def masked(self) -> MaskedText:
+        """The places at which every stage's model is asked for a token.
+
+        Raises:
+            ValueError, OSError, ImportError: As [`PreparedRun.tokenizers`].
+        """
+        return mask_text(self.inputs.validation_texts, self.tokenizers, self.inputs.block_size, seed=self.inputs.seed)
+
+
+def prepare(config: RunConfig, budget: int | None = None) -> PreparedRun:
+    """Resolve and plan a run. No text is read yet, unless it decides a size; [`PreparedRun.masked`] reads them.
+
+    Args:
+        config ([`RunConfig`]): What to do.
+        budget (`int`, *optional*): Choose the sizes for a model of at most so many parameters.
+
+    Raises:
+        ValueError, OSError, ImportError: One line that says what is wrong and what to do.
+    """
+    if not isinstance(config.validation, str) and config.validation.streaming:
+        raise ValueError("validation text is read many times and cannot be streamed; set validation.streaming=false")
+    inputs = _resolve(config)
+    teacher = _check_teacher(inputs)
+    if budget is not None:
+        proposal = meet_budget(teacher, budget, config.stages)
+        logger.info("\n- ".join([f"{proposal.parameters:,} parameters, for a target of {budget:,}:", *proposal.reasons]))
+        config = replace(config, stages=proposal.stages)
+    config = replace(config, stages={name: stage.sized(inputs) for name, stage in config.stages.items()})
+    plan = make_plan(inputs, _resolve_stages(config), teacher)
+    return PreparedRun(config, inputs, tuple(plan))
+
+
+def _resolve(config: RunConfig) -> RunInputs:
+    """The configuration's inputs, with files in place of what it takes from the demo's packages."""
+    teacher = str(save_demo_teacher()) if config.teacher == DEMO else config.teacher
+    demo = [CorpusSource(files=(str(file),)) for file in save_demo_text(config.language)] if config.machine_written else []
+    train, validation = (
+        demo[index] if isinstance(source, str) else source for index, source in enumerate((config.train, config.validation))
+    )
+    return RunInputs(
+        config.language,
+        ModelSource(teacher, config.teacher_revision),
+        train,
+        validation,
+        config.training,
+        config.objective,
+        config.block_size,
+        config.seed,
+        config.trust_remote_code,
+    )
+
+
+def _resolve_stages(config: RunConfig) -> Mapping[str, Stage]:
+    """The stages with files in place of the demo, without those that the demo has nothing for."""
+    resolved = {name: stage.resolved(config.language) for name, stage in config.stages.items()}
+    return {name: stage for name, stage in resolved.items() if stage}
+
+
+def _check_teacher(inputs: RunInputs) -> PreTrainedModel:
+    """The teacher on the meta device, once it is known to be an encoder that can be compressed.
+
+    Raises:
+        ValueError: If the model type is not supported, needs code that may not be run or has no class for the objective, or if
+            the model is too short for the block size.
+        OSError: If the config cannot be read.
+    """
+    name = inputs.teacher.path
+    try:
+        config = inputs.teacher_config
+    except OSError as error:
+        raise OSError(_why_no_teacher(name, error)) from error
+    teacher = inputs.on_meta(config)
+    longest = config.max_position_embeddings - architecture_of(config).position_offset
+    if not 8 <= inputs.block_size <= longest:
+        raise ValueError(f"block_size {inputs.block_size} must be 8 to {longest}, the most positions {name} has")
+    return teacher
+
+
+def _why_no_teacher(teacher: str, error: OSError) -> str:
+    said = str(error).lower()
+    if Path(teacher).exists():
+        return f"{teacher} holds no model: {' '.join(str(error).split())}"
+    if "connect" in said or "offline" in said:
+        return f"the Hugging Face Hub cannot be reached to load {teacher}; for a run without it: {DEMO_COMMAND}"
+    if "gated" in said:
+        return f"{teacher} is gated: ask for access at https://huggingface.co/{teacher}, then log in with hf auth login"
+    return f"there is no model {teacher!r}, neither as a directory nor on the Hugging Face Hub (if it is private: hf auth login)"
