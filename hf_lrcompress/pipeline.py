@@ -36,7 +36,7 @@ class Pipeline:
         ValueError, OSError, ImportError: One line that says what is wrong and what to do.
     """
 
-    def __init__(self, prepared: PreparedRun, output_dir: str | Path, overwrite: bool = False):
+    def __init__(self, prepared: PreparedRun, output_dir: str | Path, overwrite: bool = False) -> None:
         self.state = PartialState()
         self.prepared = prepared
         self.plan = prepared.plan
@@ -91,7 +91,7 @@ class Pipeline:
         metrics = self._measure(position) if record.complete else self._work(position, record)
         if self.state.is_main_process:
             stage_dir = self.output_dir / planned.directory
-            self.folder.record(planned.directory).with_metrics(complete=True, **metrics).write(stage_dir)
+            self.folder.record(planned.directory).with_metrics(metrics, complete=True).write(stage_dir)
             delete_checkpoints(stage_dir)
 
     def _work(self, position: int, record: StageRecord) -> dict[str, Any]:
@@ -109,9 +109,9 @@ class Pipeline:
             metrics = planned.stage.run(self._task(position)) if planned.stage else self.teacher_facts
         finally:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
-            energy = add_energy(record.metrics, stop_meter())
+            spent = {"seconds": seconds, "peak_memory_mb": peak_memory_mb()} | add_energy(record.metrics, stop_meter())
             if self.state.is_main_process:
-                record.with_metrics(seconds=seconds, peak_memory_mb=peak_memory_mb(), **energy).write(stage_dir)
+                record.with_metrics(spent).write(stage_dir)
         return metrics | (self._measure(position) if planned.makes_model else {})
 
     def _measure(self, position: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""A run: its configuration, its plan, its preparation and its folder."""

@@ -62,7 +62,7 @@ class StageRecord:
         write_atomically(stage_dir / RECORD_FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
         return self
 
-    def with_metrics(self, complete: bool = False, **metrics: Any) -> "StageRecord":
+    def with_metrics(self, metrics: Mapping[str, Any], complete: bool = False) -> "StageRecord":
         """A copy with further metrics."""
         return replace(self, complete=complete or self.complete, metrics={**self.metrics, **metrics})
 
