@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from accelerate import PartialState
 
 from hf_lrcompress.distillation.masked_accuracy import masked_token_accuracy
+from hf_lrcompress.distillation.similarity import SimilarityReference, choose_sample, similarity_reference, similarity_retention
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
@@ -115,7 +117,7 @@ class Pipeline:
         return metrics | (self._measure(position) if planned.makes_model else {})
 
     def _measure(self, position: int) -> dict[str, Any]:
-        """Parameters, size and masked-token accuracy of a stage's model as it is on disk; on the main process only."""
+        """Parameters, size, similarity retention and masked-token accuracy of a stage's model as it is on disk; on the main process only."""
         if not self.state.is_main_process:
             return {}
         source = self.prepared.model_of(position, self.output_dir)
@@ -132,7 +134,18 @@ class Pipeline:
             "masked_text": self.masked.fingerprint,
         }
         tokenizer = load_tokenizer(source.path, source.revision)
-        return metrics | masked_token_accuracy(model, tokenizer, self.masked)
+        metrics |= similarity_retention(model, tokenizer, self._teacher_similarities)
+        if self.prepared.inputs.objective == "masked_lm":
+            metrics |= masked_token_accuracy(model, tokenizer, self.masked)
+        return metrics
+
+    @cached_property
+    def _teacher_similarities(self) -> SimilarityReference:
+        """What every stage's model is compared with."""
+        inputs = self.prepared.inputs
+        teacher = inputs.load_model(inputs.teacher).to(self.state.device)
+        sample = choose_sample(inputs.validation_texts, self.prepared.tokenizers, inputs.block_size, inputs.seed)
+        return similarity_reference(teacher, inputs.tokenizer, sample)
 
     def _task(self, position: int) -> StageTask:
         names = [planned.name for planned in self.plan[:position]]

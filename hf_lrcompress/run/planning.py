@@ -65,6 +65,7 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     parent = fingerprint(model_identity(inputs.teacher.path, inputs.teacher.revision))
     plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), parent)]
     model = teacher
+    configs = {"teacher": teacher.config}
     for index, (name, stage) in enumerate(stages.items(), start=1):
         try:
             made = stage.resized(model)
@@ -72,14 +73,19 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
             raise ValueError(f"{name}: {error}") from error
         further = [part for part in [stage.inputs()] if part]
         own = fingerprint(parent, read, name, stage.settings_that_matter(inputs.training), *further)
-        memory = _training_mb(name, stage, inputs, model.config, made.config)
+        against = stage.teacher(list(configs)[-1], inputs)
+        memory = _training_mb(name, stage, inputs, made.config, configs.get(against) if against else None)
         plan.append(PlannedStage(name, f"{index:02d}-{name}", stage, made.config, made.num_parameters(), own, memory))
         model = made
-        parent = own if stage.makes_model else parent
+        if stage.makes_model:
+            parent = own
+            configs[name] = made.config
     return plan
 
 
-def _training_mb(name: str, stage: Stage, inputs: RunInputs, before: PretrainedConfig, after: PretrainedConfig) -> float | None:
+def _training_mb(
+    name: str, stage: Stage, inputs: RunInputs, student: PretrainedConfig, teacher: PretrainedConfig | None
+) -> float | None:
     """Estimated memory of a stage's training, once its arguments are known to be possible."""
     arguments = stage.arguments(inputs, output_dir=".")
     if arguments is None:
@@ -88,8 +94,7 @@ def _training_mb(name: str, stage: Stage, inputs: RunInputs, before: PretrainedC
         raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
     if inputs.train.streaming and arguments.max_steps <= 0:
         raise ValueError(f"{name}: streamed text has no end; say how long to train, such as training.max_steps=10000")
-    teacher = before if stage.distils else None
-    return training_memory_mb(after, teacher, arguments.per_device_train_batch_size, inputs.block_size)
+    return training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size)
 
 
 def summary(plan: Sequence[PlannedStage]) -> list[dict[str, Any]]:

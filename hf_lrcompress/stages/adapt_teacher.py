@@ -2,27 +2,49 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from hf_lrcompress.stages.protocol import StageTask
+from hf_lrcompress.stages.protocol import RunInputs, StageTask
 from hf_lrcompress.stages.training import TrainingStage, train_student
+
+LOSS_ARGUMENTS = frozenset(
+    {
+        "losses",
+        "alpha",
+        "distillation_loss",
+        "distillation_positions",
+        "temperature",
+        "relation_heads",
+        "relation_layer",
+        "hidden_layers",
+    }
+)
 
 
 @dataclass(frozen=True)
 class AdaptTeacher(TrainingStage):
     """Settings of the adaptation.
 
+    The losses of the run are those of its students; the teacher is trained by masked LM alone. `training.losses` of this stage may
+    add others, with the teacher as it was: they keep what it knew.
+
     Args:
         training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset(  # it has no teacher
-        {"alpha", "distillation_loss", "distillation_positions", "temperature", "feature_loss", "feature_weight"}
-    )
+    def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """The training arguments of the run but for its losses, with the stage's own."""
+        common = {key: value for key, value in training.items() if key not in LOSS_ARGUMENTS}
+        losses = {} if "losses" in self.training else {"alpha": 1.0}
+        return common | losses | dict(self.training)
 
-    decided: ClassVar[Mapping[str, Any]] = {"alpha": 1.0, "feature_loss": None}
+    def teacher(self, parent: str, inputs: RunInputs) -> str | None:
+        """The parent, if there is a loss against it."""
+        return parent if self.arguments(inputs, ".").needs_teacher else None
 
     def run(self, task: StageTask) -> dict[str, Any]:
         """Train the parent itself."""
         model, tokenizer = task.load_parent()
-        return train_student(task, model, None, tokenizer, self.arguments(task.inputs, str(task.stage_dir)))
+        arguments = self.arguments(task.inputs, str(task.stage_dir))
+        teacher = task.inputs.load_model(task.parent) if arguments.needs_teacher else None
+        return train_student(task, model, teacher, tokenizer, arguments)

@@ -158,9 +158,6 @@ class Stage(ABC):
     makes_model: ClassVar[bool] = True
     """Whether the stage leaves a model; if not, the next stage starts from the one before."""
 
-    distils: ClassVar[bool] = False
-    """Whether the model is trained against the one that it was cut from."""
-
     training_settings: ClassVar[frozenset[str]] = frozenset()
     """Which of the run's training arguments matter to a stage that does not train."""
 
@@ -200,6 +197,10 @@ class Stage(ABC):
         Raises:
             ValueError: If a training argument is unknown or out of range.
         """
+        return None
+
+    def teacher(self, parent: str, inputs: RunInputs) -> str | None:
+        """The name of the stage whose model its own is trained against; `parent` is the name of the one before it."""
         return None
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:

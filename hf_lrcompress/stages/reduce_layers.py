@@ -9,22 +9,21 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import with_layers
 from hf_lrcompress.stages.protocol import Cut, StageTask
-from hf_lrcompress.stages.training import TrainingStage, train_student
+from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
 
 
 @dataclass(frozen=True)
-class ReduceLayers(TrainingStage):
+class ReduceLayers(DistillingStage):
     """Settings of layer reduction.
 
     Args:
         num_hidden_layers (`int`, *optional*, defaults to 6): Layers to keep.
         strategy (`str`, *optional*, defaults to `"stride"`): Which, see [`select_layers`].
         keep_layers (`tuple[int, ...]`, *optional*): Exactly these layers (from 0), instead of the two above.
-        training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
+        training, distil, distil_from: See [`DistillingStage`].
     """
 
-    distils: ClassVar[bool] = True
     cut_rank: ClassVar[int | None] = 0
     num_hidden_layers: int = 6
     strategy: str = "stride"
@@ -52,8 +51,7 @@ class ReduceLayers(TrainingStage):
         teacher, tokenizer = task.load_parent()
         keep_layers = self._select(teacher.config)
         student = reduce_layers(teacher, keep_layers)
-        arguments = self.arguments(task.inputs, str(task.stage_dir))
-        return {"keep_layers": keep_layers} | train_student(task, student, teacher, tokenizer, arguments)
+        return {"keep_layers": keep_layers} | self.distilled(task, student, teacher, tokenizer)
 
     def _select(self, config: PretrainedConfig) -> list[int]:
         if self.keep_layers:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -15,9 +15,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import computes_in_bf16
-from hf_lrcompress.stages.protocol import RunInputs, Stage, StageTask
+from hf_lrcompress.stages.protocol import ModelSource, RunInputs, Stage, StageTask
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
+PARENT = "parent"
 WITHOUT_EFFECT = frozenset(
     {
         "logging_steps",
@@ -48,24 +49,68 @@ class TrainingStage(Stage):
         training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
     """
 
-    without_effect: ClassVar[frozenset[str]] = frozenset()
-    """Training arguments that change nothing in this stage."""
-
-    decided: ClassVar[Mapping[str, Any]] = {}
-    """Training arguments that the stage decides, whatever is configured."""
-
     training: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig:
         """The run's training arguments with the stage's own."""
-        settings = dict(inputs.training) | dict(self.training) | dict(self.decided)
-        return training_arguments(settings, output_dir, inputs.seed)
+        return training_arguments(self.merged(inputs.training), output_dir, inputs.seed)
+
+    def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """The training arguments of the run with the stage's own."""
+        return dict(training) | dict(self.training)
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, with the training arguments that the stage ends up with."""
-        used = dict(training) | dict(self.training)
-        ignored = WITHOUT_EFFECT | self.without_effect
-        return asdict(self) | {"training": {key: value for key, value in used.items() if key not in ignored}}
+        used = {key: value for key, value in self.merged(training).items() if key not in WITHOUT_EFFECT}
+        return asdict(self) | {"training": used}
+
+
+@dataclass(frozen=True)
+class DistillingStage(TrainingStage):
+    """Base of the stages that cut a model and distil what is left from a larger one.
+
+    Args:
+        training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
+        distil (`bool`, *optional*, defaults to `True`): Whether to train; if not, the model stays as the surgery leaves it.
+        distil_from (`str`, *optional*, defaults to `"parent"`):
+            The teacher: `"parent"` is the model that is cut, as in the paper; or an earlier stage by its name, or `"teacher"`.
+
+    Raises:
+        ValueError: If a teacher is named that no training needs.
+    """
+
+    distil: bool = field(default=True, kw_only=True)
+    distil_from: str = field(default=PARENT, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.distil and self.distil_from != PARENT:
+            raise ValueError(f"distil_from {self.distil_from!r} does nothing with distil: false; leave one out")
+
+    def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig | None:
+        """As those of every stage that trains; `None` without distillation."""
+        return super().arguments(inputs, output_dir) if self.distil else None
+
+    def teacher(self, parent: str, inputs: RunInputs) -> str | None:
+        """The parent, or the model that is named; nothing without distillation."""
+        if not self.distil:
+            return None
+        return parent if self.distil_from == PARENT else self.distil_from
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
+        """Refuse a teacher that is not there."""
+        if self.distil_from not in (PARENT, *models):
+            raise ValueError(f"distil_from: {self.distil_from!r} is no earlier stage; there are: {', '.join((PARENT, *models))}")
+
+    def distilled(
+        self, task: StageTask, student: PreTrainedModel, parent: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+    ) -> dict[str, float]:
+        """Train the cut model, or save it as it is; what was measured."""
+        arguments = self.arguments(task.inputs, str(task.stage_dir))
+        if arguments is None or not task.trains:
+            task.save(student, tokenizer)
+            return {}
+        teacher = parent if self.distil_from == PARENT else task.inputs.load_model(task.models[self.distil_from])
+        return train_student(task, student, teacher, tokenizer, arguments)
 
 
 def train_student(
@@ -87,9 +132,6 @@ def train_student(
     Returns:
         `dict`: `train_loss` and `steps`.
     """
-    if not task.trains:
-        task.save(student, tokenizer)
-        return {}
     os.environ.setdefault("WANDB_RUN_GROUP", task.stage_dir.resolve().parent.name)  # as project is for trackio
     trainer = DistillationTrainer(
         student,

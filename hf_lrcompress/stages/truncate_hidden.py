@@ -9,7 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import hidden_multiple, with_hidden_size
 from hf_lrcompress.stages.protocol import Cut, StageTask
-from hf_lrcompress.stages.training import TrainingStage, train_student
+from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 
 SHARES = (3 / 4, 0.6, 0.4, 0.3, 0.2)
@@ -17,16 +17,15 @@ SHARES = (3 / 4, 0.6, 0.4, 0.3, 0.2)
 
 
 @dataclass(frozen=True)
-class TruncateHidden(TrainingStage):
+class TruncateHidden(DistillingStage):
     """Settings of hidden truncation.
 
     Args:
         hidden_size (`int`, *optional*, defaults to 564): The new hidden size.
         method (`str`, *optional*, defaults to `"truncate"`): Which dimensions, see [`truncate_hidden`].
-        training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
+        training, distil, distil_from: See [`DistillingStage`].
     """
 
-    distils: ClassVar[bool] = True
     cut_rank: ClassVar[int | None] = 3
     hidden_size: int = 564
     method: str = "truncate"
@@ -52,7 +51,7 @@ class TruncateHidden(TrainingStage):
         """Cut, and distil from the parent."""
         teacher, tokenizer = task.load_parent()
         student = truncate_hidden(teacher, self.hidden_size, self.method)
-        return train_student(task, student, teacher, tokenizer, self.arguments(task.inputs, str(task.stage_dir)))
+        return self.distilled(task, student, teacher, tokenizer)
 
 
 def _allowed_size(config: PretrainedConfig, wanted: float) -> int:

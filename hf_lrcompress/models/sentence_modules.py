@@ -1,0 +1,221 @@
+"""What sentence-transformers has beside an encoder: pooling, normalisation, prompts. Read from a teacher, written for a student."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+MODULES_FILE = "modules.json"
+SETTINGS_FILES = ("config_sentence_transformers.json", "sentence_bert_config.json")
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+FITTED_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+POOLING_SIZES = ("word_embedding_dimension", "embedding_dimension")
+RIDGE = 1e-3
+"""Of the mean squared state: keeps the fit of a Dense layer stable where states hardly vary."""
+
+
+@dataclass(frozen=True)
+class SentenceModule:
+    """One of the modules that a text goes through.
+
+    Args:
+        path (`str`): Its folder inside the model's.
+        type (`str`): Its class, as `modules.json` has it.
+        config (`Mapping`, *optional*): Its settings; the encoder's own are elsewhere.
+        weights (`Mapping[str, torch.Tensor]`, *optional*): Its weights, where it has some.
+    """
+
+    path: str
+    type: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Its class without the place it is imported from."""
+        return self.type.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """All modules of a sentence-transformers model.
+
+    Args:
+        modules (`tuple[SentenceModule, ...]`): In order; the encoder is the first.
+        settings (`Mapping[str, Any]`, *optional*): Contents of the settings files (prompts, maximum length) by name.
+    """
+
+    modules: tuple[SentenceModule, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_dense(self) -> bool:
+        """Whether a module has weights that must fit the encoder's hidden size."""
+        return any(module.kind == "Dense" for module in self.modules)
+
+
+def mean_pooling(hidden_size: int, prompts: Mapping[str, str] | None = None) -> SentenceModules:
+    """Mean over tokens, then normalised: what a teacher without files of its own gets.
+
+    Args:
+        hidden_size (`int`): The encoder's.
+        prompts (`Mapping[str, str]`, *optional*): What is put before a text, by the name of the prompt.
+    """
+    pooling = {"word_embedding_dimension": hidden_size, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+    modules = (
+        SentenceModule("", "sentence_transformers.models.Transformer"),
+        SentenceModule("1_Pooling", "sentence_transformers.models.Pooling", pooling),
+        SentenceModule("2_Normalize", "sentence_transformers.models.Normalize"),
+    )
+    settings = {SETTINGS_FILES[0]: {"prompts": dict(prompts)}} if prompts else {}
+    return SentenceModules(modules, settings)
+
+
+def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModules | None:
+    """The modules of a sentence-transformers model; `None` if it is none.
+
+    Args:
+        name_or_dir (`str`): Hub id or directory.
+        revision (`str`, *optional*): Git revision on the Hub.
+
+    Raises:
+        ValueError: If it has a module that cannot be fitted to another encoder.
+    """
+    listed = _read_json(name_or_dir, MODULES_FILE, revision)
+    if listed is None:
+        return None
+    modules = []
+    for entry in listed:
+        module = SentenceModule(entry["path"], entry["type"])
+        if module.kind not in FITTED_KINDS:
+            raise ValueError(
+                f"{name_or_dir} has a module {module.kind}, which cannot be fitted to a smaller encoder; "
+                f"only {', '.join(FITTED_KINDS)} can"
+            )
+        modules.append(_with_files(module, name_or_dir, revision) if module.path else module)
+    settings = {name: _read_json(name_or_dir, name, revision) for name in SETTINGS_FILES}
+    return SentenceModules(tuple(modules), {name: content for name, content in settings.items() if content})
+
+
+def write_modules(modules: SentenceModules, directory: Path, hidden_size: int) -> None:
+    """Write the files of modules beside an encoder.
+
+    Args:
+        modules ([`SentenceModules`]): What to write; Dense layers fitted already, see [`fit_dense`].
+        directory (`Path`): Where the encoder is.
+        hidden_size (`int`): The encoder's.
+    """
+    listed = []
+    for index, module in enumerate(modules.modules):
+        listed.append({"idx": index, "name": str(index), "path": module.path, "type": module.type})
+        if not module.path:
+            continue
+        folder = directory / module.path
+        folder.mkdir(exist_ok=True)
+        config = dict(module.config)
+        if module.kind == "Pooling":
+            config |= {key: hidden_size for key in POOLING_SIZES if key in config}
+        if config:
+            _write_json(folder / CONFIG_FILE, config)
+        if module.weights:
+            save_file(dict(module.weights), folder / WEIGHTS_FILE)
+    for name, content in modules.settings.items():
+        _write_json(directory / name, content)
+    _write_json(directory / MODULES_FILE, listed)
+
+
+def fit_dense(modules: SentenceModules, student_states: torch.Tensor, teacher_states: torch.Tensor) -> SentenceModules:
+    """Fit the Dense layer to a student's pooled states.
+
+    With A, a the ridge least-squares map from the student's states to the teacher's (t ≈ A s + a), W (A s + a) + b is what the
+    teacher's layer would compute of its own states: the new weight is W A, the new bias W a + b.
+
+    Args:
+        modules ([`SentenceModules`]): The teacher's.
+        student_states (`torch.Tensor` of shape `(sentences, student hidden)`): Pooled states.
+        teacher_states (`torch.Tensor` of shape `(sentences, teacher hidden)`): The same sentences'.
+    """
+    fitted = []
+    for module in modules.modules:
+        if module.kind == "Dense":
+            matrix, offset = _affine_map(student_states.double(), teacher_states.double())
+            weight = module.weights["linear.weight"].double()
+            bias = weight @ offset
+            if "linear.bias" in module.weights:
+                bias = bias + module.weights["linear.bias"].double()
+            weights = {"linear.weight": (weight @ matrix).float().contiguous(), "linear.bias": bias.float()}
+            config = dict(module.config) | {"in_features": student_states.shape[1], "bias": True}
+            module = replace(module, config=config, weights=weights)
+        fitted.append(module)
+    return replace(modules, modules=tuple(fitted))
+
+
+@torch.no_grad()
+def pooled_states(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, modules: SentenceModules, texts: list[str], max_length: int
+) -> torch.Tensor:
+    """What the pooling makes of texts: shape `(texts, hidden)`.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The encoder, in eval mode.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Its tokenizer.
+        modules ([`SentenceModules`]): Say whether to take the mean of the tokens or the first.
+        texts (`list[str]`): The texts.
+        max_length (`int`): Tokens at which a text is cut.
+    """
+    takes_first = any(_takes_first(module.config) for module in modules.modules)
+    states = []
+    for start in range(0, len(texts), 32):
+        batch = tokenizer(texts[start : start + 32], truncation=True, max_length=max_length, padding=True, return_tensors="pt")
+        hidden = model.base_model(**batch.to(model.device)).last_hidden_state.float()
+        mask = batch["attention_mask"].unsqueeze(-1)
+        states.append(hidden[:, 0] if takes_first else (hidden * mask).sum(dim=1) / mask.sum(dim=1))
+    return torch.cat(states).cpu()
+
+
+def _takes_first(pooling: Mapping[str, Any]) -> bool:
+    """Whether a pooling takes the first token; sentence-transformers up to 5.6 and from 5.7 on say it differently."""
+    return pooling.get("pooling_mode") == "cls" or bool(pooling.get("pooling_mode_cls_token"))
+
+
+def _affine_map(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ridge least squares: targets ≈ inputs · matrixᵀ + offset."""
+    centred = inputs - inputs.mean(dim=0)
+    gram = centred.T @ centred
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+    matrix = torch.linalg.solve(gram, centred.T @ (targets - targets.mean(dim=0))).T
+    return matrix, targets.mean(dim=0) - matrix @ inputs.mean(dim=0)
+
+
+def _with_files(module: SentenceModule, name_or_dir: str, revision: str | None) -> SentenceModule:
+    config = _read_json(name_or_dir, f"{module.path}/{CONFIG_FILE}", revision) or {}
+    weights = _find(name_or_dir, f"{module.path}/{WEIGHTS_FILE}", revision) if module.kind == "Dense" else None
+    if module.kind == "Dense" and weights is None:
+        raise ValueError(f"{name_or_dir}: {module.path} has no {WEIGHTS_FILE}; save it again with a recent sentence-transformers")
+    return replace(module, config=config, weights=load_file(weights) if weights else {})
+
+
+def _find(name_or_dir: str, file: str, revision: str | None) -> str | None:
+    return cached_file(
+        name_or_dir,
+        file,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+
+
+def _read_json(name_or_dir: str, file: str, revision: str | None) -> Any:
+    path = _find(name_or_dir, file, revision)
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,108 @@
+"""The files of sentence-transformers: read from a teacher, fitted to a narrower student, and loaded by the library itself."""
+
+import json
+
+import pytest
+import torch
+from conftest import tiny_model
+from transformers import AutoTokenizer, BertModel
+from vocabulary.test_tokenizer_trimming import bert, make_texts
+
+from hf_lrcompress import truncate_hidden
+from hf_lrcompress.models.sentence_modules import fit_dense, mean_pooling, pooled_states, read_modules, write_modules
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+PROMPTS = {"query": "query: ", "passage": "passage: "}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A directory with an encoder without head, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = bert()
+    model = tiny_model("bert", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    model.bert.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(encoder, tmp_path_factory):
+    """A model with a Dense layer on the first token, as LaBSE, and prompts, saved by the library."""
+    from sentence_transformers.models import Dense, Normalize, Pooling, Transformer
+
+    torch.manual_seed(0)
+    modules = [Transformer(str(encoder)), Pooling(24, "cls"), Dense(24, 10), Normalize()]
+    folder = tmp_path_factory.mktemp("teacher")
+    sentence_transformers.SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu").save(str(folder))
+    return folder
+
+
+def test_what_is_written_is_what_was_read(teacher, tmp_path):
+    modules = read_modules(str(teacher))
+    assert [module.kind for module in modules.modules] == ["Transformer", "Pooling", "Dense", "Normalize"]
+    BertModel.from_pretrained(teacher).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(teacher).save_pretrained(tmp_path)
+    write_modules(modules, tmp_path, 24)
+    texts = make_texts(8, 1)
+    expected, actual = (
+        sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts, prompt_name="query")
+        for folder in (teacher, tmp_path)
+    )
+    torch.testing.assert_close(torch.tensor(actual), torch.tensor(expected))
+
+
+def test_a_teacher_without_files_has_none_and_mean_pooling_is_the_default(encoder, tmp_path):
+    assert read_modules(str(encoder)) is None
+    model, tokenizer = BertModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    modules = mean_pooling(24, PROMPTS)
+    write_modules(modules, tmp_path, 24)
+    texts = make_texts(40, 1)
+    loaded = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu")
+    states = pooled_states(model, tokenizer, modules, texts, 40)
+    expected = torch.nn.functional.normalize(states)
+    torch.testing.assert_close(torch.tensor(loaded.encode(texts)), expected, rtol=1e-4, atol=1e-5)
+    assert loaded.prompts["passage"] == "passage: "
+
+
+def test_a_dense_layer_fits_the_narrower_student(teacher, tmp_path):
+    """By least squares: closer to the teacher's output than the layer with its first columns."""
+    modules = read_modules(str(teacher))
+    large = BertModel.from_pretrained(teacher).eval()
+    small = truncate_hidden(large, 12).eval()
+    texts = make_texts(300, 1)
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    students, teachers = (pooled_states(model, tokenizer, modules, texts, 40) for model in (small, large))
+    fitted = fit_dense(modules, students, teachers)
+    small.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    write_modules(fitted, tmp_path, 12)
+    assert 12 in json.loads((tmp_path / "1_Pooling" / "config.json").read_text(encoding="utf-8")).values()
+    expected = sentence_transformers.SentenceTransformer(str(teacher), device="cpu").encode(texts)
+    actual = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu").encode(texts)
+    assert actual.shape == expected.shape == (300, 10)
+    weight, bias = modules.modules[2].weights["linear.weight"], modules.modules[2].weights["linear.bias"]
+    cut = torch.nn.functional.normalize((students @ weight[:, :12].T + bias).tanh())
+    assert (torch.tensor(actual) - expected).norm() < 0.8 * (cut - torch.tensor(expected)).norm()
+
+
+def test_the_map_of_a_dense_layer_is_exact_where_the_states_are(teacher):
+    modules = read_modules(str(teacher))
+    generator = torch.Generator().manual_seed(0)
+    students = torch.randn(200, 30, generator=generator)
+    teachers = students @ torch.randn(30, 24, generator=generator) + 1
+    dense = fit_dense(modules, students, teachers).modules[2].weights
+    original = modules.modules[2].weights
+    expected = teachers @ original["linear.weight"].T + original["linear.bias"]
+    actual = students @ dense["linear.weight"].T + dense["linear.bias"]
+    torch.testing.assert_close(actual, expected, rtol=0.02, atol=0.05)
+
+
+def test_a_module_that_cannot_be_fitted_is_named(teacher, tmp_path):
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.LSTM"}]), encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match="has a module LSTM, which cannot be fitted to a smaller encoder"):
+        read_modules(str(tmp_path))
