@@ -1,9 +1,10 @@
 """What a stage is, and what it is given: the inputs of the run and its place in the run's folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,6 +20,7 @@ from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus, tokeni
 from hf_lrcompress.texts.corpus_counts import cached_counts
 from hf_lrcompress.texts.languages import Language
 
+CALIBRATION_BATCH_SIZE = 16
 OBJECTIVES = ("masked_lm", "representation")
 
 
@@ -88,6 +90,17 @@ class RunInputs:
         """A text as full blocks of tokens."""
         with PartialState().main_process_first():
             return tokenize_corpus(load_corpus(source), tokenizer, self.block_size)
+
+    def calibration_batches(self, tokenizer: PreTrainedTokenizerFast, blocks: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Blocks of the training text, chosen by the seed, as a model takes them: the same ones in every process."""
+        corpus = self.blocks(self.train, tokenizer)
+        if isinstance(corpus, Sized):
+            order = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(self.seed))
+            rows = (corpus[index] for index in order[:blocks].tolist())
+        else:
+            rows = islice(corpus, blocks)
+        while batch := list(islice(rows, CALIBRATION_BATCH_SIZE)):
+            yield {name: torch.tensor([row[name] for row in batch], dtype=torch.long) for name in batch[0]}
 
     def load_model(self, source: ModelSource) -> PreTrainedModel:
         """A model of the run in fp32: with its masked-LM head, or where the objective needs none without one."""

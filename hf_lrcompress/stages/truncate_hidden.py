@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, PreTrainedModel
 
+from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import hidden_multiple, with_hidden_size
 from hf_lrcompress.stages.protocol import Cut, StageTask
 from hf_lrcompress.stages.training import DistillingStage
-from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
+from hf_lrcompress.surgery.hidden_truncation import METHODS, truncate_hidden, truncation_record
 
 SHARES = (3 / 4, 0.6, 0.4, 0.3, 0.2)
 """What may be left of the hidden size to meet a budget; the paper's 564, 456 and 312 of 768 are the first three."""
@@ -22,17 +23,26 @@ class TruncateHidden(DistillingStage):
 
     Args:
         hidden_size (`int`, *optional*, defaults to 564): The new hidden size.
-        method (`str`, *optional*, defaults to `"truncate"`): Which dimensions, see [`truncate_hidden`].
+        method (`str`, *optional*, defaults to `"truncate"`): How, see [`truncate_hidden`]; `"truncate"` is the paper's.
+        calibration_blocks (`int`, *optional*, defaults to 512): Blocks of training text that `"calibrated"` measures.
         training, distil, distil_from: See [`DistillingStage`].
     """
 
     cut_rank: ClassVar[int | None] = 3
     hidden_size: int = 564
     method: str = "truncate"
+    calibration_blocks: int = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise ValueError(f"truncate_hidden: method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        if self.calibration_blocks < 1:
+            raise ValueError(f"truncate_hidden: calibration_blocks must be 1 or more, got {self.calibration_blocks}")
 
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer dimensions."""
-        return truncate_hidden(model, self.hidden_size, self.method)
+        return truncate_hidden(model, self.hidden_size)  # all methods make the same sizes
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
         """Some shares of the dimensions."""
@@ -49,9 +59,15 @@ class TruncateHidden(DistillingStage):
 
     def run(self, task: StageTask) -> dict[str, Any]:
         """Cut, and distil from the parent."""
-        teacher, tokenizer = task.load_parent()
-        student = truncate_hidden(teacher, self.hidden_size, self.method)
-        return self.distilled(task, student, teacher, tokenizer)
+        parent, tokenizer = task.load_parent()
+        if self.method == "calibrated":
+            moments = collect_moments(parent, task.inputs.calibration_batches(tokenizer, self.calibration_blocks))
+            student = truncate_hidden(parent, self.hidden_size, self.method, moments)
+            record = truncation_record(parent.config, self.hidden_size, moments)
+        else:
+            student = truncate_hidden(parent, self.hidden_size, self.method)
+            record = {}
+        return record | self.distilled(task, student, parent, tokenizer)
 
 
 def _allowed_size(config: PretrainedConfig, wanted: float) -> int:
