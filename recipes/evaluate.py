@@ -8,8 +8,10 @@ import json
 import logging
 import re
 import sys
+from dataclasses import Field, fields
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,9 +19,9 @@ from accelerate import PartialState
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.jobs import quiet_libraries
-from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
-from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.texts.languages import Language
@@ -32,17 +34,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lang", required=True, help="language of the tasks, a BCP-47 tag such as sk")
     parser.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
     parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
-    parser.add_argument("--tuning", default="seq_bn", help="seq_bn (adapters, the default) or full")
-    parser.add_argument("--reduction_factor", type=int, default=16, help="of the adapters (default: 16)")
-    parser.add_argument("--small_reduction_factor", type=int, help="instead, for models of hidden size up to 564, such as 2")
+    for setting in fields(TaskTraining):
+        parser.add_argument(f"--{setting.name}", help=setting.metadata["help"], **option_of(setting))
     parser.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
-    parser.add_argument("--epochs", type=int, help="instead of each task's own")
-    parser.add_argument("--patience", type=int, help="stop after so many epochs without a better one")
-    parser.add_argument("--label_all_tokens", action="store_true", help="every token of a word learns its tag")
     parser.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
-    parser.add_argument("--quick", action="store_true", help="one seed, and fewer epochs of large tasks")
     parser.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
     return parser.parse_args(arguments)
+
+
+def option_of(setting: Field) -> dict[str, Any]:
+    """What `add_argument` needs for a setting of this type. Numbers separated by commas are read later, by `read_rates`."""
+    if setting.type is bool:
+        return {"action": "store_true"}
+    if setting.type == tuple[float, ...]:
+        return {"default": ""}
+    return {"default": setting.default, "type": str if setting.type is str else int}
 
 
 def named_models(paths: list[str]) -> list[ModelUnderTest]:
@@ -72,19 +78,25 @@ def read_numbers(option: str, value: str) -> list[int]:
     return [int(number) for number in value.split(",") if number]
 
 
+def read_rates(value: str) -> tuple[float, ...]:
+    """Learning rates separated by commas."""
+    try:
+        return tuple(float(rate) for rate in value.split(",")) if value else ()
+    except ValueError:
+        raise ValueError(f"--learning_rates {value}: give numbers separated by commas") from None
+
+
+def read_training(arguments: argparse.Namespace) -> TaskTraining:
+    values = {setting.name: getattr(arguments, setting.name) for setting in fields(TaskTraining)}
+    return TaskTraining(**values | {"learning_rates": read_rates(arguments.learning_rates)})
+
+
 def evaluate(arguments: argparse.Namespace) -> str:
     """Score and measure; the table as text, from the main process."""
     models = named_models(arguments.model)
-    seeds, factors = (read_numbers(name, getattr(arguments, name)) for name in ("seeds", "reduction_factors"))
-    training = TaskTraining(
-        arguments.tuning,
-        arguments.reduction_factor,
-        arguments.small_reduction_factor,
-        arguments.quick,
-        arguments.epochs,
-        arguments.patience,
-        arguments.label_all_tokens,
-    )
+    seeds = read_numbers("seeds", arguments.seeds)
+    factors = read_numbers("reduction_factors", arguments.reduction_factors)
+    training = read_training(arguments)
     training.check_factors(factors)
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     with PartialState().main_process_first():
@@ -93,8 +105,9 @@ def evaluate(arguments: argparse.Namespace) -> str:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
     output_dir = Path(arguments.output_dir)
-    work = (models, tasks, training, seeds, output_dir, models[0].name)
-    scores, capacity = score_models(*work), score_factors(factors, *work)
+    comparison = Comparison(models, tasks, training, seeds, output_dir, reference=models[0].name)
+    scores = score_models(comparison)
+    capacity = score_factors(comparison, factors)
     if not PartialState().is_main_process:
         return ""
     efficiency = measure_efficiency(models)

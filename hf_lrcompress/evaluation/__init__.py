@@ -1,0 +1,1 @@
+"""Downstream tasks: their data, task adapters, trainings and scores."""

@@ -1,5 +1,7 @@
 """A model for a task: the encoder of a checkpoint, a new head, and sequential bottleneck adapters in every layer."""
 
+from typing import Any
+
 import torch
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -34,8 +36,9 @@ def add_task_adapter(model: PreTrainedModel, reduction_factor: int) -> None:
     import adapters  # only here: it works with one version of transformers
 
     adapters.init(model)
-    model.add_adapter("task", config=adapters.SeqBnConfig(reduction_factor=reduction_factor))
-    model.train_adapter("task")
+    adapted: Any = model  # it has other methods now
+    adapted.add_adapter("task", config=adapters.SeqBnConfig(reduction_factor=reduction_factor))
+    adapted.train_adapter("task")
 
 
 def _adapters_know(model: PreTrainedModel) -> bool:
@@ -54,6 +57,9 @@ def adapter_parameters(model: PreTrainedModel) -> int:
 
 def check_task_classes(config: PretrainedConfig) -> None:
     """Refuse a model that no head can be put on.
+
+    Args:
+        config ([`~transformers.PretrainedConfig`]): The model's.
 
     Raises:
         ValueError: If there is no class for texts or none for tokens, as with a model whose own code has none.
@@ -77,12 +83,21 @@ def load_for_task(
     With `"seq_bn"` what is trained are the adapters and the head, that of the family in `transformers`: in BERT and XLM-R dense,
     tanh, dense on the first token for texts, and one linear layer for tokens, as `adapters` has it.
 
+    Args:
+        name_or_dir (`str`): Hub id or directory of the encoder.
+        labels (`list[str]`): Names of what the head tells apart.
+        tokens (`bool`): Whether every token has a label, rather than the text.
+        tuning (`str`, *optional*, defaults to `"seq_bn"`): What is trained: adapters and head, or with `"full"` everything.
+        reduction_factor (`int`, *optional*, defaults to 16): Hidden size divided by the size of an adapter's bottleneck.
+        revision (`str`, *optional*): Git revision on the Hub.
+
     Raises:
         ValueError: If the checkpoint lacks weights of the encoder.
     """
     auto_class = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
     config = AutoConfig.from_pretrained(name_or_dir, revision=revision)
-    config.id2label, config.label2id = dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = None if tokens else "single_label_classification"
     model, info = auto_class.from_pretrained(
         name_or_dir,

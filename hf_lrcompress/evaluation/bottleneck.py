@@ -22,17 +22,19 @@ class Bottleneck(nn.Module):
 
     Args:
         hidden_size (`int`): Size of inputs and outputs.
-        size (`int`): Of the bottleneck.
+        size (`int`): Size of the bottleneck between them.
     """
 
-    def __init__(self, hidden_size: int, size: int):
+    def __init__(self, hidden_size: int, size: int) -> None:
         super().__init__()
-        self.down, self.up = nn.Linear(hidden_size, size), nn.Linear(size, hidden_size)
+        self.down = nn.Linear(hidden_size, size)
+        self.up = nn.Linear(size, hidden_size)
         for linear in (self.down, self.up):
             nn.init.normal_(linear.weight, std=INITIAL_STD)
             nn.init.zeros_(linear.bias)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """What is added to states of shape `(..., hidden_size)`."""
         return self.up(self.down(hidden_states).relu())
 
 
@@ -61,7 +63,8 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int) -> None:
 
 def _seen(model: PreTrainedModel) -> list[tuple[nn.Module, dict[str, torch.Tensor]]]:
     """Every layer, and what its modules give for a text of two tokens: by path, in the order in which they finish."""
-    layers, hooks = [(layer, {}) for layer in layers_of(model)], []
+    layers: list[tuple[nn.Module, dict[str, torch.Tensor]]] = [(layer, {}) for layer in layers_of(model)]
+    hooks = []
     for layer, outputs in layers:
         for path, module in layer.named_modules():
             hooks.append(module.register_forward_hook(partial(_remember, outputs, path)))
@@ -83,7 +86,9 @@ def _place(layer: nn.Module, seen: dict[str, torch.Tensor]) -> tuple[str, Callab
         if output is seen[""] and not list(layer.get_submodule(path).children()):
             return path, _behind_norm
     last = [path for path in seen if path and "." not in path][-1]
-    return ("", _behind_layer) if seen[last] is seen[""] else (last, _behind_ffn)
+    if seen[last] is seen[""]:
+        return "", _behind_layer
+    return last, _behind_ffn
 
 
 def _behind_norm(bottleneck: Bottleneck, norm: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
@@ -96,7 +101,9 @@ def _behind_ffn(bottleneck: Bottleneck, ffn: nn.Module, args: tuple, output: tor
 
 def _behind_layer(bottleneck: Bottleneck, layer: nn.Module, args: tuple, output: Any) -> Any:
     added = _tensor(output) + bottleneck(_tensor(output))
-    return added if isinstance(output, torch.Tensor) else (added, *output[1:])
+    if isinstance(output, torch.Tensor):
+        return added
+    return (added, *output[1:])
 
 
 def _tensor(output: Any) -> torch.Tensor:

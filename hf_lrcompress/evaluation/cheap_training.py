@@ -9,13 +9,13 @@ RANDOM_BITS = 16
 
 
 class FastDropout(nn.Dropout):
-    """Dropout that draws 16 random bits for a value. Torch draws 64, one value at a time, which on a CPU takes as long as a
-    matrix product.
+    """Dropout that draws 16 random bits for a value.
 
-    The probability is rounded to 1/65536.
+    Torch draws 64, one value at a time, which on a CPU takes as long as a matrix product. The probability is rounded to 1/65536.
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Drop values and scale the others, in training."""
         if not self.training or not self.p:
             return inputs
         dropped = round(self.p * 2**RANDOM_BITS)

@@ -1,20 +1,27 @@
 """A task's examples as tokens of a model, made once for all seeds."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.task_data import Example, TaskData
 from hf_lrcompress.models.architectures import architecture_of
-from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.models.loading import load_config, load_tokenizer
 
 IGNORED = -100
 """The label of a token that has none, as torch's cross-entropy has it."""
+
+
+class _Row(NamedTuple):
+    """An example, what a model is given of it, and for tagging where every word's first token is."""
+
+    example: Example
+    feature: dict[str, Any]
+    first_tokens: list[int | None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class EncodedSplit:
     """
 
     examples: tuple[Example, ...]
-    features: tuple[dict, ...]
+    features: tuple[dict[str, Any], ...]
     first_tokens: tuple[list[int | None], ...]
 
     def decode(self, predicted: Sequence, labels: list[str], default: str) -> list[str | list[str]]:
@@ -38,13 +45,16 @@ class EncodedSplit:
             predicted (`Sequence`): Label ids, one an example or one a token.
             labels (`list[str]`): Their names.
             default (`str`): The tag of words beyond the maximum length.
+
+        Returns:
+            `list[str | list[str]]`: Names, in the order of `examples`.
         """
         if not self.first_tokens:
             return [labels[index] for index in predicted]
-        return [
-            [default if token is None else labels[row[token]] for token in tokens]
-            for row, tokens in zip(predicted, self.first_tokens, strict=True)
-        ]
+        decoded: list[str | list[str]] = []
+        for ids, tokens in zip(predicted, self.first_tokens, strict=True):
+            decoded.append([default if token is None else labels[ids[token]] for token in tokens])
+        return decoded
 
 
 def encode(
@@ -53,39 +63,55 @@ def encode(
     """Tokenise a split.
 
     Args:
-        examples (`Sequence[Example]`): Of one task.
+        examples (`Sequence[Example]`): Examples of one task.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The model's.
         labels (`list[str]`): Names of the label ids.
-        max_length (`int`): What is longer is cut off.
+        max_length (`int`): Number of tokens at which a text is cut off.
         label_all_tokens (`bool`): Whether every token of a word learns its tag, or only the first.
+
+    Returns:
+        [`EncodedSplit`]: The examples, the longest first.
     """
-    ids = {label: index for index, label in enumerate(labels)}
-    rows = [_encode_one(example, tokenizer, ids, max_length, label_all_tokens) for example in examples]
-    order = sorted(range(len(rows)), key=lambda index: -len(rows[index][0]["input_ids"]))
+    encoder = _Encoder(tokenizer, {label: index for index, label in enumerate(labels)}, max_length, label_all_tokens)
+    rows = [encoder.text(example) if isinstance(example.inputs, str) else encoder.words(example) for example in examples]
+    rows.sort(key=lambda row: -len(row.feature["input_ids"]))
     tagged = not isinstance(examples[0].inputs, str)
     return EncodedSplit(
-        tuple(examples[index] for index in order),
-        tuple(rows[index][0] for index in order),
-        tuple(rows[index][1] for index in order) if tagged else (),
+        examples=tuple(row.example for row in rows),
+        features=tuple(row.feature for row in rows),
+        first_tokens=tuple(row.first_tokens for row in rows) if tagged else (),
     )
 
 
-def _encode_one(example: Example, tokenizer, ids: dict[str, int], max_length: int, label_all_tokens: bool) -> tuple[dict, list]:
-    tagged = not isinstance(example.inputs, str)
-    inputs = list(example.inputs) if tagged else example.inputs
-    encoded = tokenizer(inputs, is_split_into_words=tagged, truncation=True, max_length=max_length)
-    feature = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-    if not tagged:
-        return feature | {"labels": ids[example.labels]}, []
-    first: list[int | None] = [None] * len(inputs)
-    tags = []
-    for position, word in enumerate(encoded.word_ids()):
-        is_first = word is not None and first[word] is None
-        if is_first:
-            first[word] = position
-        learns = is_first or (label_all_tokens and word is not None)
-        tags.append(ids[example.labels[word]] if learns else IGNORED)
-    return feature | {"labels": tags}, first
+@dataclass(frozen=True)
+class _Encoder:
+    tokenizer: PreTrainedTokenizerFast
+    ids: Mapping[str, int]
+    max_length: int
+    label_all_tokens: bool
+
+    def text(self, example: Example) -> _Row:
+        """A text with its label."""
+        encoded = self.tokenizer(example.inputs, truncation=True, max_length=self.max_length)
+        (label,) = example.tags
+        feature = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"], "labels": self.ids[label]}
+        return _Row(example, feature, [])
+
+    def words(self, example: Example) -> _Row:
+        """Words with their tags: a word's first token has its tag, the others too or none."""
+        words = list(example.inputs)
+        encoded = self.tokenizer(words, is_split_into_words=True, truncation=True, max_length=self.max_length)
+        first: list[int | None] = [None] * len(words)
+        labels = []
+        for position, word in enumerate(encoded.word_ids()):
+            label = IGNORED
+            if word is not None and (first[word] is None or self.label_all_tokens):
+                label = self.ids[example.tags[word]]
+            if word is not None and first[word] is None:
+                first[word] = position
+            labels.append(label)
+        feature = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"], "labels": labels}
+        return _Row(example, feature, first)
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,7 @@ class ModelUnderTest:
     """A model to score.
 
     Args:
-        name (`str`): As tables name it.
+        name (`str`): What tables call it.
         path (`str`): Directory or Hub id.
         revision (`str`, *optional*): Git revision on the Hub.
     """
@@ -103,7 +129,7 @@ class ModelUnderTest:
     revision: str | None = None
 
     def load_tokenizer(self) -> PreTrainedTokenizerFast:
-        """Its fast tokenizer.
+        """Load its fast tokenizer.
 
         Raises:
             ValueError: If it has none, or the model is of an unsupported type.
@@ -112,26 +138,19 @@ class ModelUnderTest:
         config = load_config(self.path, self.revision)
         architecture_of(config)
         check_task_classes(config)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            ImportError,
-        ) as error:
-            raise ValueError(f"{self.path} has no tokenizer; save one beside the model") from error
-        if not tokenizer.is_fast:
-            raise ValueError(f"{self.path} has only a slow tokenizer; save it with a tokenizer.json first")
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            raise ValueError(f"{self.path} has no tokenizer; save one beside the model")
-        return tokenizer
+        return load_tokenizer(self.path, self.revision)
 
 
 @dataclass(frozen=True)
 class EncodedTask:
-    """A task's data as tokens of one model: made once, used with every seed."""
+    """A task's data as tokens of one model: made once, used with every seed.
+
+    Args:
+        data ([`TaskData`]): The data.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The model's.
+        max_length (`int`): Number of tokens at which texts are cut off.
+        splits (`dict[str, EncodedSplit]`): `train`, `validation` and `test`.
+    """
 
     data: TaskData
     tokenizer: PreTrainedTokenizerFast
@@ -140,24 +159,32 @@ class EncodedTask:
 
     @classmethod
     def encode(cls, data: TaskData, model: ModelUnderTest, label_all_tokens: bool) -> "EncodedTask":
-        """Tokenise all splits, no longer than the task and the model allow."""
+        """Tokenise all splits, no longer than the task and the model allow.
+
+        Args:
+            data ([`TaskData`]): The data.
+            model ([`ModelUnderTest`]): The model whose tokens are made.
+            label_all_tokens (`bool`): Whether every token of a word learns its tag, or only the first.
+        """
         tokenizer = model.load_tokenizer()
         config = AutoConfig.from_pretrained(model.path, revision=model.revision)
-        max_length = min(data.task.max_length, config.max_position_embeddings - architecture_of(config).position_offset)
-        splits = {
-            name: encode(getattr(data, name), tokenizer, data.labels, max_length, label_all_tokens)
-            for name in ("train", "validation", "test")
-        }
+        positions = config.max_position_embeddings - architecture_of(config).position_offset
+        max_length = min(data.task.max_length, positions)
+        examples = {"train": data.train, "validation": data.validation, "test": data.test}
+        splits = {name: encode(x, tokenizer, data.labels, max_length, label_all_tokens) for name, x in examples.items()}
         return cls(data, tokenizer, max_length, splits)
 
-    @property
-    def default(self) -> str:
-        """The most frequent label of `train`."""
-        labels = (label for x in self.data.train for label in (x.labels if self.data.task.tokens else [x.labels]))
-        return Counter(labels).most_common(1)[0][0]
+    def scores(self, split: str, predicted: Any) -> tuple[dict[str, float], list[str | list[str]]]:
+        """Score predictions.
 
-    def scores(self, split: str, predicted: Any) -> tuple[dict[str, float], list]:
-        """Scores, and the decoded predictions, of label ids in the order of the split's features."""
+        Args:
+            split (`str`): `"validation"` or `"test"`.
+            predicted (`Sequence`): Label ids in the order of the split's features, one an example or one a token.
+
+        Returns:
+            `tuple[dict[str, float], list]`: The scores, and the decoded predictions.
+        """
         encoded = self.splits[split]
-        decoded = encoded.decode(predicted, self.data.labels, self.default)
-        return score(self.data.task.metric, decoded, [example.labels for example in encoded.examples]), decoded
+        decoded = encoded.decode(predicted, self.data.labels, self.data.most_frequent_label)
+        gold = [example.labels for example in encoded.examples]
+        return score(self.data.task.metric, decoded, gold), decoded

@@ -17,8 +17,9 @@ from accelerate import PartialState
 from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
-from hf_lrcompress.evaluation.task_data import TaskData
-from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.evaluation.examples import TaskData
+from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.models.loading import load_config
 
@@ -35,12 +36,12 @@ class ScoringJob:
     """One training and its score.
 
     Args:
-        model ([`ModelUnderTest`]): What is trained.
-        data ([`TaskData`]): On what.
-        training ([`TaskTraining`]): How.
-        seed (`int`): Of everything random.
+        model ([`ModelUnderTest`]): The model that is trained.
+        data ([`TaskData`]): The data that it is trained on.
+        training ([`TaskTraining`]): Settings, with one learning rate at most.
+        seed (`int`): Seeds head, adapters, dropout and order.
         path (`Path`): The file of the result; the predictions are beside it, as `.jsonl`.
-        fingerprint (`str`): Of everything that the result depends on.
+        fingerprint (`str`): Hash of everything that the result depends on, besides the seed.
     """
 
     model: ModelUnderTest
@@ -50,28 +51,37 @@ class ScoringJob:
     path: Path
     fingerprint: str
 
-    def result(self) -> dict[str, Any] | None:
-        """What the finished job has found; `None` if it is not done.
+    def is_done(self) -> bool:
+        """Whether its result is there.
 
         Raises:
             FileExistsError: If its file holds the result of another job.
         """
         if not self.path.exists():
-            return None
-        result = json.loads(self.path.read_text(encoding="utf-8"))
-        if result["fingerprint"] != self.fingerprint:
-            raise FileExistsError(f"{self.path} was made with other data, settings or another model; give another --output_dir")
-        return result
+            return False
+        if self.result()["fingerprint"] != self.fingerprint:
+            made = f"{self.path} was made with other data, settings or another model"
+            raise FileExistsError(f"{made}; choose another output directory")
+        return True
+
+    def result(self) -> dict[str, Any]:
+        """What the finished job has found."""
+        return json.loads(self.path.read_text(encoding="utf-8"))
 
     def run(self, encoded: EncodedTask) -> None:
-        """Train, score and write the files."""
+        """Train, score and write the files.
+
+        Args:
+            encoded ([`EncodedTask`]): The data as the model's tokens.
+        """
         result = train_and_score(self.model, encoded, self.training, self.seed)
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
         write_atomically(self.path.with_suffix(".jsonl"), "".join(lines))
         write_atomically(self.path, json.dumps(result | {"fingerprint": self.fingerprint}, indent=2) + "\n")
-        task, name = self.data.task, self.model.name
-        shown = 100 * result["scores"][task.metric]
-        logger.info("%s, %s, seed %d: %.1f in %.0f s", name, task.name, self.seed, shown, result["seconds"])
+        task = self.data.task
+        (rate,) = self.training.rates_of(task)
+        found = f"{100 * result['scores'][task.metric]:.1f} in {result['seconds']:.0f} s"
+        logger.info("%s, %s, seed %d, learning rate %g: %s", self.model.name, task.name, self.seed, rate, found)
 
     @property
     def cost(self) -> int:
@@ -85,17 +95,22 @@ def run_jobs(jobs: Sequence[ScoringJob]) -> None:
     A share runs in a new process that knows nothing of the others: the jobs are independent, and a `Trainer` that found itself
     in a process group would spread its one small job over all of it.
 
+    Args:
+        jobs (`Sequence[ScoringJob]`): The jobs, in every process the same.
+
     Raises:
         FileExistsError: If the file of a job holds the result of another.
         subprocess.CalledProcessError: If a share failed; it has said why.
     """
     state = PartialState()
-    waiting = [job for job in jobs if job.result() is None]
+    waiting = [job for job in jobs if not job.is_done()]
     if state.num_processes == 1:
-        return _run(waiting)
+        _run(waiting)
+        return
     state.wait_for_everyone()  # until now no file is written, so all have made the same list
     longest_first = sorted(waiting, key=lambda job: -job.cost)
-    if share := longest_first[state.process_index :: state.num_processes]:
+    share = longest_first[state.process_index :: state.num_processes]
+    if share:
         torch.cuda.empty_cache()  # what the stages before have left
         command = [sys.executable, "-c", f"from {__name__} import run_share; run_share()"]
         subprocess.run(command, input=pickle.dumps(share), env=_environment(state.device), check=True)

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 MODULES = Path(__file__).parent / "modules"
 EXTRA = ("evaluate", "seqeval", "scikit-learn")
@@ -30,7 +31,8 @@ def score(metric: str, predictions: Sequence, references: Sequence) -> dict[str,
 
     Args:
         metric (`str`): `"macro_f1"` (labels of texts) or `"seqeval_f1"` (lists of tags).
-        predictions, references (`Sequence`): What a model says and what is right, in the same order.
+        predictions (`Sequence`): What a model says: a label for every text, or a list of tags for every sentence.
+        references (`Sequence`): What is right, in the same order.
 
     Returns:
         `dict[str, float]`: Fractions: under the metric's name the score, and `accuracy`.
@@ -39,7 +41,7 @@ def score(metric: str, predictions: Sequence, references: Sequence) -> dict[str,
 
 
 @cache
-def _load(metric: str):
+def _load(metric: str) -> Any:
     return _library().load(str(MODULES / f"{metric}.py"), keep_in_memory=True)
 
 

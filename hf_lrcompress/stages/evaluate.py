@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +13,9 @@ from hf_lrcompress.demo.texts import DEMO, save_demo_topics
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.scoring import load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tables import UNDISTILLED
-from hf_lrcompress.evaluation.training import TaskTraining
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.protocol import ModelSource, RunInputs, Stage, StageTask
 from hf_lrcompress.texts.languages import Language
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Evaluate(Stage):
-    """Settings of the evaluation.
+class Evaluate(TaskTraining, Stage):
+    """Settings of the evaluation: those of [`TaskTraining`], and these.
 
     Args:
         tasks (`tuple[str, ...]`, *optional*): Of `tc`, `sa`, `ner`, `pos`; none means all that have data in the language.
@@ -33,9 +33,8 @@ class Evaluate(Stage):
         models (`tuple[str, ...]`, *optional*): Names of stages, or `teacher`; none means all before this one.
         undistilled (`bool`, *optional*, defaults to `False`): Score one model more, under this name: what the run's surgeries
             alone make of `adapt_teacher` (without that, of the teacher), with no training after them.
-        seeds (`tuple[int, ...]`, *optional*, defaults to `(42, 43, 44)`): A score is the mean over them.
+        seeds (`tuple[int, ...]`, *optional*, defaults to `(42, 43, 44)`): Seeds; a score is the mean over them.
         reduction_factors (`tuple[int, ...]`, *optional*): Score with adapters of these sizes too, and plot it.
-        tuning, reduction_factor, small_reduction_factor, quick, epochs, patience, label_all_tokens: See [`TaskTraining`].
 
     Raises:
         ValueError: If a value is out of range.
@@ -48,31 +47,27 @@ class Evaluate(Stage):
     undistilled: bool = False
     seeds: tuple[int, ...] = (42, 43, 44)
     reduction_factors: tuple[int, ...] = ()
-    tuning: str = "seq_bn"
-    reduction_factor: int = 16
-    small_reduction_factor: int | None = None
-    quick: bool = False
-    epochs: int | None = None
-    patience: int | None = None
-    label_all_tokens: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.seeds or not all(type(seed) is int for seed in self.seeds):
             raise ValueError(f"evaluate: seeds must be whole numbers, at least one, got {self.seeds!r}")
-        self.task_training().check_factors(self.reduction_factors)
+        self.check_factors(self.reduction_factors)
 
     def task_training(self) -> TaskTraining:
         """How models are trained on the tasks."""
-        names = TaskTraining.__dataclass_fields__
-        return TaskTraining(**{name: getattr(self, name) for name in names})
+        return TaskTraining(**{setting.name: getattr(self, setting.name) for setting in fields(TaskTraining)})
 
     def inputs(self) -> Any:
-        return {
-            name: {path.name: file_hash(path) for path in sorted(Path(folder).glob("*")) if path.is_file()}
-            for name, folder in self.data.items()
-        }
+        """Hashes of the local data."""
+        hashes = {}
+        for task, folder in self.data.items():
+            files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+            hashes[task] = {path.name: file_hash(path) for path in files}
+        return hashes
 
     def paths(self) -> list[str]:
+        """The folders of local data."""
         return list(self.data.values())
 
     def resolved(self, language: Language) -> "Evaluate | None":
@@ -83,25 +78,32 @@ class Evaluate(Stage):
         if folder is None:
             logger.warning("the demo's text in %s has no sections to tell apart: not evaluated", language.name)
             return None
-        return replace(self, data={task: str(folder) if source == DEMO else source for task, source in self.data.items()})
+        topics = {task: str(folder) for task, source in self.data.items() if source == DEMO}
+        return replace(self, data={**self.data, **topics})
 
     def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
+        """Refuse models that are not there or cannot be scored, and tasks without data."""
         self._select(models)
         check_task_classes(inputs.teacher_config)
         with PartialState().main_process_first():
             load_tasks(self.tasks, self.data, inputs.language)
 
     def run(self, task: StageTask) -> dict[str, Any]:
-        tested = self._select(task.models) + (_undistilled(task) if self.undistilled else [])
+        """Score the models and measure their speed."""
+        tested = self._select(task.models)
+        if self.undistilled:
+            tested += _undistilled(task)
         data, skipped = load_tasks(self.tasks, self.data, task.inputs.language)
-        reference = _adapted(task)
-        work = (tested, data, self.task_training(), self.seeds, task.stage_dir / "predictions", reference)
-        scores = score_models(*work)
-        capacity = score_factors(self.reduction_factors, *work)
+        predictions = task.stage_dir / "predictions"
+        comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference=_adapted(task))
+        scores = score_models(comparison)
+        capacity = score_factors(comparison, self.reduction_factors)
         if not PartialState().is_main_process:
             return {}
         measured = {"scores": scores, "efficiency": measure_efficiency(tested), "skipped_tasks": skipped}
-        return measured | ({"capacity": capacity} if capacity else {})
+        if capacity:
+            measured["capacity"] = capacity
+        return measured
 
     def _select(self, models: Mapping[str, ModelSource]) -> list[ModelUnderTest]:
         for name in self.models:
@@ -117,7 +119,8 @@ def _adapted(task: StageTask) -> str:
 
 def _undistilled(task: StageTask) -> list[ModelUnderTest]:
     """The student without distillation, made by the stages themselves; none if there is no stage after the adapted teacher."""
-    target, partial = task.stage_dir / UNDISTILLED, task.stage_dir / f"{UNDISTILLED}.partial"
+    target = task.stage_dir / UNDISTILLED
+    partial = task.stage_dir / f"{UNDISTILLED}.partial"
     names = list(task.models)
     surgeries = names[names.index(_adapted(task)) + 1 :]
     if not surgeries:

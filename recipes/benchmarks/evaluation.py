@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.evaluation.training import TaskTraining, train_and_score
+from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.texts.languages import Language
 
 

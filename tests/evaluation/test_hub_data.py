@@ -119,4 +119,5 @@ def test_what_is_wrong_is_one_line(answers):
     assert answers["sa", "mt"] == ["ValueError", "DGurgurov/maltese_sa has no column 'text'; there are: sentence, label"]
     kind, message = answers["pos", "mt"]
     assert kind == "FileNotFoundError"
-    assert message == "pos: universal-dependencies/universal_dependencies has no mt_mudt; give local files: --task_data pos=DIR"
+    source = "universal-dependencies/universal_dependencies"
+    assert message == f"pos: {source} has no mt_mudt; give a folder of local files as the data of pos"

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import RECIPES, load_recipe, tiny_model
+from evaluation.tiny_tasks import SPLITS, save_models_and_tasks, write_lines
 from own_code import ADD_ROW, with_own_code
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
@@ -21,14 +22,15 @@ from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
+from hf_lrcompress.evaluation.examples import Example
 from hf_lrcompress.evaluation.jobs import ScoringJob
-from hf_lrcompress.evaluation.task_data import Example, load_task
+from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.evaluation.training import BestEpoch, TaskTraining, train_and_score
+from hf_lrcompress.evaluation.training import BestEpoch, train_and_score
 from hf_lrcompress.texts.languages import Language
 
 SLOVAK = Language.from_tag("sk")
-SPLITS = {"train": 48, "dev": 10, "test": 13}
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +45,9 @@ def modules_cache(tmp_path_factory):
         yield
 
 
-def write_lines(path, rows):
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def make_tasks(folder):
-    """Topics that follow from a word; entities that are the long words."""
-    for seed, (split, count) in enumerate(SPLITS.items()):
-        texts = make_texts(count, seed + 10)
-        write_lines(folder / "tc" / f"{split}.jsonl", [{"text": t, "label": "ab"[i % 2]} for i, t in enumerate(texts)])
-        rows = [{"tokens": t.split(), "tags": ["B-X" if len(w) > 5 else "O" for w in t.split()]} for t in texts]
-        write_lines(folder / "ner" / f"{split}.jsonl", rows)
-
-
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    tokenizer = xlm_roberta()
-    model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-    for name in ("large", "small"):
-        model.save_pretrained(folder / name), tokenizer.save_pretrained(folder / name)
-    make_tasks(folder)
-    return folder
+    return save_models_and_tasks(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.mark.parametrize(
@@ -295,6 +277,8 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
         (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
         (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
         (["--seeds", ""], "--seeds: give at least one"),
+        (["--learning_rates", "1e-4,x"], "--learning_rates 1e-4,x: give numbers separated by commas"),
+        (["--learning_rates", "1e-4,0"], "learning_rates must be numbers above 0, such as 1e-4, got 0.0"),
     ],
 )
 def test_bad_options_are_one_line(evaluate, arguments, message):
@@ -356,7 +340,8 @@ def score_again_with_two_processes(run, arguments, cache):
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
     assert done.returncode == 0, done.stderr[-6000:]
     models = ("teacher", "reduce_layers", "prune_ffn", "trim_vocab", "undistilled")
-    assert all(done.stderr.count(f"{model}, tc, seed 42") == 1 for model in models)
+    trained = [f"{model}, tc, seed 42, learning rate {rate}:" for model in models for rate in (0.0001, 0.01)]
+    assert [done.stderr.count(line) for line in trained] == [1] * 10
 
 
 def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_path, capsys):
@@ -375,7 +360,7 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
         "trim_vocab": {"vocab_size": 300},
         "evaluate": {"tasks": ["tc"], "data": {"tc": str(inputs / "tc")}, "quick": True, "epochs": 1},
     }
-    config["evaluate"] |= {"undistilled": True, "reduction_factors": [16, 4]}
+    config["evaluate"] |= {"undistilled": True, "reduction_factors": [16, 4], "learning_rates": [1e-4, 1e-2]}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     run = tmp_path / "run"
     given = ["--lang", "sk", "--config", str(tmp_path / "config.yaml"), "--output_dir", str(run)]

@@ -1,0 +1,117 @@
+"""A model on a task: the trainings that it takes, the choice of its learning rate, and its row of the results."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.examples import TaskData
+from hf_lrcompress.evaluation.jobs import ScoringJob
+from hf_lrcompress.evaluation.metrics import score
+from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.files import fingerprint
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model on a task.
+
+    Args:
+        model ([`ModelUnderTest`]): The model.
+        data ([`TaskData`]): The task's data.
+        identity (`str`): Hash of both.
+        training ([`TaskTraining`]): Settings for this model, with any number of learning rates to choose from.
+        seeds (`Sequence[int]`): Seeds; the learning rate is chosen with the first.
+        output_dir (`Path`): Folder of results and predictions.
+    """
+
+    model: ModelUnderTest
+    data: TaskData
+    identity: str
+    training: TaskTraining
+    seeds: Sequence[int]
+    output_dir: Path
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to choose from."""
+        return self.training.rates_of(self.data.task)
+
+    @property
+    def best_rate(self) -> float:
+        """The learning rate that is best on validation, of equal ones the first; the trials must be done."""
+        if len(self.rates) == 1:
+            return self.rates[0]
+        return max(self.rates, key=lambda rate: self.job(rate, self.seeds[0]).result()["validation"])
+
+    def job(self, learning_rate: float, seed: int) -> ScoringJob:
+        """One training. It does not depend on the other learning rates, and may be there from a comparison without them.
+
+        Args:
+            learning_rate (`float`): The highest of the schedule.
+            seed (`int`): Seeds everything random.
+        """
+        training = self.training.with_rate(learning_rate)
+        rate = "" if learning_rate == self.data.task.learning_rate else f"-lr{float(learning_rate)}"
+        name = f"{self.model.name.replace('/', '--')}-{self.data.task.name}{rate}-{seed}.json"
+        return ScoringJob(
+            model=self.model,
+            data=self.data,
+            training=training,
+            seed=seed,
+            path=self.output_dir / name,
+            fingerprint=fingerprint(self.identity, asdict(training)),
+        )
+
+    def trials(self) -> list[ScoringJob]:
+        """The trainings that the learning rate is chosen by: none where there is no choice."""
+        rates = self.rates if len(self.rates) > 1 else ()
+        return [self.job(rate, self.seeds[0]) for rate in rates]
+
+    def jobs(self) -> list[ScoringJob]:
+        """A training a seed, at the best learning rate: the first is one of the trials."""
+        rate = self.best_rate
+        return [self.job(rate, seed) for seed in self.seeds]
+
+    def row(self) -> dict[str, Any]:
+        """What the finished jobs have found.
+
+        Returns:
+            `dict`: `mean`, `std` (of the sample; 0 for one seed) and `values` of the score on test, and `majority` (see
+            [`majority_score`]), as fractions; `learning_rate`, the `learning_rates` it was chosen from, and more.
+        """
+        task = self.data.task
+        training = self.training
+        results = [job.result() for job in self.jobs()]
+        values = [result["scores"][task.metric] for result in results]
+        return {
+            "model": self.model.name,
+            "task": task.name,
+            "dataset": self.data.source,
+            "metric": task.metric,
+            "mean": float(np.mean(values)),
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+            "values": values,
+            "majority": majority_score(self.data),
+            "seeds": list(self.seeds),
+            "test_size": len(self.data.test),
+            "train_overlap": self.data.train_overlap,
+            "quick": training.quick,
+            "epochs": training.epochs_of(task),
+            "tuning": training.tuning,
+            "reduction_factor": training.reduction_factor,
+            "learning_rate": self.best_rate,
+            "learning_rates": list(self.rates),
+            "extra": {"accuracy": float(np.mean([result["scores"]["accuracy"] for result in results]))},
+        }
+
+
+def majority_score(data: TaskData) -> float:
+    """Score on test of always predicting the most frequent label of `train`, for every text or every word."""
+    label = data.most_frequent_label
+    gold = [example.labels for example in data.test]
+    predicted = [label if isinstance(labels, str) else [label] * len(labels) for labels in gold]
+    return score(data.task.metric, predicted, gold)[data.task.metric]

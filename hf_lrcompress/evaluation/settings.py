@@ -1,0 +1,86 @@
+"""How models are trained on tasks: settings that a stage, a command line and Python share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hf_lrcompress.evaluation.adapters import TUNINGS
+from hf_lrcompress.evaluation.tasks import Task
+
+SMALL_HIDDEN_SIZE = 564
+"""Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""
+
+
+def _setting(default: Any, text: str) -> Any:
+    """A field with what a command line says of it."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TaskTraining:
+    """How a model is trained on a task, where that is not the task's own.
+
+    What each setting is stands beside it: `recipes/evaluate.py` has an option for each, and the stage `evaluate` a key.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    tuning: str = _setting("seq_bn", "what is trained: seq_bn (adapters and head, the default) or full (everything)")
+    reduction_factor: int = _setting(16, "hidden size divided by the size of an adapter's bottleneck (default: 16)")
+    small_reduction_factor: int | None = _setting(None, "the same, for models of hidden size up to 564, such as 2")
+    learning_rates: tuple[float, ...] = _setting(
+        (), "such as 1e-4,5e-4,1e-3: the best on validation is taken, by the first seed (default: the paper's one)"
+    )
+    quick: bool = _setting(False, "one seed, and fewer epochs of large tasks")
+    epochs: int | None = _setting(None, "instead of each task's own")
+    patience: int | None = _setting(None, "stop after so many epochs without a better one")
+    label_all_tokens: bool = _setting(False, "every token of a word learns its tag, not only the first")
+
+    def __post_init__(self) -> None:
+        if self.tuning not in TUNINGS:
+            raise ValueError(f"tuning must be {' or '.join(TUNINGS)}, got {self.tuning!r}")
+        for name in ("reduction_factor", "small_reduction_factor", "epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        for rate in self.learning_rates:
+            if type(rate) not in (int, float) or not 0 < rate < math.inf:
+                raise ValueError(f"learning_rates must be numbers above 0, such as 1e-4, got {rate!r}")
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError(f"learning_rates must differ from each other, got {list(self.learning_rates)}")
+
+    def of_model(self, hidden_size: int) -> "TaskTraining":
+        """The same with the one reduction factor that a model of this hidden size has."""
+        is_small = hidden_size <= SMALL_HIDDEN_SIZE
+        factor = self.small_reduction_factor if is_small else None
+        return replace(self, reduction_factor=factor or self.reduction_factor, small_reduction_factor=None)
+
+    def with_rate(self, learning_rate: float) -> "TaskTraining":
+        """The same with one learning rate, for one training."""
+        return replace(self, learning_rates=(learning_rate,))
+
+    def rates_of(self, task: Task) -> tuple[float, ...]:
+        """The learning rates to choose from: without any the task's own."""
+        return self.learning_rates or (task.learning_rate,)
+
+    def epochs_of(self, task: Task) -> int:
+        """The epochs that a task is trained for."""
+        own = task.quick_epochs if self.quick else task.epochs
+        return self.epochs or own
+
+    def check_factors(self, factors: Sequence[int]) -> None:
+        """Raise if adapters of these sizes cannot be compared.
+
+        Args:
+            factors (`Sequence[int]`): Reduction factors.
+
+        Raises:
+            ValueError: If there are no adapters, or a reduction factor is out of range.
+        """
+        if factors and self.tuning != "seq_bn":
+            raise ValueError("reduction_factors compares adapters; it needs tuning seq_bn")
+        for factor in factors:
+            if type(factor) is not int or factor < 1:
+                raise ValueError(f"reduction_factors must be whole numbers of 1 or more, got {factor!r}")

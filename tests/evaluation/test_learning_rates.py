@@ -1,0 +1,202 @@
+"""The learning rate is chosen on validation, for every model and task; rows say what was chosen and what they stand beside."""
+
+import math
+import shutil
+from collections import Counter
+from dataclasses import fields, replace
+
+import pytest
+from conftest import load_recipe
+from evaluation.tiny_tasks import save_models_and_tasks
+from seqeval.metrics import f1_score as seqeval_f1
+from sklearn.metrics import f1_score
+
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.scoring import Comparison, score_factors, score_models
+from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.task_data import load_task
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.evaluation.training import train_and_score
+from hf_lrcompress.run.configuration import build
+from hf_lrcompress.stages.evaluate import Evaluate
+from hf_lrcompress.texts.languages import Language
+
+RATES = (1e-4, 1e-2)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return save_models_and_tasks(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def modules_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        yield
+
+
+@pytest.fixture
+def comparison(inputs, tmp_path):
+    return Comparison(
+        models=[ModelUnderTest("large", str(inputs / "large"))],
+        tasks=[load_task(TASKS["tc"], Language.from_tag("sk"), inputs / "tc")],
+        training=TaskTraining(epochs=1, learning_rates=RATES),
+        seeds=(3, 4, 5),
+        output_dir=tmp_path / "scores",
+        reference="large",
+    )
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The trainings that are asked for, as rate and seed, in place of which results are given: on validation, and on test."""
+    asked, given = [], {}
+
+    def train(model, encoded, training, seed):
+        (rate,) = training.learning_rates
+        asked.append((rate, seed))
+        validation, test = given.get(rate, (0.5, 0.5))
+        scores = {encoded.data.task.metric: test, "accuracy": test}
+        return {"scores": scores, "validation": validation, "epoch": 1, "seconds": 0.0, "predictions": []}
+
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.train_and_score", train)
+    return asked, given
+
+
+def test_all_seeds_are_trained_at_the_best_rate_and_the_first_seed_not_twice(comparison, trained):
+    asked, given = trained
+    given |= {1e-4: (0.3, 0.9), 1e-2: (0.4, 0.1)}  # test must not decide
+    (row,) = score_models(comparison)
+    assert row["learning_rate"] == 1e-2 and row["learning_rates"] == [1e-4, 1e-2] and row["values"] == [0.1] * 3
+    assert asked == [(1e-4, 3), (1e-2, 3), (1e-2, 4), (1e-2, 5)]
+
+
+def test_of_equal_rates_the_first_is_taken(comparison, trained):
+    rates = replace(comparison, training=TaskTraining(learning_rates=(5e-4, 1e-4, 1e-2)))
+    assert score_models(rates)[0]["learning_rate"] == 5e-4
+
+
+def test_models_and_tasks_choose_apart(comparison, inputs, trained, monkeypatch):
+    both = [ModelUnderTest(name, str(inputs / name)) for name in ("large", "small")]
+    tasks = [*comparison.tasks, load_task(TASKS["ner"], Language.from_tag("sk"), inputs / "ner")]
+    best = {("large", "tc"): 1e-4, ("large", "ner"): 1e-2, ("small", "tc"): 1e-2, ("small", "ner"): 1e-4}
+
+    def train(model, encoded, training, seed):
+        validation = float(training.learning_rates == (best[model.name, encoded.data.task.name],))
+        scores = {encoded.data.task.metric: 0.5, "accuracy": 0.5}
+        return {"scores": scores, "validation": validation, "epoch": 1, "seconds": 0.0, "predictions": []}
+
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.train_and_score", train)
+    rows = score_models(replace(comparison, models=both, tasks=tasks))
+    assert {(row["model"], row["task"]): row["learning_rate"] for row in rows} == best
+
+
+def test_what_was_trained_at_the_papers_rate_serves_the_choice(comparison, trained):
+    asked, _ = trained
+    (paper,) = score_models(replace(comparison, training=TaskTraining(epochs=1)))
+    assert paper["learning_rate"] == 1e-4 and paper["learning_rates"] == [1e-4]
+    assert asked == [(1e-4, seed) for seed in (3, 4, 5)]
+    asked.clear()
+    score_models(comparison)
+    assert asked == [(1e-2, 3)]  # it is no better than the paper's: three seeds of that are there
+    asked.clear()
+    score_models(replace(comparison, training=replace(comparison.training, learning_rates=(1e-4, 1e-2, 1e-1))))
+    assert asked == [(1e-1, 3)]
+
+
+def test_every_reduction_factor_chooses_and_quick_has_one_seed(comparison, trained):
+    asked, given = trained
+    given[1e-2] = (0.9, 0.9)
+    quick = replace(comparison, training=replace(comparison.training, quick=True))
+    rows = score_factors(quick, [16, 4])
+    assert [(row["reduction_factor"], row["learning_rate"], row["seeds"]) for row in rows] == [(16, 1e-2, [3]), (4, 1e-2, [3])]
+    assert asked == [(1e-4, 3), (1e-2, 3)] * 2
+
+
+def test_a_real_choice_is_that_of_the_results_and_resumes_piece_by_piece(comparison, inputs):
+    data = load_task(TASKS["ner"], Language.from_tag("sk"), inputs / "ner")
+    rates = TaskTraining(epochs=2, learning_rates=(3e-4, 1e-2))
+    comparison = replace(comparison, tasks=[data], seeds=(3, 4), training=rates)
+    encoded = EncodedTask.encode(data, comparison.models[0], label_all_tokens=False)
+    naive = {
+        rate: [train_and_score(comparison.models[0], encoded, rates.with_rate(rate), seed) for seed in (3, 4)]
+        for rate in rates.learning_rates
+    }
+    assert naive[3e-4][0]["scores"] != naive[1e-2][0]["scores"]
+    best = max(naive, key=lambda rate: naive[rate][0]["validation"])
+    (row,) = score_models(comparison)
+    assert row["learning_rate"] == best
+    assert row["values"] == [result["scores"]["seqeval_f1"] for result in naive[best]]
+    before = {path.name: path.stat().st_mtime_ns for path in comparison.output_dir.iterdir()}
+    assert {"large-ner-3.json", "large-ner-lr0.01-3.json"} < set(before) and len(before) == 6  # results and predictions
+    (comparison.output_dir / "large-ner-3.json").unlink()
+    assert score_models(comparison) == [row]
+    after = {path.name: path.stat().st_mtime_ns for path in comparison.output_dir.iterdir()}
+    assert {name for name in before if after[name] != before[name]} == {"large-ner-3.json", "large-ner-3.jsonl"}
+
+
+def test_a_training_with_several_rates_is_refused(comparison):
+    encoded = EncodedTask.encode(comparison.tasks[0], comparison.models[0], label_all_tokens=False)
+    with pytest.raises(ValueError, match="a training has one learning rate"):
+        train_and_score(comparison.models[0], encoded, comparison.training, seed=3)
+
+
+@pytest.mark.parametrize("task", ["tc", "ner"])
+def test_rows_say_the_epochs_and_what_the_most_frequent_label_scores(comparison, inputs, trained, task):
+    data = load_task(TASKS[task], Language.from_tag("sk"), inputs / task)
+    (row,) = score_models(replace(comparison, tasks=[data], training=TaskTraining(quick=True)))
+    assert row["epochs"] == {"tc": 20, "ner": 4}[task]
+    if task == "tc":
+        (label, _), *_ = Counter(example.labels for example in data.train).most_common()
+        expected = f1_score([example.labels for example in data.test], [label] * len(data.test), average="macro")
+    else:
+        (label, _), *_ = Counter(tag for example in data.train for tag in example.labels).most_common()
+        predicted = [[label] * len(example.labels) for example in data.test]
+        expected = seqeval_f1([list(example.labels) for example in data.test], predicted)
+    assert row["majority"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json", "vocab.txt", "modeling_own.py", "model.safetensors"])
+def test_scores_of_a_model_are_not_those_of_a_changed_one(comparison, trained, inputs, tmp_path, name):
+    folder = tmp_path / "model"
+    shutil.copytree(inputs / "large", folder)
+    (folder / "vocab.txt").write_text("a\n", encoding="utf-8")
+    (folder / "modeling_own.py").write_text("# code\n", encoding="utf-8")
+    (folder / "README.md").write_text("card", encoding="utf-8")
+    comparison = replace(comparison, models=[ModelUnderTest("large", str(folder))])
+    rows = score_models(comparison)
+    (folder / "README.md").write_text("another card", encoding="utf-8")
+    assert score_models(comparison) == rows
+    content = (folder / name).read_bytes()
+    changed = content[:-1] + bytes([content[-1] ^ 1]) if name.endswith(".safetensors") else content + b"\n"
+    (folder / name).write_bytes(changed)
+    with pytest.raises(FileExistsError, match="other data, settings or another model; choose another output directory"):
+        score_models(comparison)
+
+
+def test_stage_and_command_line_have_the_settings_of_task_training():
+    recipe = load_recipe("evaluate")
+    given = ["--model", "m", "--lang", "sk"]
+    assert recipe.read_training(recipe.parse_arguments(given)) == TaskTraining() == Evaluate().task_training()
+    given += ["--tuning", "full", "--reduction_factor", "8", "--small_reduction_factor", "2", "--learning_rates", "1e-4,5e-4"]
+    given += ["--quick", "--epochs", "3", "--patience", "2", "--label_all_tokens"]
+    wanted = TaskTraining("full", 8, 2, (1e-4, 5e-4), True, 3, 2, True)
+    assert all(getattr(wanted, setting.name) != setting.default for setting in fields(TaskTraining))
+    assert recipe.read_training(recipe.parse_arguments(given)) == wanted
+    mapping = {setting.name: getattr(wanted, setting.name) for setting in fields(TaskTraining)}
+    stage = build(Evaluate, mapping | {"learning_rates": [1e-4, 5e-4], "tasks": ["tc"]}, "evaluate")
+    assert stage.task_training() == wanted and type(stage.task_training()) is TaskTraining
+
+
+@pytest.mark.parametrize("rates", [[0], [-1e-4], [math.nan], [math.inf], ["1e-4"], [True], [None], [[1e-4]]])
+def test_rates_that_are_no_positive_numbers_are_refused(rates):
+    with pytest.raises(ValueError, match="learning_rates must be numbers above 0, such as 1e-4, got"):
+        build(Evaluate, {"learning_rates": rates}, "evaluate")
+
+
+def test_the_rates_are_a_list_of_different_ones():
+    with pytest.raises(ValueError, match="evaluate: learning_rates must be a list, got 0.001"):
+        build(Evaluate, {"learning_rates": 1e-3}, "evaluate")
+    with pytest.raises(ValueError, match=r"learning_rates must differ from each other, got \[0.001, 0.001\]"):
+        TaskTraining(learning_rates=(1e-3, 1e-3))
