@@ -17,7 +17,16 @@ class AdaptTeacher(TrainingStage):
     """
 
     without_effect: ClassVar[frozenset[str]] = frozenset(  # it has no teacher
-        {"alpha", "distillation_loss", "distillation_positions", "temperature", "feature_loss", "feature_weight"}
+        {
+            "losses",
+            "alpha",
+            "distillation_loss",
+            "distillation_positions",
+            "temperature",
+            "relation_heads",
+            "relation_layer",
+            "hidden_layers",
+        }
     )
 
     decided: ClassVar[Mapping[str, Any]] = {"alpha": 1.0, "feature_loss": None}
