@@ -29,7 +29,7 @@ class AdaptTeacher(TrainingStage):
         }
     )
 
-    decided: ClassVar[Mapping[str, Any]] = {"alpha": 1.0, "feature_loss": None}
+    decided: ClassVar[Mapping[str, Any]] = {"alpha": 1.0, "losses": None}
 
     def run(self, task: StageTask) -> dict[str, Any]:
         """Train the parent itself."""
