@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
-from distillation.test_trainer import collate, make_trainer, naive_parts
-from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
+from conftest import COUNTS_FROM_PADDING, ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
+from made_up_texts import make_texts
+from tiny_trainers import collate, make_trainer, naive_parts
+from trained_tokenizers import bert, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
-from vocabulary.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 
 from hf_lrcompress import prune_ffn
-from hf_lrcompress.distillation.forward import encode
+from hf_lrcompress.distillation.observing import Wanted, observe
 from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.saving import save_tokenizer
 
@@ -33,7 +33,7 @@ def test_features_make_the_logits(model, inputs):
     layer = model.get_output_embeddings()
     expected = logits_of(model, inputs)
     with torch.no_grad():
-        features = encode(model, **inputs)["features"]
+        features = observe(model, Wanted(features=True), **inputs).features
         logits = features @ layer.weight.T + (0 if layer.bias is None else layer.bias)
     torch.testing.assert_close(logits[inputs["attention_mask"].bool()], expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(logits_of(model, inputs), expected, rtol=0, atol=0)
@@ -41,9 +41,13 @@ def test_features_make_the_logits(model, inputs):
 
 def test_what_the_feature_losses_compare_belongs_to_the_tokens(model, inputs):
     with torch.no_grad():
-        states = encode(model, "hidden_mse", **inputs)["hidden_states"]
-        relations = encode(model, "relations", **inputs)["relations"]
-    assert len(states) == 5 and {state.shape for state in states} == {(2, 12, 24)}
+        whole = model.base_model(**inputs, output_hidden_states=True)
+        seen = observe(model, Wanted(hidden_states=(0, 2, 4), attention_layer=-1), **inputs)
+    states, relations = seen.hidden_states, seen.attention
+    assert [state.shape for state in states] == [(2, 12, 24)] * 3
+    for state, i in zip(states, (0, 2, 4), strict=True):
+        assert torch.equal(state, whole.hidden_states[i])
+    assert torch.equal(states[-1], whole.last_hidden_state)
     assert len(relations) == 3 and all(each.shape[:2] == (2, 12) for each in relations)
     if getattr(model.config, "num_key_value_heads", 3) == 3:
         assert {each.shape for each in relations} == {(2, 12, 24)}

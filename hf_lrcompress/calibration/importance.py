@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.sharding import gathered
@@ -38,9 +39,11 @@ class GradientImportanceCallback(TrainerCallback):
     """
 
     def __init__(self):
-        self.scores: torch.Tensor | None = None
+        self.scores = torch.zeros(0, 0)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PreTrainedModel, **kwargs: Any
+    ) -> None:
         if args.gradient_accumulation_steps != 1 or args.max_grad_norm or args.fp16 or args.deepspeed_plugin:
             raise ValueError(
                 "importance needs the gradients of single batches: "
@@ -51,12 +54,14 @@ class GradientImportanceCallback(TrainerCallback):
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self.scores = load_file(checkpoint / SCORES_FILE)["scores"]
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PreTrainedModel, **kwargs: Any
+    ) -> None:
         for layer, linears in enumerate(ffn_inputs_of(model)):
             terms = [_first_order_terms(linear, self.scores.shape[1]) for linear in linears]
             self.scores[layer] += torch.stack(terms).sum(dim=0).abs().cpu()
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             save_file({"scores": self.scores}, checkpoint / SCORES_FILE)
@@ -69,22 +74,31 @@ def score_neurons(
     batch_size: int = 8,
     seed: int = 42,
     bf16: bool = False,
+    losses: Mapping[str, float] | None = None,
+    teacher: PreTrainedModel | None = None,
 ) -> torch.Tensor:
-    """Score every feed-forward neuron by its importance for masked-LM on `dataset`, one pass.
+    """Score every feed-forward neuron by its importance for a loss on `dataset`, masked LM as in the paper by default, one pass.
 
     The weights are not changed (learning rate 0), but dropout stays off in `model` afterwards, and under FSDP it stays sharded:
     score a model that is not used further, or a copy.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]): A masked LM.
+        model ([`~transformers.PreTrainedModel`]): An encoder, with a masked-LM head where a loss needs logits.
         dataset (`Dataset`): Examples with `input_ids` and `attention_mask`; the paper uses validation data.
-        processing_class ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer; it masks 15 % of the tokens.
+        processing_class ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer; for masked LM it masks 15 % of the tokens.
         batch_size (`int`, *optional*, defaults to 8): Examples a step and process.
-        seed (`int`, *optional*, defaults to 42): Of the masking.
+        seed (`int`, *optional*, defaults to 42): Seeds the masking.
         bf16 (`bool`, *optional*, defaults to `False`): Use bf16 autocast.
+        losses (`Mapping[str, float]`, *optional*): The loss that is distilled, as in [`DistillationConfig`]; `{mlm: 1}` by default.
+        teacher ([`~transformers.PreTrainedModel`], *optional*):
+            What such a loss compares `model` with, in eval mode. At a teacher with equal outputs most losses have no gradient, so
+            no neuron would count: give the model of before the last surgery.
 
     Returns:
         `torch.FloatTensor` of shape `(num_hidden_layers, intermediate_size)`.
+
+    Raises:
+        ValueError: If the losses need a teacher or a head that is not there, or no neuron has a gradient.
     """
     set_seed(seed)
     disable_dropout(model)
@@ -92,7 +106,7 @@ def score_neurons(
     with tempfile.TemporaryDirectory() as output_dir, _without_deepspeed():
         args = DistillationConfig(
             output_dir=output_dir,
-            alpha=1.0,
+            losses={"mlm": 1.0} if losses is None else dict(losses),
             learning_rate=0.0,
             optim="sgd",
             max_grad_norm=0.0,
@@ -104,13 +118,17 @@ def score_neurons(
             bf16=bf16,
             use_cpu=not torch.accelerator.is_available(),  # bf16 on a CPU must be asked for so
         )
-        trainer = DistillationTrainer(model, args, train_dataset=dataset, processing_class=processing_class, callbacks=[callback])
+        trainer = DistillationTrainer(
+            model, args, teacher_model=teacher, train_dataset=dataset, processing_class=processing_class, callbacks=[callback]
+        )
         trainer.train()
+    if not callback.scores.any():
+        raise ValueError("no neuron changes the loss: model and teacher compute the same; give a teacher that differs")
     return callback.scores
 
 
 @contextmanager
-def _without_deepspeed():
+def _without_deepspeed() -> Iterator[None]:
     """Use plain DDP in a run that DeepSpeed launched: it takes the optimiser step before anyone can read the gradients."""
     given = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     try:

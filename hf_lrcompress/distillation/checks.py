@@ -1,29 +1,35 @@
 """What a student and a teacher must have in common."""
 
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.loss_table import LOSSES, that_need
+from hf_lrcompress.distillation.observing import attention_widths
+from hf_lrcompress.models.architectures import layers_of
 
 TRIM_FIRST = "trim the teacher with trim_vocab first, and start the student from that"
+WITHOUT_HEAD = [name for name, loss in LOSSES.items() if loss.needs != "features"]
 
 
 def check_student_and_teacher(
-    student: nn.Module,
-    teacher: nn.Module | None,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase | None,
     teacher_tokenizer: PreTrainedTokenizerBase | None,
     args: DistillationConfig,
 ) -> None:
-    """Refuse a pair that cannot be distilled.
+    """Refuse a pair that cannot be distilled by the losses of `args`.
 
     Raises:
-        ValueError: If a teacher is needed and there is none, it is the student or in training mode, or tokens or output rows
-            differ, or (for relations) heads do not fit.
+        ValueError: If a teacher is needed and there is none, it is the student or in training mode, or has another vocabulary; if
+            a loss or `head_steps` needs a head and a model has none; if heads or layers do not fit.
     """
+    _check_head("the student", student, that_need("features", args.loss_weights))
+    if args.head_steps and student.get_output_embeddings() is None:
+        raise ValueError(f"head_steps={args.head_steps}, but {type(student).__name__} has no head to learn first; set it to 0")
     if teacher is None:
         if args.needs_teacher:
-            raise ValueError(f"alpha={args.alpha} distils from a teacher: give teacher_model, or set alpha=1 for masked LM only")
+            raise ValueError(_no_teacher(args))
         return
     if teacher is student:
         raise ValueError("teacher_model and model are the same object; load or copy the student separately")
@@ -31,23 +37,76 @@ def check_student_and_teacher(
         raise ValueError("teacher_model is in training mode, so its dropout is on; call teacher_model.eval() first")
     if tokenizer is not None and teacher_tokenizer is not None:
         _check_tokenizers(tokenizer.get_vocab(), teacher_tokenizer.get_vocab())
-    rows = [model.get_output_embeddings().weight.shape[0] for model in (student, teacher)]
+    compared = [name for name in args.loss_weights if LOSSES[name].needs_teacher]
+    _check_head("the teacher", teacher, that_need("features", compared))
+    _check_rows(student, teacher, on_logits=bool(that_need("features", compared)))
+    if that_need("attention", compared):
+        _check_relations(student, teacher, args)
+    if that_need("hidden_states", compared) and args.hidden_layers is not None:
+        _check_hidden_layers(student, teacher, args.hidden_layers)
+
+
+def _no_teacher(args: DistillationConfig) -> str:
+    if args.losses is None:
+        return f"alpha={args.alpha} distils from a teacher: give teacher_model, or set alpha=1 for masked LM only"
+    compared = ", ".join(name for name in args.loss_weights if LOSSES[name].needs_teacher)
+    return f"losses: {compared} compare with a teacher: give teacher_model, or leave them out"
+
+
+def _check_head(whose: str, model: PreTrainedModel, names: list[str]) -> None:
+    if names and model.get_output_embeddings() is None:
+        raise ValueError(
+            f"losses: {', '.join(names)} need a masked-LM head, and {whose}, a {type(model).__name__}, has none; load it with "
+            f"AutoModelForMaskedLM, or choose among {', '.join(WITHOUT_HEAD)}"
+        )
+
+
+def _check_rows(student: PreTrainedModel, teacher: PreTrainedModel, on_logits: bool) -> None:
+    layers = [each.get_output_embeddings() if on_logits else each.get_input_embeddings() for each in (student, teacher)]
+    rows = [layer.weight.shape[0] for layer in layers]
     if rows[0] != rows[1]:
         raise ValueError(
             f"the student's vocabulary has {rows[0]} rows, the teacher's {rows[1]}: ids {min(rows)} to {max(rows) - 1} are "
             f"in one only; {TRIM_FIRST}"
         )
-    grouped = {getattr(model.config, "num_key_value_heads", None) for model in (student, teacher)}
-    if args.feature_loss == "relations" and grouped - {None, student.config.num_attention_heads}:
-        raise ValueError("feature_loss='relations' needs as many keys and values as queries; use 'hidden_mse'")
-    heads, size = student.config.num_attention_heads, teacher.config.hidden_size
-    if args.feature_loss == "relations" and size % heads:
-        raise ValueError(f"feature_loss='relations' needs the student's {heads} heads to divide the teacher's hidden size {size}")
+
+
+def _check_relations(student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig) -> None:
+    heads = args.relation_heads or student.config.num_attention_heads
+    for whose, model in (("student", student), ("teacher", teacher)):
+        widths = set(attention_widths(model))
+        if len(widths) > 1:
+            raise ValueError(f"relations need as many keys and values as queries, the {whose} has fewer; use hidden_cosine")
+        if any(width % heads for width in widths):
+            raise ValueError(f"relation_heads={heads} must divide the {whose}'s attention of width {widths.pop()}")
+    layers = teacher.config.num_hidden_layers
+    if args.relation_layer >= layers:
+        raise ValueError(
+            f"relation_layer={args.relation_layer}, but the teacher has {layers} layers: give 0 to {layers - 1}, or -1"
+        )
+    if len(layers_of(teacher)) == 1 and args.relation_layer not in (-1, layers - 1):
+        raise ValueError(
+            "the teacher's layers share their weights, so its relations are those of the last: set relation_layer=-1"
+        )
+
+
+def _check_hidden_layers(student: PreTrainedModel, teacher: PreTrainedModel, hidden_layers: list[int]) -> None:
+    states = student.config.num_hidden_layers + 1
+    if len(hidden_layers) != states:
+        raise ValueError(
+            f"hidden_layers has {len(hidden_layers)} entries, but the student {states} hidden states: after the embeddings and "
+            f"after each of {states - 1} layers; give one for each"
+        )
+    last = teacher.config.num_hidden_layers
+    if max(hidden_layers) > last:
+        raise ValueError(f"hidden_layers names {max(hidden_layers)}, but the teacher's hidden states are 0 to {last}")
 
 
 def _check_tokenizers(vocabulary: dict[str, int], teacher_vocabulary: dict[str, int]) -> None:
-    tokens, teacher_tokens = ({index: token for token, index in v.items()} for v in (vocabulary, teacher_vocabulary))
-    differ = [i for i in sorted(tokens.keys() | teacher_tokens.keys()) if tokens.get(i) != teacher_tokens.get(i)]
+    tokens = {index: token for token, index in vocabulary.items()}
+    teacher_tokens = {index: token for token, index in teacher_vocabulary.items()}
+    ids = sorted(tokens.keys() | teacher_tokens.keys())
+    differ = [i for i in ids if tokens.get(i) != teacher_tokens.get(i)]
     if differ:
         shown = ", ".join(f"{i} ({tokens.get(i)!r} and {teacher_tokens.get(i)!r})" for i in differ[:3])
         raise ValueError(f"the tokenizers of student and teacher differ at {len(differ)} ids, such as {shown}; {TRIM_FIRST}")

@@ -1,69 +1,139 @@
 """Arguments of a distillation run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
+from hf_lrcompress.distillation.loss_table import LOSSES, unit_of
+
 DISTILLATION_LOSSES = ("mse", "kl")
 DISTILLATION_POSITIONS = ("all", "masked")
-FEATURE_LOSSES = ("hidden_mse", "hidden_cosine", "relations")
 
 
 @dataclass
 class DistillationConfig(TrainingArguments):
     """[`~transformers.TrainingArguments`] and what a [`DistillationTrainer`] needs besides.
 
+    The loss is `alpha` · masked LM + (1 − `alpha`) · `distillation_loss`, or any other sum, given as `losses`.
+
     Args:
-        alpha (`float`, *optional*, defaults to 0.5):
-            Weight of the masked-LM loss; the distillation loss gets `1 - alpha`. With 1 no teacher is needed: plain MLM training.
-        distillation_loss (`str`, *optional*, defaults to `"mse"`):
-            `"mse"`: mean squared error between student and teacher logits over tokens and the whole vocabulary;
-            `"kl"`: KL(teacher ‖ student) × temperature², mean over tokens.
+        losses (`dict[str, float]`, *optional*):
+            Weight of each loss, instead of `alpha`. One that is left out is not computed; one of weight 0 is reported only.
+
+            - `mlm`: cross-entropy, mean over masked tokens. Needs no teacher. Without it no token is masked.
+            - `logits_mse`: squared error of the logits, mean over tokens and the whole vocabulary.
+            - `logits_kl`: KL(teacher ‖ student) of the tokens' distributions × temperature², mean over tokens.
+            - `relations`: KL of the self-attention relations of queries, keys and values, mean over tokens (MiniLMv2).
+            - `hidden_cosine`: 1 − cosine of centred hidden states, mean over tokens, weighted mean over depths.
+            - `hidden_mse`: squared error of hidden states over the teacher's variance, the same means.
+            - `sentence_cosine`: 1 − cosine of centred mean-pooled last hidden states, mean over sentences.
+
+            For the last three the student's states go through an affine map, one for each depth, that starts as the
+            least-squares map to the teacher's and is trained along; it is not saved with the student. The last depth weighs 1,
+            the embeddings and all others ¼. Models without a masked-LM head have the last four.
+        alpha (`float`, *optional*):
+            Weight of the masked-LM loss, 0.5 where nothing is given; the distillation loss gets `1 - alpha`. With 1 no teacher
+            is needed: plain MLM training.
+        distillation_loss (`str`, *optional*, defaults to `"mse"`): With `alpha`: `"mse"` for `logits_mse`, `"kl"` for `logits_kl`.
         distillation_positions (`str`, *optional*, defaults to `"all"`):
-            The tokens that mean is over: `"all"` but padding, as in the paper, or only the `"masked"` ones.
+            The tokens that the means of logit losses are over: `"all"` but padding, as in the paper, or only the `"masked"` ones.
         temperature (`float`, *optional*, defaults to 1.0): Divides the logits in the KL loss.
-        feature_loss (`str`, *optional*):
-            A further loss, mean over all tokens: `"hidden_mse"` or `"hidden_cosine"` between hidden states, each of the student's
-            compared with the teacher's at the same relative depth through a learned projection where the sizes differ; or
-            `"relations"` between queries, keys and values of the last layers (see `feature_losses.py`).
-        feature_weight (`float`, *optional*, defaults to 1.0): Its weight; it is added to the other two.
+        relation_heads (`int`, *optional*):
+            Heads that `relations` splits both models' queries, keys and values into; the student's own number by default.
+        relation_layer (`int`, *optional*, defaults to -1): The teacher's layer for `relations`, from 0; -1 is the last.
+        hidden_layers (`list[int]`, *optional*):
+            For each hidden state of the student (after the embeddings and every layer) the teacher's hidden state to compare it
+            with: 0 after its embeddings, i after its layer i. By default the one at the same relative depth.
+        head_steps (`int`, *optional*, defaults to 0):
+            For so many steps only the head learns, then everything. The encoder's warm-up begins after them.
         mlm_probability (`float`, *optional*, defaults to 0.15): Share of tokens to mask, where no `data_collator` is given.
         disable_dropout (`bool`, *optional*, defaults to `False`):
             Train the student without dropout. The saved config keeps its dropout for whoever fine-tunes the model.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is out of its range, or both `losses` and `alpha` are given.
     """
 
-    alpha: float = field(default=0.5, metadata={"help": "Weight of the masked-LM loss, 0 to 1."})
+    losses: dict[str, float] | None = field(default=None, metadata={"help": "Weight of each loss, instead of alpha."})
+    alpha: float | None = field(default=None, metadata={"help": "Weight of the masked-LM loss, 0 to 1; 0.5 without losses."})
     distillation_loss: str = field(default="mse", metadata={"help": "'mse' or 'kl'."})
     temperature: float = field(default=1.0, metadata={"help": "Divides the logits in the KL loss."})
     distillation_positions: str = field(default="all", metadata={"help": "'all' or 'masked'."})
-    feature_loss: str | None = field(default=None, metadata={"help": "'hidden_mse', 'hidden_cosine' or 'relations'."})
-    feature_weight: float = field(default=1.0, metadata={"help": "Weight of the feature loss."})
+    relation_heads: int | None = field(default=None, metadata={"help": "Heads of the relations loss."})
+    relation_layer: int = field(default=-1, metadata={"help": "The teacher's layer for the relations loss; -1 is the last."})
+    hidden_layers: list[int] | None = field(
+        default=None, metadata={"help": "The teacher's hidden state for each of the student's."}
+    )
+    head_steps: int = field(default=0, metadata={"help": "Steps in which only the head learns."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to mask."})
     disable_dropout: bool = field(default=False, metadata={"help": "Train the student without dropout."})
 
     def __post_init__(self):
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be from 0 (distillation only) to 1 (masked LM only), got {self.alpha}")
         _check_choice("distillation_loss", self.distillation_loss, DISTILLATION_LOSSES)
         _check_choice("distillation_positions", self.distillation_positions, DISTILLATION_POSITIONS)
-        _check_choice("feature_loss", self.feature_loss, (*FEATURE_LOSSES, None))
-        if self.feature_weight <= 0:
-            raise ValueError(f"feature_weight must be above 0, got {self.feature_weight}; leave out feature_loss to have none")
+        if self.losses is None:
+            self.alpha = 0.5 if self.alpha is None else self.alpha
+            if not _is_number(self.alpha) or not 0 <= self.alpha <= 1:
+                raise ValueError(f"alpha must be from 0 (distillation only) to 1 (masked LM only), got {self.alpha!r}")
+        else:
+            _check_losses(self.losses, self.alpha)
         if self.temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if not 0 < self.mlm_probability < 1:
             raise ValueError(f"mlm_probability must be between 0 and 1, got {self.mlm_probability}")
+        _check_whole("relation_heads", self.relation_heads, least=1)
+        _check_whole("relation_layer", self.relation_layer, least=-1)
+        _check_whole("head_steps", self.head_steps, least=0)
+        for index in self.hidden_layers or ():
+            _check_whole("hidden_layers", index, least=0)
         super().__post_init__()
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The losses to compute, by name, and their weights: `losses`, or what `alpha` stands for."""
+        weights = self.losses
+        if weights is None:
+            assert self.alpha is not None  # see __post_init__
+            weights = {"mlm": self.alpha}
+            if self.alpha < 1:
+                weights[f"logits_{self.distillation_loss}"] = 1 - self.alpha
+        return {name: float(weights[name]) for name in LOSSES if name in weights}
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any of the losses compares with a teacher."""
-        return self.alpha < 1 or self.feature_loss is not None
+        return any(LOSSES[name].needs_teacher for name in self.loss_weights)
+
+    @property
+    def needs_masked_tokens(self) -> bool:
+        """Whether any of the losses is a mean over masked tokens; if none is, nothing is masked."""
+        return any(unit_of(name, self.distillation_positions) == "masked_tokens" for name in self.loss_weights)
 
 
-def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_losses(losses: Any, alpha: float | None) -> None:
+    if alpha is not None:
+        raise ValueError(f"alpha={alpha} and losses are both given; alpha stands for {{mlm: alpha, logits_mse: 1 - alpha}}")
+    if not isinstance(losses, dict) or not losses:
+        raise ValueError(f"losses must be names and weights, such as {{mlm: 0.5, logits_mse: 0.5}}, got {losses!r}")
+    for name, weight in losses.items():
+        _check_choice("a name in losses", name, tuple(LOSSES))
+        if not _is_number(weight) or not 0 <= weight < float("inf"):
+            raise ValueError(f"losses: the weight of {name} must be a number from 0, got {weight!r}")
+    if not any(losses.values()):
+        raise ValueError("losses: all weights are 0, so nothing would be learnt")
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,23 +1,58 @@
-"""Losses between hidden states or attention of student and teacher: one value a token, in fp32."""
+"""Losses between hidden states or attention of student and teacher: one value a token or a sentence, in fp32."""
 
 from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
+EARLIER_DEPTHS = 0.25
+"""Weight of every depth but the last, which weighs 1."""
+
 
 def hidden_state_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Squared difference of hidden states, mean over dimensions (TinyBERT, Jiao et al. 2020, eq. 8).
 
     Args:
-        student, teacher (`torch.Tensor` of shape `(tokens, hidden)`): The student's already projected to the teacher's size.
+        student (`torch.Tensor` of shape `(tokens, hidden)`): The student's states, projected to the teacher's size.
+        teacher (`torch.Tensor` of shape `(tokens, hidden)`): The teacher's states.
+
+    Returns:
+        `torch.Tensor` of shape `(tokens,)`.
     """
     return (student.float() - teacher.float()).square().mean(dim=-1)
 
 
 def hidden_state_cosine(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """1 − cosine of hidden states (DistilBERT, Sanh et al. 2019). Arguments as in [`hidden_state_mse`]."""
+    """1 − cosine of hidden states (DistilBERT, Sanh et al. 2019). Arguments and shapes as in [`hidden_state_mse`]."""
     return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
+
+
+def mean_over_depths(losses: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Weighted mean over depths, Σ wᵢ·lossᵢ / Σ wᵢ, where w is 1 for the last depth and ¼ for those before.
+
+    Args:
+        losses (`Sequence` of `torch.Tensor` of shape `(tokens,)`): The losses at every depth, the embeddings' first.
+
+    Returns:
+        `torch.Tensor` of shape `(tokens,)`.
+    """
+    total = losses[-1] + EARLIER_DEPTHS * sum(losses[:-1])
+    return total / (1 + EARLIER_DEPTHS * (len(losses) - 1))
+
+
+def mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of a sentence's token states, without padding.
+
+    Args:
+        states (`torch.Tensor` of shape `(batch, sequence, hidden)`): Hidden states.
+        mask (`torch.BoolTensor` of shape `(batch, sequence)`): False at padding.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, hidden)`, in fp32.
+    """
+    weights = mask.float() / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    with torch.autocast(states.device.type, enabled=False):
+        return (weights[:, None] @ states.float())[:, 0]
 
 
 def self_attention_relations(
@@ -29,8 +64,8 @@ def self_attention_relations(
     on the hidden size, so nothing is projected (MiniLMv2, Wang et al. 2021, eq. 3–6).
 
     Args:
-        student, teacher (three `torch.Tensor` of shape `(batch, sequence, hidden)`):
-            Queries, keys and values of one layer. Hidden sizes may differ.
+        student (three `torch.Tensor` of shape `(batch, sequence, hidden)`): Queries, keys and values of one student layer.
+        teacher (three `torch.Tensor` of shape `(batch, sequence, hidden)`): The same of one teacher layer; sizes may differ.
         mask (`torch.BoolTensor` of shape `(batch, sequence)`): False at padding.
         relation_heads (`int`): Heads to split into; must divide both hidden sizes.
 
@@ -38,8 +73,9 @@ def self_attention_relations(
         `torch.Tensor` of shape `(tokens that are not padding,)`.
     """
     losses = []
-    for pair in zip(student, teacher, strict=True):
-        log_s, log_t = (_log_relation(vectors.float(), mask, relation_heads) for vectors in pair)
+    for s, t in zip(student, teacher, strict=True):
+        log_s = _log_relation(s.float(), mask, relation_heads)
+        log_t = _log_relation(t.float(), mask, relation_heads)
         terms = torch.where(log_t.isneginf(), 0.0, log_t.exp() * (log_t - log_s))  # no relation with padding
         losses.append(terms.sum(dim=-1).mean(dim=1)[mask])
     return torch.stack(losses).mean(dim=0)

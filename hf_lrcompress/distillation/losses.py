@@ -3,6 +3,8 @@
 All take *features*, the input of the output layer, with that layer's weight and bias: `logits = features @ weight.T + bias`.
 """
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -10,11 +12,11 @@ from torch.utils.checkpoint import checkpoint
 CHUNK_LOGITS = 2**24
 """Logits held at once where all of a token's are needed together (64 MB in fp32)."""
 
-TOKENS = 256
+TOKENS_AT_ONCE = 256
 """Tokens whose cross-entropy is computed at once: enough for fast products (128 MB in bf16 at a vocabulary of 250,000)."""
 
 SLICE = 2**12
-"""Rows of the vocabulary in one product on a CPU, so that `TOKENS` × `SLICE` logits stay in its cache."""
+"""Rows of the vocabulary in one product on a CPU, so that `TOKENS_AT_ONCE` × `SLICE` logits stay in its cache."""
 
 
 def rows_per_chunk(vocab_size: int) -> int:
@@ -26,40 +28,70 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Softmax cross-entropy behind a linear layer; the gradients are made in the forward pass, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx, features, weight, bias, labels):
+    def forward(ctx: Any, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        layer = weight, bias, torch.zeros_like(weight, dtype=torch.float32), torch.zeros_like(bias, dtype=torch.float32)
+        d_weight = torch.zeros_like(weight, dtype=torch.float32)
+        d_bias = torch.zeros_like(bias, dtype=torch.float32)
+        loss = torch.zeros((), device=features.device)
+        d_features = torch.zeros_like(features)
+        chunks = [tensor.split(TOKENS_AT_ONCE) for tensor in (features, labels, d_features)]
         with torch.autocast(device, enabled=False):
-            chunks = zip(features.split(TOKENS), labels.split(TOKENS), strict=True)
-            parts = [_cross_entropy_chunk(chunk.float(), target, *layer, dtype) for chunk, target in chunks]
-        d_features = torch.cat([part[1] for part in parts]).to(features.dtype) if parts else torch.zeros_like(features)
-        ctx.gradients = d_features, layer[2].to(weight.dtype), layer[3].to(bias.dtype)
-        return sum((part[0] for part in parts), torch.zeros((), device=features.device))
+            for x, target, d_chunk in zip(*chunks, strict=True):
+                part, d_x = _cross_entropy_chunk(x.float(), target, weight, bias, d_weight, d_bias, dtype)
+                loss += part
+                d_chunk.copy_(d_x)
+        ctx.gradients = d_features, d_weight.to(weight.dtype), d_bias.to(bias.dtype)
+        return loss
 
     @staticmethod
-    def backward(ctx, grad):
-        gradients, ctx.gradients = ctx.gradients, None  # scaled in place: one of them is as large as the vocabulary
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        gradients = ctx.gradients
+        ctx.gradients = None  # scaled in place: one of them is as large as the vocabulary
         if gradients is None:
             raise RuntimeError("linear_cross_entropy keeps its gradients for one backward pass only")
         return *(saved.mul_(grad) for saved in gradients), None
 
 
-def _cross_entropy_chunk(x, labels, weight, bias, d_weight, d_bias, dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """The summed loss of a few tokens and its gradient by their features `x`; adds to `d_weight` and `d_bias`.
+def _cross_entropy_chunk(
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    d_weight: torch.Tensor,
+    d_bias: torch.Tensor,
+    dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss of a few tokens, in nats, and its gradient by their features.
 
     One pass over the vocabulary keeps exp(logit − maximum so far), as an online softmax does (Milakov & Gimelshein 2018); the
     final scale of a token is then applied to `x` and not to its logits. The label's own term is left out of the products and
     added in fp32: of a probability near 1, bf16 would leave nothing of p − 1.
+
+    Args:
+        x (`torch.FloatTensor` of shape `(tokens, hidden)`): Their features.
+        labels (`torch.LongTensor` of shape `(tokens,)`): Their token ids.
+        weight (`torch.Tensor` of shape `(vocabulary, hidden)`): The output layer's weight.
+        bias (`torch.Tensor` of shape `(vocabulary,)`): Its bias.
+        d_weight (`torch.FloatTensor` of shape `(vocabulary, hidden)`): The weight's gradient is added to it, in place.
+        d_bias (`torch.FloatTensor` of shape `(vocabulary,)`): The bias's gradient is added to it, in place.
+        dtype (`torch.dtype`): What products over the vocabulary are made in.
+
+    Returns:
+        `tuple`: The loss, a scalar, and the gradient, of shape `(tokens, hidden)`, both in fp32.
     """
     label_weight = weight[labels].float()
     label_logit = (x * label_weight).sum(dim=1) + bias[labels]
-    top, others, d_x, kept = label_logit, torch.zeros_like(label_logit), torch.zeros_like(x), []
+    top = label_logit  # the largest logit so far
+    others = torch.zeros_like(label_logit)
+    d_x = torch.zeros_like(x)
+    kept = []
     step = SLICE if x.device.type == "cpu" else len(weight)
     for start, w, b in zip(range(0, len(weight), step), weight.split(step), bias.split(step), strict=True):
         w = w.to(dtype)
         logits = torch.addmm(b.to(dtype), x.to(dtype), w.T)
-        before, top = top, torch.maximum(top, logits.amax(dim=1))
+        before = top
+        top = torch.maximum(top, logits.amax(dim=1))
         exponentials = torch.sub(logits, top[:, None]).exp_().to(dtype)
         _drop_labels(exponentials, labels - start)
         shrink = (before - top).exp_()
@@ -110,8 +142,10 @@ def linear_predictions(
 
     For evaluation, without gradients. Arguments as in [`linear_cross_entropy`].
     """
-    losses, correct = [], []
-    for chunk, target in zip(*(tensor.split(rows_per_chunk(weight.shape[0])) for tensor in (features, labels)), strict=True):
+    losses = []
+    correct = []
+    rows = rows_per_chunk(weight.shape[0])
+    for chunk, target in zip(features.split(rows), labels.split(rows), strict=True):
         logits = F.linear(chunk, weight, bias).float()
         losses.append(F.cross_entropy(logits, target, reduction="none"))
         correct.append(logits.argmax(dim=-1) == target)
@@ -126,10 +160,21 @@ class _LinearMSE(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, h_s, w_s, b_s, h_t, w_t, b_t, g_tt):
+    def forward(
+        ctx: Any,
+        h_s: torch.Tensor,
+        w_s: torch.Tensor,
+        b_s: torch.Tensor,
+        h_t: torch.Tensor,
+        w_t: torch.Tensor,
+        b_t: torch.Tensor,
+        g_tt: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         delta = b_s - b_t
-        g_ss, g_st = w_s.T @ w_s, w_s.T @ w_t
-        toward, w_delta = h_s @ g_ss - h_t @ g_st.T, w_s.T @ delta
+        g_ss = w_s.T @ w_s
+        g_st = w_s.T @ w_t
+        toward = h_s @ g_ss - h_t @ g_st.T
+        w_delta = w_s.T @ delta
         loss = (toward * h_s).sum(dim=1) - ((h_s @ g_st - h_t @ g_tt) * h_t).sum(dim=1)
         loss = loss + 2 * (h_s @ w_delta - h_t @ (w_t.T @ delta)) + delta @ delta
         ctx.save_for_backward(h_s, w_s, h_t, w_t, delta, toward + w_delta)
@@ -137,11 +182,14 @@ class _LinearMSE(torch.autograd.Function):
         return loss, w_s
 
     @staticmethod
-    def backward(ctx, grad, d_weight):
+    def backward(ctx: Any, grad: torch.Tensor | None, d_weight: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         h_s, w_s, h_t, w_t, delta, toward = ctx.saved_tensors
-        grad = 2 * (h_s.new_zeros(len(h_s)) if grad is None else grad)[:, None]
+        if grad is None:
+            grad = h_s.new_zeros(len(h_s))
+        grad = 2 * grad[:, None]
         scaled = grad * h_s
-        sum_s, sum_t = scaled.sum(dim=0), (grad * h_t).sum(dim=0)
+        sum_s = scaled.sum(dim=0)
+        sum_t = (grad * h_t).sum(dim=0)
         d_weight = torch.zeros_like(w_s) if d_weight is None else d_weight
         d_weight.addmm_(w_s, h_s.T @ scaled).addmm_(w_t, h_t.T @ scaled, alpha=-1).addr_(delta, sum_s)
         d_bias = w_s @ sum_s - w_t @ sum_t + grad.sum() * delta
@@ -170,10 +218,13 @@ def linear_mse(
     student's tensors get gradients.
 
     Args:
-        student_features, teacher_features (`torch.Tensor` of shape `(tokens, hidden)`): Hidden sizes may differ.
-        student_weight, teacher_weight (`torch.Tensor` of shape `(vocabulary, hidden)`): The output layers' weights.
-        student_bias, teacher_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): Their biases.
-        teacher_gram (`torch.Tensor` of shape `(hidden, hidden)`, *optional*):
+        student_features (`torch.Tensor` of shape `(tokens, hidden)`): The inputs of the student's output layer.
+        student_weight (`torch.Tensor` of shape `(vocabulary, hidden)`): That layer's weight.
+        student_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): Its bias.
+        teacher_features (`torch.Tensor` of shape `(tokens, teacher's hidden)`): The inputs of the teacher's output layer.
+        teacher_weight (`torch.Tensor` of shape `(vocabulary, teacher's hidden)`): That layer's weight.
+        teacher_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): Its bias.
+        teacher_gram (`torch.Tensor` of shape `(teacher's hidden, teacher's hidden)`, *optional*):
             [`gram`] of the teacher's weight, which does not change from step to step.
 
     Returns:
@@ -181,11 +232,12 @@ def linear_mse(
         of the same step should take it, so that the two share one gradient. That loss must own the gradient that it gives, as
         [`linear_cross_entropy`] does.
     """
+    if teacher_gram is None:
+        teacher_gram = gram(teacher_weight)
     student = (student_features, student_weight, _bias_or_zeros(student_weight, student_bias))
-    teacher = (teacher_features, teacher_weight, _bias_or_zeros(teacher_weight, teacher_bias))
+    teacher = (teacher_features.detach(), teacher_weight.detach(), _bias_or_zeros(teacher_weight, teacher_bias).detach())
+    tensors = (*student, *teacher, teacher_gram)
     with torch.autocast(student_features.device.type, enabled=False):
-        teacher_gram = gram(teacher_weight) if teacher_gram is None else teacher_gram
-        tensors = (*student, *(tensor.detach() for tensor in teacher), teacher_gram)
         loss, weight = _LinearMSE.apply(*(tensor.float() for tensor in tensors))
     return loss, weight if student_weight.dtype == torch.float32 else student_weight
 
@@ -208,7 +260,19 @@ def linear_kl(
 ) -> torch.Tensor:
     """KL(teacher ‖ student) of the softened token distributions × temperature² (Hinton et al. 2015).
 
-    Logits are made chunk by chunk and made again in the backward pass. Arguments as in [`linear_mse`]; the losses alone.
+    Logits are made chunk by chunk and made again in the backward pass. The first six arguments are those of [`linear_mse`].
+
+    Args:
+        student_features (`torch.Tensor` of shape `(tokens, hidden)`): See there.
+        student_weight (`torch.Tensor` of shape `(vocabulary, hidden)`): See there.
+        student_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): See there.
+        teacher_features (`torch.Tensor` of shape `(tokens, teacher's hidden)`): See there.
+        teacher_weight (`torch.Tensor` of shape `(vocabulary, teacher's hidden)`): See there.
+        teacher_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): See there.
+        temperature (`float`, *optional*, defaults to 1.0): Divides both logits.
+
+    Returns:
+        `torch.Tensor` of shape `(tokens,)`.
     """
 
     def chunk_loss(h_s: torch.Tensor, h_t: torch.Tensor) -> torch.Tensor:

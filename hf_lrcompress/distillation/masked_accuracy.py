@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.distillation.forward import encode
 from hf_lrcompress.distillation.losses import linear_predictions
+from hf_lrcompress.distillation.observing import Wanted, observe
 
 Span = tuple[int, int]
 """First character of a token in its text, and the one after its last."""
@@ -104,9 +104,8 @@ def masked_token_accuracy(
         inputs, labels = _masked_batch(tokenizer, masked, rows, model.device)
         chosen = labels != -100
         layer = model.get_output_embeddings()
-        losses, correct = linear_predictions(
-            encode(model, **inputs)["features"][chosen], layer.weight, layer.bias, labels[chosen]
-        )
+        features = observe(model, Wanted(features=True), **inputs).features
+        losses, correct = linear_predictions(features[chosen], layer.weight, layer.bias, labels[chosen])
         found += int(correct.sum())
         loss += losses.sum().item()
         count += len(losses)

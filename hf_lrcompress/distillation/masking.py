@@ -1,10 +1,19 @@
 """Masking tokens for masked-LM training."""
 
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
+from transformers import (
+    DataCollatorForLanguageModeling,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 
 class ReproducibleMasking(DataCollatorForLanguageModeling):
@@ -16,7 +25,7 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]): With a mask token; sequences are padded at the end.
         mlm_probability (`float`): Share of tokens to mask.
-        seed (`int`): Of the choice.
+        seed (`int`): Seeds the choice.
 
     Attributes:
         epoch (`int`): Set it as training goes on, or every epoch masks the same tokens.
@@ -27,7 +36,7 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
         self.mask_seed = seed
         self.epoch = 0
 
-    def torch_call(self, examples):
+    def torch_call(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         masked = [self._masked(example) for example in examples]
         padding = {"input_ids": self.tokenizer.pad_token_id, "labels": -100}
         return {
@@ -35,8 +44,22 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
             for key in masked[0]
         }
 
-    def _masked(self, example) -> dict[str, torch.Tensor]:
+    def _masked(self, example: dict[str, Any]) -> dict[str, torch.Tensor]:
         ids = torch.as_tensor(example["input_ids"], dtype=torch.int64)
         state = zlib.crc32(ids.numpy().tobytes(), self.mask_seed + self.epoch * 1_000_003)
         self.generator = torch.Generator().manual_seed(state)
         return super().torch_call([example])
+
+
+class MaskAnew(TrainerCallback):
+    """Masks other tokens in every epoch.
+
+    Args:
+        collator ([`ReproducibleMasking`]): The collator of the training.
+    """
+
+    def __init__(self, collator: ReproducibleMasking):
+        self.collator = collator
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.collator.epoch = int((state.epoch or 0) + 1e-6)

@@ -98,7 +98,7 @@ def whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_whole_model(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load whole tensors into a sharded model.
+    """Load whole tensors into a module that is sharded, or not.
 
     Raises:
         ValueError: If a tensor is missing; a file holds tied weights under one of their names.
@@ -113,14 +113,17 @@ def load_whole_model(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
 def load_whole_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an unsharded optimiser's state, into the optimiser of a sharded model or of a whole one."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    sharded = {
-        index: {
-            name: _sharded_like(parameters[index], value) if torch.is_tensor(value) and value.ndim else value
-            for name, value in moments.items()
-        }
-        for index, moments in state["state"].items()
-    }
+    sharded = {index: _sharded_moments(parameters[index], moments) for index, moments in state["state"].items()}
     optimizer.load_state_dict(state | {"state": sharded})
+
+
+def _sharded_moments(parameter: torch.Tensor, moments: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state of one parameter, sharded as that is; numbers and counts of steps stay as they are."""
+    sharded = dict(moments)
+    for name, value in moments.items():
+        if torch.is_tensor(value) and value.ndim:
+            sharded[name] = _sharded_like(parameter, value)
+    return sharded
 
 
 def _sharded_like(target: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:

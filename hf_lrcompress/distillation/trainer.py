@@ -1,4 +1,4 @@
-"""A Trainer for masked-LM distillation."""
+"""A Trainer for distillation from an encoder into a smaller one."""
 
 import os
 from pathlib import Path
@@ -7,36 +7,42 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import DynamoBackend
-from torch import nn
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.forward import HIDDEN_STATE_LOSSES, encode_teacher, return_losses
-from hf_lrcompress.distillation.masking import ReproducibleMasking
-from hf_lrcompress.distillation.sharding import ShardingTrainer, gathered
+from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
+from hf_lrcompress.distillation.head_first import HeadFirstTrainer
+from hf_lrcompress.distillation.loss_table import COUNTED, LOSSES, that_need, unit_of
+from hf_lrcompress.distillation.masking import MaskAnew, ReproducibleMasking
+from hf_lrcompress.distillation.observing import observe
+from hf_lrcompress.distillation.projecting import ProjectingTrainer, token_mask
+from hf_lrcompress.distillation.projections import StateProjections, part_of, same_relative_depth
+from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.models.architectures import disable_dropout, layers_of
 
-LOSS_PARTS = ("mlm_loss", "distillation_loss", "feature_loss")
 
+class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
+    """Train a student on a weighted sum of losses, most of which compare it with a frozen teacher.
 
-class DistillationTrainer(ShardingTrainer):
-    """Train a masked-LM student on `alpha · MLM + (1 - alpha) · distillation loss` against a frozen teacher.
-
+    The losses are those of `args.losses`, or `alpha · MLM + (1 - alpha) · distillation loss` (see [`DistillationConfig`]).
     The logits over the whole vocabulary are never held (see `losses.py`), and the losses are made inside the student's wrapped
-    forward (see `forward.py`). Each is logged (`mlm_loss`, `distillation_loss`, `feature_loss`); evaluation reports the accuracy
-    at masked tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser step, so gradient
-    accumulation and several processes give what one large batch gives. Checkpoints hold student and optimiser, in the same files
-    for one process, DDP and FSDP 2: one resumes the other. A loss or a weight that is not finite stops the training.
+    forward (see `forward.py`). Each is logged by its name (`mlm_loss`, `logits_mse_loss`, …), in evaluation too, which with `mlm`
+    also reports the accuracy at masked tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser
+    step, so gradient accumulation and several processes give what one large batch gives. Checkpoints hold student, optimiser and
+    projections, in the same files for one process, DDP and FSDP 2: one resumes the other. A loss or a weight that is not finite
+    stops the training.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]): The student, with a masked-LM head.
+        model ([`~transformers.PreTrainedModel`]): The student; with a masked-LM head where a loss needs logits.
         args ([`DistillationConfig`]): How to train.
         teacher_model ([`~transformers.PreTrainedModel`], *optional*):
-            A masked LM in eval mode with the same vocabulary. It is not trained and in no checkpoint. Not needed where
-            `args.alpha` is 1 and there is no `args.feature_loss`.
-        data_collator (*optional*): By default masks `args.mlm_probability` of the tokens of `processing_class`.
+            An encoder in eval mode with the same vocabulary, and with a masked-LM head where a loss needs logits. It is not
+            trained and in no checkpoint. Not needed where `mlm` is the only loss.
+        data_collator (*optional*):
+            By default masks `args.mlm_probability` of the tokens of `processing_class` where a loss needs masked tokens, and
+            only pads where none does.
         teacher_processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             The teacher's tokenizer, to be compared with `processing_class`.
         kwargs: What [`~transformers.Trainer`] takes besides (`train_dataset`, `eval_dataset`, `processing_class`,
@@ -44,7 +50,7 @@ class DistillationTrainer(ShardingTrainer):
 
     Raises:
         ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
-            vocabularies, several GPUs are given to one process, or the launcher asks for FSDP 1.
+            vocabularies or lack what a loss needs, several GPUs are given to one process, or the launcher asks for FSDP 1.
         FloatingPointError: While training, if the loss or a weight to be saved is not finite.
     """
 
@@ -57,25 +63,21 @@ class DistillationTrainer(ShardingTrainer):
         data_collator: Any = None,
         processing_class: Any = None,
         teacher_processing_class: PreTrainedTokenizerBase | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
-        if data_collator is None:
-            if processing_class is None:
-                raise ValueError("give a data_collator that masks tokens, or the tokenizer as processing_class")
-            data_collator = ReproducibleMasking(processing_class, args.mlm_probability, args.seed)
         super().__init__(
             model,
             args,
-            data_collator,
+            data_collator or _default_collator(args, processing_class),
             processing_class=processing_class,
             compute_metrics=self._evaluation_metrics,
             **kwargs,
         )
-        if isinstance(data_collator, ReproducibleMasking):
-            self.add_callback(_MaskAnew(data_collator))
+        if isinstance(self.data_collator, ReproducibleMasking):
+            self.add_callback(MaskAnew(self.data_collator))
         # compute_loss divides by the counts of the whole optimiser step: the Trainer must not divide again.
         self.model_accepts_loss_kwargs = True  # transformers 4
         self.loss_is_scaled_for_ga = True  # transformers 5
@@ -84,16 +86,19 @@ class DistillationTrainer(ShardingTrainer):
         self.teacher_model = teacher_model if args.needs_teacher else None
         if self.teacher_model is not None:
             self.teacher_model.to(args.device)
-            _add_feature_projection(model, self.teacher_model, args)
-        return_losses(model, self.teacher_model, args)
+            self.projections = _projections(model, self.teacher_model, args)
+        self._wanted_of_teacher = wanted_of_teacher(args, self.projections)
+        return_losses(model, self.teacher_model, self.projections, args)
         self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # it would compile the whole student, losses and all
         if args.torch_compile:
             self._compile_layers()
-        self._vocab_size = len(model.get_output_embeddings().weight)  # asked for now: sharding may leave an empty weight
-        self._weights = torch.tensor([args.alpha, 1 - args.alpha, args.feature_weight], device=args.device)
-        self._logged_parts = torch.zeros(len(LOSS_PARTS), device=args.device)
-        self._logged_from = None
-        self.shard_if_asked()
+        # Asked for now: sharding may leave an empty weight.
+        self._vocab_size = len(model.get_output_embeddings().weight) if that_need("features", args.loss_weights) else 1
+        self._weights = torch.tensor(list(args.loss_weights.values()), device=args.device)
+        self._logged_losses = torch.zeros(len(self._weights), device=args.device)
+        self._logged_from: int | None = None
+        with part_of(model, self.projections):
+            self.shard_if_asked()
 
     def _compile_layers(self) -> None:
         """Compile the layers of student and teacher in place, one graph for all: the losses around them are kernels already."""
@@ -103,16 +108,7 @@ class DistillationTrainer(ShardingTrainer):
             for layer in layers_of(model):
                 layer.compile(backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode)
 
-    def train(self, *args, **kwargs):
-        if self.state.global_step and _needs_projection(self.model, self.teacher_model, self.args):
-            raise ValueError("its feature projection is gone after training; make a new DistillationTrainer")
-        try:
-            return super().train(*args, **kwargs)
-        finally:
-            if hasattr(self.model, "feature_projection"):
-                del self.model.feature_projection  # it is part of the training, not of the student
-
-    def training_step(self, *args, **kwargs):
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             self._stop(f"the loss is {loss.item()}", self.state.global_step + 1)
@@ -124,35 +120,48 @@ class DistillationTrainer(ShardingTrainer):
         raise FloatingPointError(f"{reason} at step {step}; {rest}; lower the learning rate, or train without fp16 or bf16")
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
-        """Masked tokens and tokens of one optimiser step, over all processes: shape `(2,)`."""
-        counts = torch.stack([_counts(batch) for batch in batch_samples]).sum(dim=0) if batch_samples else torch.zeros(2)
+        """What is [`COUNTED`] in one optimiser step, over all processes: shape `(3,)`."""
+        batches = [self._row_counts(batch).sum(dim=0) for batch in batch_samples]
+        counts = torch.stack(batches).sum(dim=0) if batches else torch.zeros(len(COUNTED))
         return self.accelerator.reduce(counts.to(device), reduction="sum")
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def _row_counts(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What is [`COUNTED`] in each row of a batch: shape `(batch, 3)`."""
+        tokens = token_mask(batch).sum(dim=1)
+        labels = batch.get("labels") if self.args.needs_masked_tokens else None
+        if labels is None and self.args.needs_masked_tokens:
+            raise ValueError("the losses need masked tokens, but the data_collator gives no labels; leave it out, or mask in it")
+        masked = torch.zeros_like(tokens) if labels is None else (labels != -100).sum(dim=1)
+        return torch.stack([masked, tokens, torch.ones_like(tokens)], dim=1)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
         if num_items_in_batch is None:
             num_items_in_batch = self._get_num_items_in_batch([inputs], self.args.device)
         outputs = self._run_student(model, inputs)
+        sums = outputs if model.training else outputs[:, : len(self._weights)].sum(dim=0)
         # Processes average their gradients; the counts are sums over processes.
-        parts = (
-            (outputs if model.training else outputs[:, :3].sum(dim=0))
-            / self._divisor(num_items_in_batch)
-            * self.accelerator.num_processes
-        )
+        losses = sums / self._divisors(num_items_in_batch) * self.accelerator.num_processes
         if model.training:
-            self._log_parts(parts)
-        loss = (self._weights * parts).sum()
+            self._add_to_log(losses)
+        loss = (self._weights * losses).sum()
         return (loss, outputs) if return_outputs else loss
 
-    def _run_student(self, model, inputs: dict[str, Any]) -> torch.Tensor:
+    def _run_student(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        self.start_projections()
         inputs = dict(inputs)
-        labels, mask = inputs.pop("labels"), _token_mask(inputs)
-        encoded_teacher = None
+        distillation = {"labels": inputs.pop("labels", None), "mask": token_mask(inputs), "teacher": None}
         if self.teacher_model is not None:
-            with self.accelerator.autocast():
-                encoded_teacher = encode_teacher(self.teacher_model, self.args.feature_loss, **inputs)
-        return model(**inputs, distillation={"labels": labels, "mask": mask, "teacher": encoded_teacher})
+            with torch.no_grad(), self.accelerator.autocast():
+                distillation["teacher"] = observe(self.teacher_model, self._wanted_of_teacher, **inputs)
+        return model(**inputs, distillation=distillation)
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         epoch = getattr(self.data_collator, "epoch", None)
         if epoch is not None:
             self.data_collator.epoch = 0  # the same masks in every evaluation
@@ -162,87 +171,78 @@ class DistillationTrainer(ShardingTrainer):
             if epoch is not None:
                 self.data_collator.epoch = epoch
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[None, torch.Tensor, torch.Tensor]:
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             outputs = self._run_student(model, inputs)
-        counts = torch.stack([(inputs["labels"] != -100).sum(dim=1), _token_mask(inputs).sum(dim=1)], dim=1)
-        return None, outputs, counts  # _evaluation_metrics divides, once
+        return None, outputs, self._row_counts(inputs)  # _evaluation_metrics divides, once
 
     def _evaluation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        *loss_sums, correct = prediction.predictions.astype(np.float64).sum(axis=0)
-        parts = np.array(loss_sums) / self._divisor(torch.as_tensor(prediction.label_ids).sum(dim=0)).numpy()
-        return {
-            "loss": float((self._weights.cpu().numpy() * parts).sum()),
-            "mlm_accuracy": float(correct / max(1, prediction.label_ids[:, 0].sum())),
-            **self._named(parts.tolist()),
-        }
+        sums = prediction.predictions.astype(np.float64).sum(axis=0)
+        counts = torch.as_tensor(prediction.label_ids).sum(dim=0)
+        losses = sums[: len(self._weights)] / self._divisors(counts).cpu().numpy()
+        metrics = {"loss": float((self._weights.cpu().numpy() * losses).sum())}
+        if "mlm" in self.args.loss_weights:
+            metrics["mlm_accuracy"] = float(sums[-1] / max(1, counts[0]))
+        return metrics | self._by_name(losses.tolist())
 
-    def _named(self, parts: list[float]) -> dict[str, float]:
-        """The losses that there are, by name."""
-        there = 1 if self.teacher_model is None else 3 if self.args.feature_loss else 2
-        return dict(zip(LOSS_PARTS[:there], parts[:there], strict=True))
+    def _by_name(self, losses: list[float]) -> dict[str, float]:
+        return {f"{name}_loss": loss for name, loss in zip(self.args.loss_weights, losses, strict=True)}
 
-    def _divisor(self, counts: torch.Tensor) -> torch.Tensor:
-        """What the sums of the losses are divided by, from masked tokens and tokens: shape `(3,)`."""
-        masked, tokens = counts.clamp(min=1)
-        distilled = masked if self.args.distillation_positions == "masked" else tokens
-        if self.args.distillation_loss == "mse":
-            distilled = distilled * self._vocab_size
-        return torch.stack([masked, distilled, tokens])
+    def _divisors(self, counts: torch.Tensor) -> torch.Tensor:
+        """What the sum of each loss is divided by, from what is [`COUNTED`]: shape `(losses,)`."""
+        divisors = []
+        for name in self.args.loss_weights:
+            units = counts[COUNTED.index(unit_of(name, self.args.distillation_positions))].clamp(min=1)
+            divisors.append(units * self._vocab_size if LOSSES[name].over_vocabulary else units)
+        return torch.stack(divisors)
 
-    def _log_parts(self, parts: torch.Tensor) -> None:
+    def _add_to_log(self, losses: torch.Tensor) -> None:
         if self._logged_from is None:
             self._logged_from = self.state.global_step
-        self._logged_parts += parts.detach()
+        self._logged_losses += losses.detach()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._logged_from is not None:
             steps = max(1, self.state.global_step - self._logged_from)
-            means = self.accelerator.reduce(self._logged_parts, reduction="mean") / steps
-            logs |= {name: round(value, 6) for name, value in self._named(means.tolist()).items()}
-            self._logged_parts.zero_()
+            means = self.accelerator.reduce(self._logged_losses, reduction="mean") / steps
+            logs |= {name: round(value, 6) for name, value in self._by_name(means.tolist()).items()}
+            self._logged_losses.zero_()
             self._logged_from = None
         super().log(logs, start_time)
 
-    def _inner_training_loop(self, batch_size=None, args=None, resume_from_checkpoint=None, **kwargs):
+    def _inner_training_loop(
+        self, batch_size: int | None = None, args: Any = None, resume_from_checkpoint: str | None = None, **kwargs: Any
+    ) -> Any:
         if resume_from_checkpoint and not self.args.auto_find_batch_size:
             batch_size = self.args.train_batch_size  # not the checkpoint's: there may be more or fewer processes now
         return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, **kwargs)
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):
             self._stop("a weight is not finite", self.state.global_step)
         super()._save_checkpoint(model, trial)
 
 
-class _MaskAnew(TrainerCallback):
-    """Masks other tokens in every epoch."""
-
-    def __init__(self, collator: ReproducibleMasking):
-        self.collator = collator
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.collator.epoch = int(state.epoch + 1e-6)
+def _default_collator(args: DistillationConfig, tokenizer: Any) -> Any:
+    if tokenizer is None:
+        raise ValueError("give a data_collator that masks tokens, or the tokenizer as processing_class")
+    if args.needs_masked_tokens:
+        return ReproducibleMasking(tokenizer, args.mlm_probability, args.seed)
+    return DataCollatorWithPadding(tokenizer)
 
 
-def _token_mask(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    mask = inputs.get("attention_mask")
-    return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
-
-
-def _counts(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Masked tokens and tokens of a batch: shape `(2,)`."""
-    return torch.stack([(batch["labels"] != -100).sum(), _token_mask(batch).sum()])
-
-
-def _needs_projection(student: nn.Module, teacher: nn.Module | None, args: DistillationConfig) -> bool:
-    return args.feature_loss in HIDDEN_STATE_LOSSES and student.config.hidden_size != teacher.config.hidden_size
-
-
-def _add_feature_projection(student: nn.Module, teacher: nn.Module, args: DistillationConfig) -> None:
-    """A learned projection of the student's hidden states; at first dimension i to dimension i, as truncation left them."""
-    if _needs_projection(student, teacher, args):
-        sizes = student.config.hidden_size, teacher.config.hidden_size
-        student.feature_projection = nn.Linear(*sizes, bias=False, device=student.device, dtype=student.dtype)
-        nn.init.eye_(student.feature_projection.weight)
+def _projections(student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig) -> StateProjections | None:
+    """One for each hidden state that the losses compare: all, or the last where only sentences are compared."""
+    names = that_need("hidden_states", args.loss_weights)
+    if not names:
+        return None
+    layers = student.config.num_hidden_layers
+    states = tuple(range(layers + 1))
+    targets = tuple(args.hidden_layers or same_relative_depth(layers, teacher.config.num_hidden_layers))
+    if names == ["sentence_cosine"]:
+        states, targets = states[-1:], targets[-1:]
+    projections = StateProjections(states, targets, student.config.hidden_size, teacher.config.hidden_size)
+    return projections.to(student.device, student.dtype)

@@ -2,7 +2,7 @@
 
 from transformers import PretrainedConfig
 
-from hf_lrcompress.distillation.losses import TOKENS
+from hf_lrcompress.distillation.losses import TOKENS_AT_ONCE
 from hf_lrcompress.models.architectures import ffn_inputs_of
 from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 
@@ -23,4 +23,4 @@ def training_memory_mb(student: PretrainedConfig, teacher: PretrainedConfig | No
     if not model._supports_sdpa:
         a_token += 3 * student.num_attention_heads * block_size
     activations = 4 * a_token * batch_size * block_size * student.num_hidden_layers
-    return (weights + 4 * TOKENS * student.vocab_size + activations) / 1e6
+    return (weights + 4 * TOKENS_AT_ONCE * student.vocab_size + activations) / 1e6

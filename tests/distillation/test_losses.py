@@ -12,7 +12,7 @@ TOKENS, VOCABULARY, STUDENT, TEACHER = 23, 61, 8, 12
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(losses, "CHUNK_LOGITS", 5 * VOCABULARY)  # 23 tokens: four full chunks and a part
-    monkeypatch.setattr(losses, "TOKENS", 5)
+    monkeypatch.setattr(losses, "TOKENS_AT_ONCE", 5)
     monkeypatch.setattr(losses, "SLICE", 8)  # 61 rows: seven full slices and a part
 
 

@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 from conftest import keep_two_layers, tiny_model
+from tiny_trainers import collate, history, make_trainer, naive_parts
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch.nn import functional as F
@@ -13,18 +14,6 @@ from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
 from hf_lrcompress.models.architectures import layers_of
 
 LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
-
-
-def collate(rows):
-    """Pads, and masks the tokens whose id divides by 4: the same ones however the rows are batched."""
-    length = max(len(row["input_ids"]) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
-        mask[i, : len(row["input_ids"])] = 1
-    masked = (ids % 4 == 0) & mask.bool()
-    return {"input_ids": ids.masked_fill(masked, 3), "attention_mask": mask, "labels": ids.masked_fill(~masked, -100)}
 
 
 @pytest.fixture(scope="module")
@@ -46,37 +35,6 @@ def teacher(model_type):
 @pytest.fixture
 def student(teacher):
     return reduce_layers(teacher, keep_two_layers(teacher))
-
-
-def make_trainer(student, teacher, dataset, output_dir, **settings):
-    defaults = {
-        "per_device_train_batch_size": 8,
-        "max_steps": 4,
-        "logging_steps": 1,
-        "learning_rate": 1e-3,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "disable_dropout": True,
-        "save_strategy": "no",
-        "use_cpu": True,
-    }
-    args = DistillationConfig(output_dir=str(output_dir), **defaults | settings)
-    return DistillationTrainer(
-        student, args, teacher_model=teacher, data_collator=collate, train_dataset=dataset, eval_dataset=dataset[:10]
-    )
-
-
-def history(trainer, key):
-    return [entry[key] for entry in trainer.state.log_history if key in entry]
-
-
-def naive_parts(student, teacher, batch):
-    """Mean cross-entropy at masked tokens; mean squared logit difference at real tokens."""
-    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
-    real, labels = batch["attention_mask"].bool(), batch["labels"]
-    student_logits, teacher_logits = student(**inputs).logits, teacher(**inputs).logits.detach()
-    mlm = F.cross_entropy(student_logits[labels != -100], labels[labels != -100])
-    return mlm, (student_logits - teacher_logits)[real].square().mean()
 
 
 def test_loss_and_gradients_are_those_of_the_definition(student, teacher, dataset, tmp_path):
@@ -106,7 +64,7 @@ def test_kl_with_temperature_is_the_mean_over_tokens(student, teacher, dataset, 
 def test_both_parts_are_logged_and_make_the_loss(student, teacher, dataset, tmp_path):
     trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=0.25, logging_steps=2)
     trainer.train()
-    losses, mlm, mse = (history(trainer, key) for key in ("loss", "mlm_loss", "distillation_loss"))
+    losses, mlm, mse = (history(trainer, key) for key in ("loss", "mlm_loss", "logits_mse_loss"))
     assert len(losses) == 2
     for total, first, second in zip(losses, mlm, mse, strict=True):
         assert total == pytest.approx(0.25 * first + 0.75 * second, abs=2e-4)
@@ -132,7 +90,7 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(student, teacher, 
     whole.train()
     resumed = make_trainer(student, teacher, dataset, tmp_path, **settings)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    for key in ("loss", "mlm_loss", "distillation_loss"):
+    for key in ("loss", "mlm_loss", "logits_mse_loss"):
         assert history(resumed, key)[-3:] == pytest.approx(history(whole, key)[-3:], abs=1e-5)
 
 
@@ -146,7 +104,7 @@ def test_a_checkpoint_holds_the_student_only_and_loads_strictly(student, teacher
 
 def test_the_teacher_is_unchanged(student, teacher, dataset, tmp_path):
     before = copy.deepcopy(teacher.state_dict())
-    make_trainer(student, teacher, dataset, tmp_path, feature_loss="hidden_cosine").train()
+    make_trainer(student, teacher, dataset, tmp_path, losses={"mlm": 1.0, "hidden_cosine": 1.0}).train()
     assert all(parameter.requires_grad and parameter.grad is None for parameter in teacher.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
@@ -169,11 +127,11 @@ def test_evaluation_reports_masked_token_accuracy(student, teacher, dataset, tmp
     assert metrics["eval_mlm_accuracy"] == pytest.approx((predicted == batch["labels"])[masked].float().mean().item())
     mlm, mse = naive_parts(student, teacher, batch)
     assert metrics["eval_mlm_loss"] == pytest.approx(mlm.item(), rel=1e-5)
-    assert metrics["eval_distillation_loss"] == pytest.approx(mse.item(), rel=1e-5)
+    assert metrics["eval_logits_mse_loss"] == pytest.approx(mse.item(), rel=1e-5)
     assert metrics["eval_loss"] == pytest.approx(0.5 * (mlm + mse).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("alpha", "part"), [(0.9, "mlm_loss"), (0.0, "distillation_loss")])
+@pytest.mark.parametrize(("alpha", "part"), [(0.9, "mlm_loss"), (0.0, "logits_mse_loss")])
 def test_training_lowers_the_loss(student, teacher, dataset, tmp_path, alpha, part):
     trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=alpha, max_steps=40, learning_rate=3e-3)
     trainer.train()
@@ -194,41 +152,31 @@ def test_masked_positions_only(student, teacher, dataset, tmp_path, distillation
     else:
         expected = F.kl_div(logits[0].log_softmax(-1), logits[1].softmax(-1), reduction="batchmean")
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
-    assert trainer.evaluate(dataset[:8])["eval_distillation_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert trainer.evaluate(dataset[:8])[f"eval_logits_{distillation_loss}_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("feature_loss", ["hidden_mse", "hidden_cosine", "relations"])
+@pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine", "sentence_cosine", "relations"])
 @pytest.mark.parametrize("hidden_size", [24, 12])
-def test_feature_losses_are_learnt_resumed_and_left_out_of_the_model(teacher, dataset, tmp_path, feature_loss, hidden_size):
+def test_feature_losses_are_learnt_resumed_and_left_out_of_the_model(teacher, dataset, tmp_path, name, hidden_size):
     student = reduce_layers(truncate_hidden(teacher, hidden_size), keep_two_layers(teacher))
     names = set(student.state_dict())
-    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 6, "feature_loss": feature_loss, "feature_weight": 3.0}
-    whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, learning_rate=5e-3, **settings)
+    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 6, "learning_rate": 5e-3}
+    settings["losses"] = {"mlm": 0.5, "logits_mse": 0.5, name: 3.0}
+    whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, **settings)
     whole.train()
-    features, losses = history(whole, "feature_loss"), history(whole, "loss")
+    features = history(whole, f"{name}_loss")
     assert features[-1] < 0.9 * features[0]
-    for total, mlm, mse, feature in zip(
-        losses, history(whole, "mlm_loss"), history(whole, "distillation_loss"), features, strict=True
-    ):
+    parts = zip(*(history(whole, key) for key in ("loss", "mlm_loss", "logits_mse_loss")), features, strict=True)
+    for total, mlm, mse, feature in parts:
         assert total == pytest.approx(0.5 * mlm + 0.5 * mse + 3 * feature, abs=2e-4)
     assert set(whole.model.state_dict()) == names
-    resumed = make_trainer(student, teacher, dataset, tmp_path, learning_rate=5e-3, **settings)
+    _, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "checkpoint-6", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    resumed = make_trainer(student, teacher, dataset, tmp_path, **settings)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
-    assert history(resumed, "feature_loss")[-6:] == pytest.approx(features[-6:], abs=1e-5)
-
-
-def test_hidden_states_are_compared_at_the_same_relative_depth(student, teacher, dataset, tmp_path):
-    batch = collate(dataset[:8])
-    trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=1.0, feature_loss="hidden_mse", feature_weight=0.5)
-    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
-    with torch.no_grad():
-        states = [model(**inputs, output_hidden_states=True).hidden_states for model in (student, teacher)]
-        mlm, _ = naive_parts(student, teacher, batch)
-        loss = trainer.compute_loss(student.train(), batch)
-    real = batch["attention_mask"].bool()
-    pairs = [(states[0][i][real], states[1][j][real]) for i, j in ((0, 0), (1, 2), (2, 4))]
-    expected = mlm + 0.5 * sum((s - t).square().mean() for s, t in pairs) / 3
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    assert history(resumed, f"{name}_loss")[-6:] == pytest.approx(features[-6:], abs=1e-5)
+    for key in (f"eval_{name}_loss", "eval_loss"):
+        assert resumed.evaluate()[key] == pytest.approx(whole.evaluate()[key], abs=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(student, teacher, dataset, tmp_path):
@@ -260,6 +208,29 @@ def test_a_checkpoint_with_weights_that_are_not_finite_is_not_written(student, t
     assert not (tmp_path / "checkpoint-4").exists()
 
 
+@pytest.mark.parametrize("distillation_loss", ["mse", "kl"])
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_alpha_stands_for_two_losses(student, teacher, dataset, tmp_path, alpha, distillation_loss):
+    both = {"mlm": alpha, f"logits_{distillation_loss}": 1 - alpha}
+    short = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, alpha=alpha, distillation_loss=distillation_loss)
+    losses = make_trainer(
+        student, teacher, dataset, tmp_path, losses={name: both[name] for name in both if both[name] or alpha < 1}
+    )
+    assert short.args.loss_weights == losses.args.loss_weights
+    short.train(), losses.train()
+    assert history(losses, "loss") == history(short, "loss")
+    assert DistillationConfig(output_dir=str(tmp_path), use_cpu=True).loss_weights == {"logits_mse": 0.5, "mlm": 0.5}
+
+
+def test_a_weight_of_zero_reports_a_loss_and_learns_nothing_from_it(student, teacher, dataset, tmp_path):
+    other = copy.deepcopy(student)
+    without = make_trainer(other, teacher, dataset, tmp_path, losses={"relations": 1.0})
+    reported = make_trainer(student, teacher, dataset, tmp_path, losses={"relations": 1.0, "logits_kl": 0.0})
+    without.train(), reported.train()
+    assert history(reported, "relations_loss") == pytest.approx(history(without, "relations_loss"), abs=1e-6)
+    assert min(history(reported, "logits_kl_loss")) > 0 and not history(without, "logits_kl_loss")
+
+
 def test_alpha_one_is_plain_mlm_and_needs_no_teacher(student, dataset, tmp_path):
     batch = collate(dataset[:8])
     trainer = make_trainer(student, None, dataset, tmp_path, alpha=1.0)
@@ -284,9 +255,9 @@ def test_wrong_pairs_are_refused(student, teacher, dataset, tmp_path, model_type
         make_trainer(teacher, teacher, dataset, tmp_path)
     with pytest.raises(ValueError, match="training mode, so its dropout is on; call teacher_model.eval"):
         make_trainer(student, copy.deepcopy(teacher).train(), dataset, tmp_path)
-    with pytest.raises(ValueError, match="feature_loss='relations' needs the student's 3 heads to divide .* 20"):
-        odd = tiny_model(model_type, hidden_size=20, num_attention_heads=4)
-        make_trainer(student, odd, dataset, tmp_path, feature_loss="relations")
+    odd = tiny_model(model_type, hidden_size=20, num_attention_heads=4)
+    with pytest.raises(ValueError, match="relation_heads=3 must divide the teacher's attention of width 20"):
+        make_trainer(student, odd, dataset, tmp_path, losses={"relations": 1.0})
 
 
 def test_tokenizers_that_differ_are_refused_by_id(student, teacher, tmp_path):
@@ -316,8 +287,18 @@ def test_several_gpus_in_one_process_are_refused(student, tmp_path):
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"distillation_loss": "cosine"}, "distillation_loss must be one of mse, kl"),
         ({"distillation_positions": "some"}, "distillation_positions must be one of all, masked"),
-        ({"feature_loss": "attention"}, "feature_loss must be one of hidden_mse"),
-        ({"feature_loss": "relations", "feature_weight": 0.0}, "feature_weight must be above 0"),
+        ({"alpha": "half"}, "alpha must be from 0"),
+        ({"losses": {"attention": 1.0}}, "a name in losses must be one of logits_mse, logits_kl, mlm, relations,"),
+        ({"losses": {"relations": -1.0}}, "the weight of relations must be a number from 0, got -1.0"),
+        ({"losses": {"relations": "much"}}, "the weight of relations must be a number from 0, got 'much'"),
+        ({"losses": {"relations": 0.0, "mlm": 0}}, "all weights are 0"),
+        ({"losses": {}}, "losses must be names and weights"),
+        ({"losses": ["mlm"]}, "losses must be names and weights"),
+        ({"losses": {"mlm": 1.0}, "alpha": 0.5}, "alpha=0.5 and losses are both given"),
+        ({"relation_heads": 0}, "relation_heads must be a whole number, 1 or more"),
+        ({"relation_layer": -2}, "relation_layer must be a whole number, -1 or more"),
+        ({"hidden_layers": [0, 1.5]}, "hidden_layers must be a whole number"),
+        ({"head_steps": -1}, "head_steps must be a whole number, 0 or more"),
         ({"mlm_probability": 0.0}, "mlm_probability must be between"),
     ],
 )

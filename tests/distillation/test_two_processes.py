@@ -18,7 +18,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from conftest import tiny_model
-from distillation.test_trainer import collate, history, make_trainer
+from tiny_trainers import collate, history, make_trainer
 from safetensors.torch import save_file
 from transformers import Trainer
 from hf_lrcompress import GradientImportanceCallback, reduce_layers
@@ -40,7 +40,8 @@ teacher = tiny_model("xlm-roberta")
 settings = dict(per_device_train_batch_size=batch_size, gradient_accumulation_steps=accumulation)
 trainer = make_trainer(
     reduce_layers(teacher, [0, 2]), teacher, dataset, output, max_steps=5, max_grad_norm=0.5, save_strategy="steps", save_steps=3,
-    feature_loss="hidden_mse", **settings,
+    losses={"mlm": 0.5, "logits_mse": 0.5, "relations": 1.0, "hidden_cosine": 1.0, "hidden_mse": 1.0, "sentence_cosine": 1.0},
+    **settings,
 )
 trainer.train(resume_from_checkpoint=None if checkpoint == "-" else checkpoint)
 metrics = trainer.evaluate()
@@ -54,7 +55,8 @@ scorer.train()
 
 state = PartialState()
 if state.is_main_process:
-    curves = {key: history(trainer, key) for key in ("loss", "grad_norm", "mlm_loss", "distillation_loss", "feature_loss")}
+    keys = ("loss", "grad_norm", *(f"{name}_loss" for name in trainer.args.loss_weights))
+    curves = {key: history(trainer, key) for key in keys}
     curves |= {"eval_mlm_loss": metrics["eval_mlm_loss"], "processes": state.num_processes}
     curves["sharded"] = any(type(p).__name__ == "DTensor" or hasattr(p, "full_tensor") for p in trainer.model.parameters())
     save_file({"scores": callback.scores}, output / "scores.safetensors")
@@ -63,7 +65,8 @@ state.destroy_process_group()
 """
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
-CURVES = ("loss", "grad_norm", "mlm_loss", "distillation_loss", "feature_loss")
+LOSS_NAMES = ("mlm", "logits_mse", "relations", "hidden_cosine", "hidden_mse", "sentence_cosine")
+CURVES = ("loss", "grad_norm", *(f"{name}_loss" for name in LOSS_NAMES))
 
 
 def train(output: Path, mode: str, accumulation: int = 1, checkpoint: Path | str = "-") -> dict:
@@ -102,7 +105,7 @@ def test_two_processes_are_one_and_resume_each_other(one, mode, tmp_path):
     scores = [load_file(output / "scores.safetensors")["scores"] for output in (alone, tmp_path / mode)]
     torch.testing.assert_close(scores[1], scores[0], rtol=1e-3, atol=1e-6)
     weights = [load_file(output / "model" / "model.safetensors") for output in (alone, tmp_path / mode)]
-    assert weights[0].keys() == weights[1].keys() and not any("feature_projection" in name for name in weights[0])
+    assert weights[0].keys() == weights[1].keys() and not any("projection" in name for name in weights[0])
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-5)
     there = train(tmp_path / "there", mode, checkpoint=alone / "checkpoint-3")

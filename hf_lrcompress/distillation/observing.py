@@ -1,0 +1,111 @@
+"""Running an encoder and keeping of it what losses are made of."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_lrcompress.models.architectures import architecture_of, layers_of
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to keep of a model's run.
+
+    Args:
+        features (`bool`, *optional*, defaults to `False`): The inputs of the output layer; the model must have one.
+        hidden_states (`tuple[int, ...]`, *optional*): Which hidden states: 0 after the embeddings, i after layer i.
+        attention_layer (`int`, *optional*): The layer, from 0 or -1 for the last, whose queries, keys and values to keep.
+    """
+
+    features: bool = False
+    hidden_states: tuple[int, ...] = ()
+    attention_layer: int | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was kept.
+
+    Args:
+        features (`torch.Tensor` of shape `(batch, sequence, head size)`, *optional*): The inputs of the output layer.
+        hidden_states (`tuple` of `torch.Tensor` of shape `(batch, sequence, hidden)`): Those asked for, in that order.
+        attention (three `torch.Tensor` of shape `(batch, sequence, hidden)`): Queries, keys and values, heads side by side.
+    """
+
+    features: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] = ()
+    attention: tuple[torch.Tensor, ...] = ()
+
+
+def observe(model: PreTrainedModel, wanted: Wanted, **inputs: torch.Tensor) -> Observed:
+    """Run a model and keep what is wanted; its head only runs where `features` are, and its output layer never.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): An encoder, with a masked-LM head or without.
+        wanted ([`Wanted`]): What to keep.
+        inputs (`torch.Tensor`): What the model's forward takes.
+    """
+    runs = model if wanted.features else model.base_model
+    skip = identity_output_layer(model) if wanted.features else nullcontext()
+    watch = nullcontext({}) if wanted.attention_layer is None else _attention_vectors(model, wanted.attention_layer)
+    with skip, watch as vectors:
+        outputs = type(runs).forward(runs, **inputs, output_hidden_states=bool(wanted.hidden_states))
+    return Observed(
+        features=outputs.logits if wanted.features else None,
+        hidden_states=tuple(outputs.hidden_states[i] for i in wanted.hidden_states),
+        attention=torch.cat(list(vectors.values()), dim=-1).chunk(3, dim=-1) if vectors else (),
+    )
+
+
+@contextmanager
+def identity_output_layer(model: PreTrainedModel) -> Iterator[None]:
+    """Let the output layer, where there is one, pass its input through: the model's "logits" are then the features before it."""
+    layer = model.get_output_embeddings()
+    if layer is not None:
+        layer.forward = lambda features: features
+    try:
+        yield
+    finally:
+        if layer is not None:
+            del layer.forward
+
+
+@contextmanager
+def _attention_vectors(model: PreTrainedModel, index: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Collects the outputs of a layer's query, key and value projections while the model runs.
+
+    Of a layer that is run several times (ALBERT) those of the last time; of projections that a layer uses again for relative
+    positions (DeBERTa) those of the tokens, which come first.
+    """
+    layers = layers_of(model)
+    layer = layers[-1 if len(layers) == 1 else index]
+    outputs: dict[str, torch.Tensor] = {}
+    hooks = [layer.register_forward_pre_hook(lambda module, inputs: outputs.clear())]
+    for name in _query_key_value(model):
+        hooks.append(layer.get_submodule(name).register_forward_hook(partial(_collect_first, outputs, name)))
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _collect_first(outputs: dict[str, Any], name: str, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    outputs.setdefault(name, output)
+
+
+def _query_key_value(model: PreTrainedModel) -> tuple[str, ...]:
+    """The projections inside a layer: three, or one for all three."""
+    return architecture_of(model.config).attention_inputs[:3]
+
+
+def attention_widths(model: PreTrainedModel) -> list[int]:
+    """Width of queries, keys and values in the last layer: heads × head size of each."""
+    sizes = [layers_of(model)[-1].get_submodule(name).out_features for name in _query_key_value(model)]
+    return sizes if len(sizes) == 3 else [sizes[0] // 3] * 3

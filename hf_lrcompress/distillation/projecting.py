@@ -1,0 +1,119 @@
+"""A Trainer's part that starts, saves and loads the projections between hidden states."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast
+from safetensors.torch import load_file, save_file
+from torch.utils.data import IterableDataset
+from transformers import PreTrainedModel
+
+from hf_lrcompress.distillation.observing import Wanted, identity_output_layer, observe
+from hf_lrcompress.distillation.projections import (
+    TOKENS_PER_DIMENSION,
+    StateMoments,
+    StateProjections,
+    least_squares_start,
+    part_of,
+)
+from hf_lrcompress.distillation.sharding import ShardingTrainer, load_whole_model, whole_state
+
+PROJECTIONS_FILE = "projections.safetensors"
+
+
+def token_mask(inputs: dict[str, Any]) -> torch.Tensor:
+    """False at padding: shape `(batch, sequence)`."""
+    mask = inputs.get("attention_mask")
+    return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
+
+
+class ProjectingTrainer(ShardingTrainer):
+    """A Trainer of a student whose hidden states are compared with a teacher's through [`StateProjections`].
+
+    They start as the least-squares maps on examples of the training data, chosen by the seed: the same ones in every process.
+    """
+
+    teacher_model: PreTrainedModel | None
+    projections: StateProjections | None = None
+    _projections_started = False
+
+    def start_projections(self) -> None:
+        """Compute the least-squares maps, unless they have been computed or loaded.
+
+        Raises:
+            ValueError: If there is no training data to compute them from.
+        """
+        if self.projections is None or self._projections_started:
+            return
+        if self.train_dataset is None:
+            raise ValueError("the projections of hidden states start from training data: give a train_dataset")
+        was_training = self.model.training
+        self.model.eval()
+        state = least_squares_start(self._moments())
+        self.model.train(was_training)
+        state = {name: tensor.to(self.args.device) for name, tensor in state.items()}
+        load_whole_model(self.projections, broadcast(state))
+        self._projections_started = True
+
+    def _moments(self) -> list[StateMoments]:
+        assert self.projections is not None and self.teacher_model is not None
+        size = self.model.config.hidden_size
+        moments = [StateMoments(size) for _ in self.projections.student_states]
+        wanted = Wanted(hidden_states=self.projections.teacher_states)
+        for inputs in self._first_batches():
+            mask = token_mask(inputs)
+            with torch.no_grad(), self.accelerator.autocast(), identity_output_layer(self.model):
+                outputs = self.model(**inputs, output_hidden_states=True)  # its own call: FSDP gathers the weights there
+                targets = observe(self.teacher_model, wanted, **inputs).hidden_states
+            for each, index, target in zip(moments, self.projections.student_states, targets, strict=True):
+                each.add(outputs.hidden_states[index][mask], target[mask])
+            if moments[0].count >= TOKENS_PER_DIMENSION * size:
+                break
+        return moments
+
+    def _first_batches(self) -> Iterator[dict[str, Any]]:
+        """Batches of the training data, shuffled by the seed, the same whatever the number of processes."""
+        collate = self._get_collator_with_removed_columns(self.data_collator, description="training")
+        if isinstance(self.train_dataset, IterableDataset):
+            examples = iter(self.train_dataset)
+        else:
+            order = torch.randperm(len(self.train_dataset), generator=torch.Generator().manual_seed(self.args.seed))
+            examples = (self.train_dataset[i] for i in order.tolist())
+        while batch := list(islice(examples, self.args.per_device_train_batch_size)):
+            inputs = self._prepare_inputs(collate(batch))
+            inputs.pop("labels", None)
+            yield inputs
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        if resume_from_checkpoint:
+            self._projections_started = True  # by what is loaded
+        self.start_projections()
+        with part_of(self.model, self.projections):
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.projections is not None and not self.is_deepspeed_enabled:  # DeepSpeed's own files have them
+            state = whole_state(self.projections)  # all processes gather
+            if self.args.should_save:
+                save_file(state, Path(output_dir) / PROJECTIONS_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._load_projections(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if not self.args.save_only_model and not self.is_deepspeed_enabled:
+            self._load_projections(self.state.best_model_checkpoint)
+
+    def _load_projections(self, checkpoint: str) -> None:
+        if self.projections is None:
+            return
+        file = Path(checkpoint) / PROJECTIONS_FILE
+        if not file.is_file():
+            raise ValueError(f"{checkpoint} has no {PROJECTIONS_FILE}: its losses were others; train again from the beginning")
+        load_whole_model(self.projections, load_file(file))
