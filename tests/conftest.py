@@ -68,6 +68,7 @@ VARIANTS = {
 """What a row must be right about besides what its tiny model shows. The first word is the model type."""
 
 SHARED_LAYERS = {"albert"}
+COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}
 KEPT_LAYERS = {"modernbert": [0, 3], "deberta-v2": [0, 2]}
 """Where layers differ; elsewhere the first can go."""
 

@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
-from distillation.test_trainer import collate, make_trainer, naive_parts
-from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
+from conftest import COUNTS_FROM_PADDING, ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
+from made_up_texts import make_texts
+from tiny_trainers import collate, make_trainer, naive_parts
+from trained_tokenizers import bert, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
-from vocabulary.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 
 from hf_lrcompress import prune_ffn
 from hf_lrcompress.distillation.forward import encode

@@ -6,7 +6,7 @@ import time
 import pytest
 from codecarbon import OfflineEmissionsTracker
 
-from hf_lrcompress import energy
+from hf_lrcompress import machine
 from hf_lrcompress.machine import add_energy, start_energy_meter
 
 
@@ -30,7 +30,7 @@ def test_it_is_the_whole_machines_whatever_codecarbon_is_set_to(monkeypatch):
 
 
 def test_without_codecarbon_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(energy, "find_spec", lambda name: None)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
     assert start_energy_meter()() is None
 
 

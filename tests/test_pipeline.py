@@ -9,8 +9,9 @@ import torch
 import yaml
 from conftest import load_recipe, logits_of, tiny_model
 from filelock import FileLock
+from made_up_texts import make_texts
+from trained_tokenizers import bert, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
-from vocabulary.test_tokenizer_trimming import bert, make_texts, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.distillation.trainer import DistillationTrainer

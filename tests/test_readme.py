@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import RECIPES, load_recipe, tiny_model
-from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
+from made_up_texts import make_texts
+from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.models.architectures import ARCHITECTURES
 

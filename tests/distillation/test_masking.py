@@ -1,6 +1,6 @@
 import pytest
 import torch
-from vocabulary.test_selection import unigram
+from tiny_tokenizers import unigram
 
 from hf_lrcompress.distillation.masking import ReproducibleMasking
 

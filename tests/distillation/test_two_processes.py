@@ -18,7 +18,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from conftest import tiny_model
-from distillation.test_trainer import collate, history, make_trainer
+from tiny_trainers import collate, history, make_trainer
 from safetensors.torch import save_file
 from transformers import Trainer
 from hf_lrcompress import GradientImportanceCallback, reduce_layers

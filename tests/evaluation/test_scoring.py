@@ -11,11 +11,12 @@ import pytest
 import torch
 import yaml
 from conftest import RECIPES, load_recipe, tiny_model
+from made_up_texts import make_texts
 from own_code import ADD_ROW, with_own_code
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
+from trained_tokenizers import xlm_roberta
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerControl, TrainerState
-from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
 
 from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task

@@ -1,14 +1,13 @@
 import pytest
 import torch
 from conftest import tiny_config, tiny_model
+from known_sizes import MBERT, XLMR_BASE
 from torch import nn
-from transformers import BertConfig, DebertaV2Config, GPT2Config, XLMRobertaConfig
+from transformers import BertConfig, DebertaV2Config, GPT2Config
 
 from hf_lrcompress.models.architectures import architecture_of, disable_dropout, ffn_inputs_of, intermediate_size_of, layers_of
 from hf_lrcompress.models.rebuilding import changed, masked_lm_on_meta, rebuild, with_hidden_size
 
-XLMR_BASE = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)
-MBERT = BertConfig(vocab_size=119_547)
 LAYERS, FFN = {"num_hidden_layers": 6}, {"num_hidden_layers": 6, "intermediate_size": 2048}
 
 

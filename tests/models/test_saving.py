@@ -2,10 +2,10 @@
 
 import pytest
 from conftest import tiny_config
+from made_up_texts import TEXTS
 from tokenizers import Tokenizer
+from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import AutoTokenizer
-from vocabulary.test_bpe import modernbert
-from vocabulary.test_tokenizer_trimming import TEXTS, bert, xlm_roberta
 
 from hf_lrcompress.models.saving import save_tokenizer
 

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from conftest import tiny_model
 from hub_server import HubServer
+from made_up_texts import make_texts
 from own_code import ADD_ROW, CODE_FILES, with_own_code
-from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
+from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license

@@ -5,7 +5,8 @@ import sqlite3
 
 import pytest
 from conftest import tiny_model
-from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
+from made_up_texts import make_texts
+from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.protocol import ModelSource, RunInputs, StageTask

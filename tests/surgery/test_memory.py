@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SPECIAL_NAMES, tiny_model
-from vocabulary.test_tokenizer_trimming import xlm_roberta
+from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress import prune_ffn, reduce_layers, trim_vocab, truncate_hidden
 

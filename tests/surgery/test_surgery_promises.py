@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
-from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, logits_of, randomise, tiny_model
-from models.test_architectures import MBERT, XLMR_BASE
+from conftest import MODEL_TYPES, SHARED_LAYERS, logits_of, randomise, tiny_model
+from known_sizes import MBERT, XLMR_BASE
+from tiny_surgeries import SURGERIES
 from transformers import AutoModel, AutoModelForMaskedLM, BertTokenizerFast
 
-from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
+from hf_lrcompress.models.architectures import layers_of
 from hf_lrcompress.models.rebuilding import masked_lm_on_meta, tensors_of
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
@@ -16,17 +17,6 @@ from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 from hf_lrcompress.vocabulary.selection import select_tokens
 
-
-def scores(model, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(len(layers_of(model)), intermediate_size_of(model.config), generator=generator)
-
-
-SURGERIES = {
-    "reduce_layers": lambda model: reduce_layers(model, keep_two_layers(model)),
-    "prune_ffn": lambda model: prune_ffn(model, select_neurons(scores(model), 20)),
-    "truncate_hidden": lambda model: truncate_hidden(model, 12),
-}
 KEEP_EVERYTHING = {
     "reduce_layers": lambda model: reduce_layers(model, range(4)),
     "prune_ffn": lambda model: prune_ffn(model, torch.arange(36).expand(len(layers_of(model)), -1)),

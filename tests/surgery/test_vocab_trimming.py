@@ -4,13 +4,12 @@ import copy
 
 import pytest
 import torch
-from conftest import SPECIAL_NAMES, logits_of, tiny_model
+from conftest import COUNTS_FROM_PADDING, SPECIAL_NAMES, logits_of, tiny_model
+from tiny_tokenizers import TEXTS, unigram, wordpiece
 from transformers import AutoModelForMaskedLM, AutoTokenizer
-from vocabulary.test_selection import TEXTS, unigram, wordpiece
 
 from hf_lrcompress import count_tokens, trim_vocab
 
-COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"}
 EXTRA_ROWS = 7
 
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, __version__
 
 from hf_lrcompress.texts import corpus as data
-from hf_lrcompress.texts import text_readers
+from hf_lrcompress.texts import readers
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus, tokenize_corpus
 
 TEXTS = [f"mačka číslo {i} " + "skáče cez deravý plot a hľadá teplé mlieko " * (i % 7) for i in range(700)]
@@ -166,7 +166,7 @@ def test_the_hub_is_asked_for_no_more_than_needed(monkeypatch):
         asked.append((args, kwargs))
         return IterableDataset.from_generator(rows)
 
-    monkeypatch.setattr(text_readers, "load_dataset", load)
+    monkeypatch.setattr(readers, "load_dataset", load)
     source = CorpusSource(path="org/name", name="slk-Latn", column="content", revision="abc", max_documents=3)
     assert texts_of(source) == ["document 1", "document 3", "document 5"] == texts_of(source)
     assert len(asked) == 1 and asked[0][0] == ("org/name", "slk-Latn") and asked[0][1]["revision"] == "abc"
@@ -187,7 +187,7 @@ for streaming in (False, True):
     except ConnectionError as error:
         assert time.monotonic() - start < 5
         assert "\\n" not in str(error) and "cannot be reached to load cis-lmu/GlotCC-V1 (slk-Latn)" in str(error)
-        assert str(error).endswith({text_readers.DEMO_COMMAND!r})
+        assert str(error).endswith({readers.DEMO_COMMAND!r})
     else:
         raise AssertionError
 """
@@ -324,14 +324,14 @@ def test_the_parquet_branch_is_read_by_its_files(tmp_path, monkeypatch):
         folder = tmp_path / "slk_Latn" / split
         folder.mkdir(parents=True)
         pq.write_table(pa.table({"sentence": [text]}), folder / "0000.parquet")
-    load, prefix = text_readers.load_dataset, "hf://datasets/facebook/flores@refs%2Fconvert%2Fparquet"
+    load, prefix = readers.load_dataset, "hf://datasets/facebook/flores@refs%2Fconvert%2Fparquet"
 
     def load_from_here(kind, data_files, **arguments):
         assert data_files.startswith(prefix)
         return load(kind, data_files=data_files.replace(prefix, str(tmp_path)), **arguments)
 
-    monkeypatch.setattr(text_readers, "load_dataset", load_from_here)
-    monkeypatch.setattr(text_readers, "_probe_hub", lambda: None)
+    monkeypatch.setattr(readers, "load_dataset", load_from_here)
+    monkeypatch.setattr(readers, "_probe_hub", lambda: None)
     names = {"path": "facebook/flores", "name": "slk_Latn", "split": "dev", "column": "sentence"}
     corpus = load_corpus(CorpusSource(**names, revision="refs/convert/parquet"))
     assert corpus["text"][:] == ["dobré ráno"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from vocabulary.test_selection import unigram, wordpiece
+from tiny_tokenizers import unigram, wordpiece
 
 from hf_lrcompress import count_tokens, weighted_counts
 from hf_lrcompress.texts.corpus import CorpusSource
@@ -51,7 +51,7 @@ rank, folder = os.environ["RANK"], sys.argv[1]
 os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache-{rank}"
 from accelerate import PartialState
 from safetensors.torch import save_file
-from vocabulary.test_selection import unigram
+from tiny_tokenizers import unigram
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.corpus_counts import cached_counts
 state = PartialState(cpu=True)

@@ -5,84 +5,14 @@ import random
 
 import pytest
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from made_up_texts import TEXTS, TRAIN
+from tokenizers import Tokenizer, models
+from trained_tokenizers import clip, gemma, llama3, modernbert, subword_prefix
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from vocabulary.test_tokenizer_trimming import TEXTS, TRAIN
 
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.vocabulary.bpe import merge_table
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
-
-WORDS = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+(?!\S)|\s+")
-
-
-def trained(model: models.BPE, pre_tokenizer, alphabet: list[str], normalizer=None, suffix: str = "") -> Tokenizer:
-    backend = Tokenizer(model)
-    if normalizer:
-        backend.normalizer = normalizer
-    if pre_tokenizer:
-        backend.pre_tokenizer = pre_tokenizer
-    arguments = {"special_tokens": ["<s>", "</s>", "<pad>", "<unk>"], "initial_alphabet": alphabet, "end_of_word_suffix": suffix}
-    backend.train_from_iterator(TRAIN, trainers.BpeTrainer(vocab_size=1500, show_progress=False, **arguments))
-    return backend
-
-
-def fast(backend: Tokenizer) -> PreTrainedTokenizerFast:
-    ids = [(token, backend.token_to_id(token)) for token in ("<s>", "</s>")]
-    template = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B </s>", ids)
-    backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
-    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
-    tokenizer.add_tokens([AddedToken("fooBar", normalized=False)])
-    tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True)})
-    return tokenizer
-
-
-def modernbert() -> PreTrainedTokenizerFast:
-    """Byte-level with the pattern of GPT-2, after NFC."""
-    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend = trained(models.BPE(), splitter, pre_tokenizers.ByteLevel.alphabet(), normalizers.NFC())
-    backend.decoder = decoders.ByteLevel()
-    return fast(backend)
-
-
-def llama3() -> PreTrainedTokenizerFast:
-    """Byte-level with a pattern of its own and `ignore_merges`: a word that is a token needs no merges, and some have none."""
-    parts = [pre_tokenizers.Split(WORDS, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    backend = trained(models.BPE(), pre_tokenizers.Sequence(parts), pre_tokenizers.ByteLevel.alphabet())
-    backend.decoder = decoders.ByteLevel()
-    state = json.loads(backend.to_str())
-    state["model"]["ignore_merges"] = True
-    state["model"]["merges"] = [merge for i, merge in enumerate(state["model"]["merges"]) if i % 50]
-    return fast(Tokenizer.from_str(json.dumps(state)))
-
-
-def gemma() -> PreTrainedTokenizerFast:
-    """Characters with fallback to bytes, no pre-tokenizer, a token made by more than one merge as SentencePiece has it."""
-    space = pre_tokenizers.Metaspace(prepend_scheme="never")
-    backend = trained(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True), space, [])
-    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    state = json.loads(backend.to_str())
-    vocab = state["model"]["vocab"]
-    vocab |= {f"<0x{byte:02X}>": len(vocab) + byte for byte in range(256)}
-    ids = sorted(vocab, key=vocab.get)
-    splits = [[token[:i], token[i:]] for token in ids for i in range(1, len(token)) if {token[:i], token[i:]} <= vocab.keys()]
-    state["model"]["merges"] = [pair for pair in splits if "<" not in "".join(pair)]
-    state["pre_tokenizer"] = None
-    state["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    return fast(Tokenizer.from_str(json.dumps(state)))
-
-
-def clip() -> PreTrainedTokenizerFast:
-    """With a suffix at the end of words, as CLIP and the first GPT have it."""
-    return fast(trained(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"), pre_tokenizers.Whitespace(), [], suffix="</w>"))
-
-
-def subword_prefix() -> PreTrainedTokenizerFast:
-    """With a prefix inside words, as WordPiece has it."""
-    backend = trained(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"), pre_tokenizers.Whitespace(), [])
-    return fast(backend)
-
 
 MAKERS = {each.__name__: each for each in (modernbert, llama3, gemma, clip, subword_prefix)}
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 from conftest import tiny_model
+from made_up_texts import TEXTS, TRAIN
 from tokenizers import Tokenizer, models
+from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
-from vocabulary.test_bpe import modernbert
-from vocabulary.test_tokenizer_trimming import TEXTS, TRAIN, bert, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, check_coverage, write_certificate

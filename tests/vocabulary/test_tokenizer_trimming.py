@@ -5,91 +5,12 @@ import random
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from made_up_texts import TEXTS
+from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
+from trained_tokenizers import bert, specials_last, xlm_roberta
 from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast, XLMRobertaTokenizerFast
 
 from hf_lrcompress.vocabulary.tokenizer_trimming import special_ids, trim_tokenizer
-
-ALPHABETS = ("aábcčdďeéfghiíjklľmnňoóôprsštťuúvyýzž", "абвгдежзиклмнопрст", "αβγδεζηθικλμ", "日本語中文字", "০১২কখগ")
-
-
-def make_texts(count: int, seed: int) -> list[str]:
-    """Sentences in several scripts, from a fixed stock of syllables so that subwords repeat."""
-    syllables = random.Random(0)
-    stock = {a: ["".join(syllables.choices(a, k=syllables.randint(1, 3))) for _ in range(40)] for a in ALPHABETS}
-    rng = random.Random(seed)
-    sentences = []
-    for _ in range(count):
-        alphabet = rng.choices(ALPHABETS, weights=(6, 2, 1, 1, 1))[0]
-        words = ["".join(rng.choices(stock[alphabet], k=rng.randint(1, 3))) for _ in range(rng.randint(1, 9))]
-        words[0] = words[0].capitalize()
-        sentences.append(" ".join(words) + rng.choice([".", "!", "?", ", 12 %", " – 3,5", "\u00a0„x“"]))
-    return sentences
-
-
-TRAIN, TEXTS = make_texts(500, 1), make_texts(400, 2)
-BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-def bert(lowercase: bool = False) -> BertTokenizerFast:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    backend.train_from_iterator(
-        TRAIN, trainers.WordPieceTrainer(vocab_size=900, special_tokens=BERT_SPECIAL, show_progress=False)
-    )
-    ids = [("[SEP]", 3), ("[CLS]", 2)]
-    if lowercase:
-        backend.post_processor = processors.BertProcessing(*ids)
-    else:
-        backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ids)
-    return BertTokenizerFast(tokenizer_object=backend, do_lower_case=lowercase, model_max_length=128)
-
-
-def unigram(special: list[str]) -> dict:
-    """The JSON of a Unigram tokenizer with the special tokens in front."""
-    backend = Tokenizer(models.Unigram())
-    backend.normalizer = normalizers.NFKC()
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=900, special_tokens=special, unk_token=special[-1], show_progress=False)
-    backend.train_from_iterator(TRAIN, trainer)
-    return json.loads(backend.to_str())
-
-
-def template(state: dict, bos: str, eos: str) -> Tokenizer:
-    backend = Tokenizer.from_str(json.dumps(state))
-    ids = [(bos, backend.token_to_id(bos)), (eos, backend.token_to_id(eos))]
-    backend.post_processor = processors.TemplateProcessing(f"{bos} $A {eos}", f"{bos} $A {eos} {eos} $B {eos}", ids)
-    return backend
-
-
-def xlm_roberta() -> XLMRobertaTokenizerFast:
-    """XLM-R's layout: `<s> <pad> </s> <unk>` first, `<mask>` the last piece."""
-    state = unigram(["<s>", "<pad>", "</s>", "<unk>"])
-    state["model"]["vocab"].append(["<mask>", 0.0])
-    return XLMRobertaTokenizerFast(tokenizer_object=template(state, "<s>", "</s>"), model_max_length=512)
-
-
-def specials_last() -> PreTrainedTokenizerFast:
-    """Special tokens behind the pieces, tokens added outside the model, another post-processor, odd settings."""
-    state = unigram(["<unk>"])
-    pieces = state["model"]["vocab"][1:]
-    state["model"].update(vocab=[*pieces, ["<s>", 0.0], ["<unk>", 0.0], ["</s>", 0.0]], unk_id=len(pieces) + 1)
-    state["added_tokens"] = []
-    backend = Tokenizer.from_str(json.dumps(state))
-    ends = ("</s>", len(pieces) + 2), ("<s>", len(pieces))
-    roberta = processors.RobertaProcessing(*ends, trim_offsets=False, add_prefix_space=False)
-    backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), roberta])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
-    )
-    tokenizer.add_tokens([AddedToken("fooBar", normalized=False), AddedToken("zzz")])
-    tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True)})
-    tokenizer.padding_side, tokenizer.model_max_length = "left", 77
-    return tokenizer
-
 
 MAKERS = {
     "bert": bert,

@@ -1,0 +1,140 @@
+"""Tokenizers of every kind, trained on the texts that were made up."""
+
+import json
+
+from made_up_texts import TRAIN
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast, XLMRobertaTokenizerFast
+
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def bert(lowercase: bool = False) -> BertTokenizerFast:
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.train_from_iterator(
+        TRAIN, trainers.WordPieceTrainer(vocab_size=900, special_tokens=BERT_SPECIAL, show_progress=False)
+    )
+    ids = [("[SEP]", 3), ("[CLS]", 2)]
+    if lowercase:
+        backend.post_processor = processors.BertProcessing(*ids)
+    else:
+        backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ids)
+    return BertTokenizerFast(tokenizer_object=backend, do_lower_case=lowercase, model_max_length=128)
+
+
+def unigram(special: list[str]) -> dict:
+    """The JSON of a Unigram tokenizer with the special tokens in front."""
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=900, special_tokens=special, unk_token=special[-1], show_progress=False)
+    backend.train_from_iterator(TRAIN, trainer)
+    return json.loads(backend.to_str())
+
+
+def template(state: dict, bos: str, eos: str) -> Tokenizer:
+    backend = Tokenizer.from_str(json.dumps(state))
+    ids = [(bos, backend.token_to_id(bos)), (eos, backend.token_to_id(eos))]
+    backend.post_processor = processors.TemplateProcessing(f"{bos} $A {eos}", f"{bos} $A {eos} {eos} $B {eos}", ids)
+    return backend
+
+
+def xlm_roberta() -> XLMRobertaTokenizerFast:
+    """XLM-R's layout: `<s> <pad> </s> <unk>` first, `<mask>` the last piece."""
+    state = unigram(["<s>", "<pad>", "</s>", "<unk>"])
+    state["model"]["vocab"].append(["<mask>", 0.0])
+    return XLMRobertaTokenizerFast(tokenizer_object=template(state, "<s>", "</s>"), model_max_length=512)
+
+
+def specials_last() -> PreTrainedTokenizerFast:
+    """Special tokens behind the pieces, tokens added outside the model, another post-processor, odd settings."""
+    state = unigram(["<unk>"])
+    pieces = state["model"]["vocab"][1:]
+    state["model"].update(vocab=[*pieces, ["<s>", 0.0], ["<unk>", 0.0], ["</s>", 0.0]], unk_id=len(pieces) + 1)
+    state["added_tokens"] = []
+    backend = Tokenizer.from_str(json.dumps(state))
+    ends = ("</s>", len(pieces) + 2), ("<s>", len(pieces))
+    roberta = processors.RobertaProcessing(*ends, trim_offsets=False, add_prefix_space=False)
+    backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), roberta])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
+    )
+    tokenizer.add_tokens([AddedToken("fooBar", normalized=False), AddedToken("zzz")])
+    tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True)})
+    tokenizer.padding_side, tokenizer.model_max_length = "left", 77
+    return tokenizer
+
+
+WORDS = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+(?!\S)|\s+")
+
+
+def trained(model: models.BPE, pre_tokenizer, alphabet: list[str], normalizer=None, suffix: str = "") -> Tokenizer:
+    backend = Tokenizer(model)
+    if normalizer:
+        backend.normalizer = normalizer
+    if pre_tokenizer:
+        backend.pre_tokenizer = pre_tokenizer
+    arguments = {"special_tokens": ["<s>", "</s>", "<pad>", "<unk>"], "initial_alphabet": alphabet, "end_of_word_suffix": suffix}
+    backend.train_from_iterator(TRAIN, trainers.BpeTrainer(vocab_size=1500, show_progress=False, **arguments))
+    return backend
+
+
+def fast(backend: Tokenizer) -> PreTrainedTokenizerFast:
+    ids = [(token, backend.token_to_id(token)) for token in ("<s>", "</s>")]
+    template = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B </s>", ids)
+    backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    tokenizer.add_tokens([AddedToken("fooBar", normalized=False)])
+    tokenizer.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=True)})
+    return tokenizer
+
+
+def modernbert() -> PreTrainedTokenizerFast:
+    """Byte-level with the pattern of GPT-2, after NFC."""
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend = trained(models.BPE(), splitter, pre_tokenizers.ByteLevel.alphabet(), normalizers.NFC())
+    backend.decoder = decoders.ByteLevel()
+    return fast(backend)
+
+
+def llama3() -> PreTrainedTokenizerFast:
+    """Byte-level with a pattern of its own and `ignore_merges`: a word that is a token needs no merges, and some have none."""
+    parts = [pre_tokenizers.Split(WORDS, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    backend = trained(models.BPE(), pre_tokenizers.Sequence(parts), pre_tokenizers.ByteLevel.alphabet())
+    backend.decoder = decoders.ByteLevel()
+    state = json.loads(backend.to_str())
+    state["model"]["ignore_merges"] = True
+    state["model"]["merges"] = [merge for i, merge in enumerate(state["model"]["merges"]) if i % 50]
+    return fast(Tokenizer.from_str(json.dumps(state)))
+
+
+def gemma() -> PreTrainedTokenizerFast:
+    """Characters with fallback to bytes, no pre-tokenizer, a token made by more than one merge as SentencePiece has it."""
+    space = pre_tokenizers.Metaspace(prepend_scheme="never")
+    backend = trained(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True), space, [])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    state = json.loads(backend.to_str())
+    vocab = state["model"]["vocab"]
+    vocab |= {f"<0x{byte:02X}>": len(vocab) + byte for byte in range(256)}
+    ids = sorted(vocab, key=vocab.get)
+    splits = [[token[:i], token[i:]] for token in ids for i in range(1, len(token)) if {token[:i], token[i:]} <= vocab.keys()]
+    state["model"]["merges"] = [pair for pair in splits if "<" not in "".join(pair)]
+    state["pre_tokenizer"] = None
+    state["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    return fast(Tokenizer.from_str(json.dumps(state)))
+
+
+def clip() -> PreTrainedTokenizerFast:
+    """With a suffix at the end of words, as CLIP and the first GPT have it."""
+    return fast(trained(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"), pre_tokenizers.Whitespace(), [], suffix="</w>"))
+
+
+def subword_prefix() -> PreTrainedTokenizerFast:
+    """With a prefix inside words, as WordPiece has it."""
+    backend = trained(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"), pre_tokenizers.Whitespace(), [])
+    return fast(backend)
