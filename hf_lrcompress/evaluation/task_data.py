@@ -1,8 +1,8 @@
 """Reading a task's data: JSON lines, CoNLL-U and CoNLL-2003 files, and the Hub. Errors are one line."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from datasets.exceptions import DatasetNotFoundError
 
 from hf_lrcompress.evaluation.tasks import HubSource, Task
 from hf_lrcompress.texts.languages import Language
-from hf_lrcompress.texts.readers import PARQUET_BRANCH
+from hf_lrcompress.texts.readers import PARQUET_BRANCH, load_parquet_branch, read_json_lines, read_lines
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 """The splits, and the names that a file of each may have."""
@@ -121,11 +121,7 @@ def _find(folder: Path, names: tuple[str, ...], task: Task) -> Path:
 
 
 def _read_file(path: Path, task: Task) -> Iterator[Example]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); convert it") from None
-    for number, inputs, labels in READERS[path.suffix](path, text.split("\n"), task):
+    for number, inputs, labels in READERS[path.suffix](path, task):
         yield _checked(inputs, labels, task, f"{path}, line {number}")
 
 
@@ -143,23 +139,18 @@ def _checked(inputs: Any, labels: Any, task: Task, where: str) -> Example:
     return Example(tuple(inputs), tuple(labels))
 
 
-def _read_json(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int, Any, Any]]:
+def _read_json(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
     columns = ("tokens", "tags") if task.tokens else ("text", "label")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error.msg}); give one JSON object a line") from None
-            if not isinstance(row, dict) or not set(columns) <= set(row):
-                raise ValueError(f"{path}, line {number}: {task.name} needs a JSON object with {' and '.join(columns)}")
-            yield number, row[columns[0]], row[columns[1]]
+    for number, row in read_json_lines(path):
+        if not set(columns) <= set(row):
+            raise ValueError(f"{path}, line {number}: {task.name} needs a JSON object with {' and '.join(columns)}")
+        yield number, row[columns[0]], row[columns[1]]
 
 
-def _read_conll(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int, Any, Any]]:
+def _read_conll(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
     """CoNLL-2003: the token first on its line, its tag last; blank lines between sentences."""
     tokens, tags = [], []
-    for number, line in enumerate([*lines, ""], start=1):
+    for number, line in enumerate(chain(read_lines(path), [""]), start=1):
         parts = line.split()
         if parts and parts[0] != "-DOCSTART-":
             if len(parts) < 2:
@@ -170,11 +161,11 @@ def _read_conll(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int,
             tokens, tags = [], []
 
 
-def _read_conllu(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int, Any, Any]]:
+def _read_conllu(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
     """CoNLL-U: FORM and UPOS of every syntactic word; multiword ranges (1-2) and empty nodes (1.1) have none."""
     tokens, tags = [], []
-    for number, line in enumerate([*lines, ""], start=1):
-        parts = line.rstrip("\r").split("\t")
+    for number, line in enumerate(chain(read_lines(path), [""]), start=1):
+        parts = line.split("\t")
         if line.startswith("#"):
             continue
         if parts[0].isdigit():
@@ -191,10 +182,8 @@ READERS = {".jsonl": _read_json, ".conllu": _read_conllu, ".conll": _read_conll}
 
 def _read_hub(source: HubSource, name: str | None, split: str, task: Task) -> Iterator[Example]:
     if source.revision == PARQUET_BRANCH:
-        revision = PARQUET_BRANCH.replace("/", "%2F")
-        files = f"hf://datasets/{source.path}@{revision}/{name}/{split}/*.parquet"
         try:
-            rows = load_dataset("parquet", data_files=files, split="train")
+            rows = load_parquet_branch(source.path, name, split)
         except ValueError:  # datasets' answer where the pattern finds nothing
             missing = f"{task.name}: {source.path} has no {name}"
             raise FileNotFoundError(f"{missing}; give local files: --task_data {task.name}=DIR") from None
