@@ -1,12 +1,12 @@
 """The machine: what it can do, and the memory and energy that a part of a run took."""
 
 import logging
-import resource
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import psutil
 import torch
 
 
@@ -19,9 +19,13 @@ def computes_in_bf16() -> bool:
 
 
 def peak_memory_mb() -> float:
-    """Peak memory so far: of the GPU where there is one, otherwise of this process."""
+    """Peak memory so far, in MB (10⁶ bytes): of the GPU where there is one, otherwise of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource  # here: Windows has none
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
@@ -62,7 +66,10 @@ def add_energy(before: Mapping[str, Any], kwh: float | None) -> dict[str, float 
 
     Args:
         before (`Mapping`): The stage's metrics so far.
-        kwh (`float`, *optional*): Of this part.
+        kwh (`float`, *optional*): Energy of this part, in kWh; `None` if it was not measured.
+
+    Returns:
+        `dict`: `energy_kwh`; `None` if a part was not measured, and nothing at all if none was.
     """
     measured = before.get("energy_kwh") is not None or "seconds" not in before
     if kwh is None or not measured:

@@ -1,13 +1,31 @@
-"""Energy by codecarbon's offline tracker, and runs that were measured in part."""
+"""Peak memory, energy by codecarbon's offline tracker, and runs that were measured in part."""
 
 import socket
 import time
+from types import SimpleNamespace
 
+import psutil
 import pytest
+import torch
 from codecarbon import OfflineEmissionsTracker
 
 from hf_lrcompress import machine
-from hf_lrcompress.machine import add_energy, start_energy_meter
+from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
+
+
+def test_peak_memory_is_at_least_what_was_held(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    held = torch.ones(25_000_000)
+    before = psutil.Process().memory_info().rss / 1e6
+    del held
+    assert before * 0.99 <= peak_memory_mb() < 100 * before
+
+
+def test_peak_memory_on_windows_is_that_of_the_working_set(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine.sys, "platform", "win32")
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda process: SimpleNamespace(peak_wset=123_000_000))
+    assert peak_memory_mb() == 123
 
 
 def test_energy_is_power_times_time_and_needs_no_network(monkeypatch):

@@ -74,7 +74,7 @@ def compress(recipe, inputs, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def finished(recipe, inputs, tmp_path_factory):
-    """Complete runs of both families."""
+    """Complete runs of both families, to read from; `copy_of` is for tests that run there again."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
@@ -82,7 +82,19 @@ def finished(recipe, inputs, tmp_path_factory):
             config = str(inputs / f"{family}.yaml")
             patch.setattr(sys, "argv", ["c", "--lang", "sk", "--config", config, "--output_dir", str(folder / family)])
             assert recipe.main() == 0
-    return folder
+    before = times_of_files(folder)
+    yield folder
+    assert times_of_files(folder) == before, "a test changed the runs that all share; give it copy_of"
+
+
+def times_of_files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def copy_of(finished, tmp_path):
+    """A complete run for one test alone: `copy_of("bert")` → its folder."""
+    return lambda family: shutil.copytree(finished / family, tmp_path / "run")
 
 
 def report_of(run):
@@ -195,8 +207,8 @@ def test_the_stages_start_from_each_other(finished):
     assert torch.equal(pruned.get_input_embeddings().weight, unpruned.get_input_embeddings().weight)
 
 
-def test_a_complete_run_is_not_run_again(finished, compress):
-    run = finished / "xlm-roberta"
+def test_a_complete_run_is_not_run_again(copy_of, compress):
+    run = copy_of("xlm-roberta")
     before = modified(run)
     (run / "model" / "README.md").write_text("my own words", encoding="utf-8")
     code, out, _ = compress("--output_dir", run)
@@ -205,8 +217,9 @@ def test_a_complete_run_is_not_run_again(finished, compress):
     assert (run / "model" / "README.md").read_text(encoding="utf-8") == "my own words"
 
 
-def test_changed_settings_are_refused_then_only_what_they_change_is_made_again(finished, compress):
-    run, change = finished / "bert", ("--set", "truncate_hidden.hidden_size=6")
+def test_changed_settings_are_refused_then_only_what_they_change_is_made_again(copy_of, compress):
+    run = copy_of("bert")
+    change = ("--set", "truncate_hidden.hidden_size=6")
     before = modified(run)
     code, _, err = compress("--output_dir", run, *change, family="bert")
     assert code == 2 and "04-truncate_hidden was made with other settings" in err and "--overwrite" in err
@@ -441,12 +454,12 @@ def test_not_even_overwrite_touches_a_folder_that_is_no_run(compress, tmp_path, 
         "evaluate.data.tc={}",
     ],
 )
-def test_overwrite_does_not_delete_what_the_run_reads(finished, compress, tmp_path, setting):
-    shutil.copytree(finished / "xlm-roberta", tmp_path / "run")
-    adapted = tmp_path / "run" / "01-adapt_teacher"
+def test_overwrite_does_not_delete_what_the_run_reads(copy_of, compress, setting):
+    run = copy_of("xlm-roberta")
+    adapted = run / "01-adapt_teacher"
     (adapted / "text.txt").write_text("a text", encoding="utf-8")
     arguments = ("--stages", "reduce_layers,trim_vocab,evaluate", "--set", setting.format(adapted))
-    code, _, err = compress("--output_dir", tmp_path / "run", "--overwrite", *arguments)
+    code, _, err = compress("--output_dir", run, "--overwrite", *arguments)
     assert code == 2 and "would be deleted" in err
     assert (adapted / "model.safetensors").exists()
 
@@ -460,17 +473,19 @@ def test_a_vocabulary_that_cannot_be_trimmed_is_found_before_any_work(compress, 
     assert_one_line(err, "decoder_start_token_id 800 is not among the kept tokens")
 
 
-def test_the_distillation_loss_does_not_touch_the_adapted_teacher(finished, compress):
-    before = modified(finished / "xlm-roberta")
-    code, _, err = compress("--output_dir", finished / "xlm-roberta", "--set", "training.alpha=0.7")
+def test_the_distillation_loss_does_not_touch_the_adapted_teacher(copy_of, compress):
+    run = copy_of("xlm-roberta")
+    before = modified(run)
+    code, _, err = compress("--output_dir", run, "--set", "training.alpha=0.7")
     assert code == 2 and "02-reduce_layers was made with other settings" in err
-    assert modified(finished / "xlm-roberta") == before
+    assert modified(run) == before
 
 
-def test_how_often_to_log_and_save_may_change(finished, compress):
-    before = modified(finished / "xlm-roberta")
-    assert compress("--output_dir", finished / "xlm-roberta", "--set", "training.logging_steps=7")[0] == 0
-    assert modified(finished / "xlm-roberta") == before
+def test_how_often_to_log_and_save_may_change(copy_of, compress):
+    run = copy_of("xlm-roberta")
+    before = modified(run)
+    assert compress("--output_dir", run, "--set", "training.logging_steps=7")[0] == 0
+    assert modified(run) == before
 
 
 def test_the_precision_of_the_scores_is_a_setting_of_ffn_pruning(recipe, inputs):
@@ -482,13 +497,13 @@ def test_the_precision_of_the_scores_is_a_setting_of_ffn_pruning(recipe, inputs)
     assert fingerprint("--set", "training.learning_rate=0.1") == fingerprint()
 
 
-def test_a_run_killed_before_its_model_was_written_is_finished(finished, compress, tmp_path):
-    shutil.copytree(finished / "xlm-roberta", tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "model")
-    before = modified(tmp_path / "run")
-    assert compress("--output_dir", tmp_path / "run")[0] == 0
-    assert AutoModel.from_pretrained(tmp_path / "run" / "model").config.hidden_size == 12
-    assert modified(tmp_path / "run") == before
+def test_a_run_killed_before_its_model_was_written_is_finished(copy_of, compress):
+    run = copy_of("xlm-roberta")
+    shutil.rmtree(run / "model")
+    before = modified(run)
+    assert compress("--output_dir", run)[0] == 0
+    assert AutoModel.from_pretrained(run / "model").config.hidden_size == 12
+    assert modified(run) == before
 
 
 def test_a_folder_in_use_is_left_alone(compress, tmp_path):

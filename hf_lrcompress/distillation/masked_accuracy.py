@@ -1,20 +1,16 @@
 """Masked-token accuracy at the same places of the same text for every model of a run, whatever its vocabulary."""
 
-import hashlib
-import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.distillation.losses import linear_predictions
 from hf_lrcompress.distillation.observing import Wanted, observe
-
-Span = tuple[int, int]
-"""First character of a token in its text, and the one after its last."""
+from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, in_eval_mode, shared_spans
+from hf_lrcompress.files import fingerprint
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class MaskedText:
     @property
     def fingerprint(self) -> str:
         """A hash of texts and places: equal only where accuracies can be compared."""
-        return hashlib.sha256(json.dumps([self.texts, self.spans, self.max_length]).encode()).hexdigest()[:16]
+        return fingerprint(self.texts, self.spans, self.max_length)
 
 
 def mask_text(
@@ -51,38 +47,23 @@ def mask_text(
         tokenizers (`Sequence[PreTrainedTokenizerFast]`): Those of all models to compare.
         max_length (`int`): Tokens at which a text is cut.
         probability (`float`, *optional*, defaults to 0.15): Share of the common tokens to mask, at least one a text.
-        seed (`int`, *optional*, defaults to 42): Of the choice.
+        seed (`int`, *optional*, defaults to 42): Seeds the choice.
 
     Raises:
         ValueError: If the tokenizers have no token in common in any text.
     """
-    common = [set.intersection(*pieces) for pieces in zip(*(_pieces(t, texts, max_length) for t in tokenizers), strict=True)]
-    random, kept, spans = np.random.default_rng(seed), [], []
-    for text, pieces in zip(texts, common, strict=True):
-        places = sorted((start, end) for _, start, end in pieces)
-        if places:
-            chosen = random.choice(len(places), max(1, round(probability * len(places))), replace=False)
+    random = np.random.default_rng(seed)
+    kept: list[str] = []
+    masked: list[tuple[Span, ...]] = []
+    for text, spans in zip(texts, shared_spans(texts, tokenizers, max_length), strict=True):
+        if spans:
+            count = max(1, round(probability * len(spans)))
+            chosen = random.choice(len(spans), count, replace=False)
             kept.append(text)
-            spans.append(tuple(places[i] for i in sorted(chosen)))
+            masked.append(tuple(spans[i] for i in sorted(chosen)))
     if not kept:
         raise ValueError("the validation text has no token that the tokenizers share; is it in the right language?")
-    return MaskedText(tuple(kept), tuple(spans), max_length)
-
-
-def _pieces(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_length: int) -> list[set[tuple[str, int, int]]]:
-    """Token and span of the ordinary tokens that share their characters with no other token."""
-    special = set(tokenizer.all_special_ids)
-    pieces = []
-    for encoding in tokenizer(list(texts), truncation=True, max_length=max_length).encodings:
-        times = Counter(encoding.offsets)
-        pieces.append(
-            {
-                (token, *span)
-                for token, token_id, span in zip(encoding.tokens, encoding.ids, encoding.offsets, strict=True)
-                if token_id not in special and span[0] < span[1] and times[span] == 1
-            }
-        )
-    return pieces
+    return MaskedText(tuple(kept), tuple(masked), max_length)
 
 
 @torch.no_grad()
@@ -91,44 +72,40 @@ def masked_token_accuracy(
 ) -> dict[str, float]:
     """Mask the chosen tokens (all by the mask token, all of a text at once) and see how many the model finds again.
 
+    Args:
+        model ([`~transformers.PreTrainedModel`]): A masked LM; its mode is left as it was.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Its tokenizer, one of those that the tokens were chosen with.
+        masked ([`MaskedText`]): Texts and tokens.
+        batch_size (`int`, *optional*, defaults to 32): Texts at a time.
+
     Returns:
         `dict`: `mlm_accuracy` (share found), `mlm_loss` (mean cross-entropy in nats, over the model's own vocabulary: a smaller
         vocabulary has fewer wrong answers) and `masked_tokens` (how many there are).
+
+    Raises:
+        ValueError: If the tokenizer has other tokens at the chosen places.
     """
-    was_training = model.training
-    model.eval()
-    order = sorted(range(len(masked.texts)), key=lambda i: len(masked.texts[i]))
     found, loss, count = 0, 0.0, 0
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        inputs, labels = _masked_batch(tokenizer, masked, rows, model.device)
-        chosen = labels != -100
-        layer = model.get_output_embeddings()
-        features = observe(model, Wanted(features=True), **inputs).features
-        losses, correct = linear_predictions(features[chosen], layer.weight, layer.bias, labels[chosen])
-        found += int(correct.sum())
-        loss += losses.sum().item()
-        count += len(losses)
-    model.train(was_training)
+    layer = model.get_output_embeddings()
+    with in_eval_mode(model):
+        for rows in batches_by_length(masked.texts, batch_size):
+            inputs, labels = _masked_batch(tokenizer, masked, rows, model.device)
+            chosen = labels != -100
+            features = observe(model, Wanted(features=True), **inputs).features
+            losses, correct = linear_predictions(features[chosen], layer.weight, layer.bias, labels[chosen])
+            found += int(correct.sum())
+            loss += losses.sum().item()
+            count += len(losses)
     return {"mlm_accuracy": found / count, "mlm_loss": loss / count, "masked_tokens": count}
 
 
-def _masked_batch(tokenizer: PreTrainedTokenizerFast, masked: MaskedText, rows: list[int], device: torch.device):
-    inputs = tokenizer(
-        [masked.texts[row] for row in rows],
-        truncation=True,
-        max_length=masked.max_length,
-        padding=True,
-        return_offsets_mapping=True,
-        return_tensors="pt",
-    )
-    offsets = inputs.pop("offset_mapping").tolist()
-    labels = torch.full_like(inputs["input_ids"], -100)
-    for i, row in enumerate(rows):
-        wanted = set(masked.spans[row])
-        places = [j for j, span in enumerate(offsets[i]) if tuple(span) in wanted]
-        if len(places) != len(wanted):
-            raise ValueError("the tokenizer splits the masked text differently; make the MaskedText with this tokenizer too")
-        labels[i, places] = inputs["input_ids"][i, places]
-    inputs["input_ids"][labels != -100] = tokenizer.mask_token_id
+def _masked_batch(
+    tokenizer: PreTrainedTokenizerFast, masked: MaskedText, rows: list[int], device: torch.device
+) -> tuple[BatchEncoding, torch.Tensor]:
+    """Inputs with mask tokens, and labels of shape `(batch, sequence)`: -100 at tokens that are not masked."""
+    texts = [masked.texts[row] for row in rows]
+    spans = [masked.spans[row] for row in rows]
+    inputs, places = encode_with_places(tokenizer, texts, spans, masked.max_length)
+    labels = inputs["input_ids"].masked_fill(~places, -100)
+    inputs["input_ids"][places] = tokenizer.mask_token_id
     return inputs.to(device), labels.to(device)

@@ -15,6 +15,12 @@ def training_memory_mb(student: PretrainedConfig, teacher: PretrainedConfig | No
     and blocks, queries, keys, values, their mixture) and 2 numbers for each row of the feed-forward input (before and after the
     activation); where the class has no fused attention, 3 rows of scores a head too. After Korthikanti et al. (arXiv 2205.05198,
     section 4), without their dropout masks. What the teacher holds while it runs and what bf16 saves is not in it.
+
+    Args:
+        student ([`~transformers.PretrainedConfig`]): Config of the model that is trained.
+        teacher ([`~transformers.PretrainedConfig`], *optional*): Config of its teacher, if it has one.
+        batch_size (`int`): Blocks that a process computes at once.
+        block_size (`int`): Tokens of a block.
     """
     model = masked_lm_on_meta(student)
     weights = 16 * model.num_parameters() + (4 * masked_lm_on_meta(teacher).num_parameters() if teacher else 0)

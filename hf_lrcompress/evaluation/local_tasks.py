@@ -1,12 +1,13 @@
 """Reading a task's data from local files: JSON lines, CoNLL-U and CoNLL-2003. Errors are one line: which file, which line."""
 
-import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.evaluation.examples import Example, checked_example
 from hf_lrcompress.evaluation.tasks import Task
+from hf_lrcompress.texts.readers import read_json_lines, read_lines
 
 
 def read_split(folder: Path, names: tuple[str, ...], task: Task) -> Iterator[Example]:
@@ -22,11 +23,7 @@ def read_split(folder: Path, names: tuple[str, ...], task: Task) -> Iterator[Exa
         OSError: If there is no such folder, or not one such file.
     """
     path = _find(folder, names, task)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); convert it") from None
-    for number, inputs, labels in READERS[path.suffix](path, text.split("\n"), task):
+    for number, inputs, labels in READERS[path.suffix](path, task):
         yield checked_example(inputs, labels, task, f"{path}, line {number}")
 
 
@@ -41,24 +38,19 @@ def _find(folder: Path, names: tuple[str, ...], task: Task) -> Path:
     return found[0]
 
 
-def _read_json(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int, Any, Any]]:
+def _read_json(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
     columns = ("tokens", "tags") if task.tokens else ("text", "label")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error.msg}); give one JSON object a line") from None
-            if not isinstance(row, dict) or not set(columns) <= set(row):
-                raise ValueError(f"{path}, line {number}: {task.name} needs a JSON object with {' and '.join(columns)}")
-            yield number, row[columns[0]], row[columns[1]]
+    for number, row in read_json_lines(path):
+        if not set(columns) <= set(row):
+            raise ValueError(f"{path}, line {number}: {task.name} needs a JSON object with {' and '.join(columns)}")
+        yield number, row[columns[0]], row[columns[1]]
 
 
-def _read_conll(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int, Any, Any]]:
+def _read_conll(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
     """CoNLL-2003: the token first on its line, its tag last; blank lines between sentences."""
     tokens: list[str] = []
     tags: list[str] = []
-    for number, line in enumerate([*lines, ""], start=1):
+    for number, line in enumerate(chain(read_lines(path), [""]), start=1):
         parts = line.split()
         if parts and parts[0] != "-DOCSTART-":
             if len(parts) < 2:
@@ -71,12 +63,12 @@ def _read_conll(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int,
             tags = []
 
 
-def _read_conllu(path: Path, lines: list[str], task: Task) -> Iterator[tuple[int, Any, Any]]:
+def _read_conllu(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
     """CoNLL-U: FORM and UPOS of every syntactic word; multiword ranges (1-2) and empty nodes (1.1) have none."""
     tokens: list[str] = []
     tags: list[str] = []
-    for number, line in enumerate([*lines, ""], start=1):
-        parts = line.rstrip("\r").split("\t")
+    for number, line in enumerate(chain(read_lines(path), [""]), start=1):
+        parts = line.split("\t")
         if line.startswith("#"):
             continue
         if parts[0].isdigit():

@@ -12,7 +12,7 @@ from hf_lrcompress.evaluation.examples import SPLITS, Example, TaskData, checked
 from hf_lrcompress.evaluation.local_tasks import read_split
 from hf_lrcompress.evaluation.tasks import HubSource, Task
 from hf_lrcompress.texts.languages import Language
-from hf_lrcompress.texts.readers import PARQUET_BRANCH
+from hf_lrcompress.texts.readers import PARQUET_BRANCH, load_parquet_branch
 
 
 def load_task(task: Task, language: Language, folder: str | Path | None = None) -> TaskData | None:
@@ -76,10 +76,8 @@ def _load_rows(source: HubSource, name: str | None, split: str, task: Task) -> D
     """A split's rows: of a data set that is a script, from the branch in which the Hub has them as parquet."""
     if source.revision != PARQUET_BRANCH:
         return load_dataset(source.path, name, split=split, revision=source.revision)
-    revision = PARQUET_BRANCH.replace("/", "%2F")
-    files = f"hf://datasets/{source.path}@{revision}/{name}/{split}/*.parquet"
     try:
-        return load_dataset("parquet", data_files=files, split="train")
+        return load_parquet_branch(source.path, name, split)
     except ValueError:  # datasets' answer where the pattern finds nothing
         message = f"{task.name}: {source.path} has no {name}; {give_local_files(task.name)}"
         raise FileNotFoundError(message) from None

@@ -1,12 +1,11 @@
 """Text corpora: where they come from, reading them, and cutting them into full blocks of tokens."""
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -15,6 +14,7 @@ from datasets.exceptions import DatasetGenerationError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from hf_lrcompress.files import file_hash, json_hash
 from hf_lrcompress.texts.readers import READERS, read_hub
 
 Corpus = Dataset | IterableDataset
@@ -26,15 +26,14 @@ _BATCH_SIZE = 256  # documents tokenised at a time
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """
-    Where a corpus comes from: local files, or a data set on the Hugging Face Hub.
+    """Where a corpus comes from: local files, or a data set on the Hugging Face Hub.
 
     Args:
         files (`tuple[str, ...]`, *optional*):
             Local files of one kind: `.txt` with a document a line, `.jsonl` or `.json` with an object a line, `.parquet`.
         path, name (`str`, *optional*): A data set on the Hub and its configuration, instead of `files`.
-        split (`str`, *optional*, defaults to `"train"`): Its split.
-        revision (`str`, *optional*): Its branch, tag or commit. Without one a cached copy is not updated.
+        split (`str`, *optional*, defaults to `"train"`): The data set's split.
+        revision (`str`, *optional*): The data set's branch, tag or commit. Without one a cached copy is not updated.
         column (`str`, *optional*, defaults to `"text"`): Where the text is, in anything but `.txt`.
         max_documents (`int`, *optional*): Take only the first ones; from the Hub no more than these are downloaded.
         streaming (`bool`, *optional*, defaults to `False`):
@@ -53,7 +52,7 @@ class CorpusSource:
     max_documents: int | None = None
     streaming: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if bool(self.files) == bool(self.path):
             raise ValueError("a text source needs either files or path (a data set on the Hub), not both")
         kinds = sorted({Path(file).suffix for file in self.files})
@@ -72,10 +71,12 @@ class CorpusSource:
 
 
 def load_corpus(source: CorpusSource) -> Dataset | IterableDataset:
-    """
-    Read a corpus, without its blank documents.
+    """Read a corpus, without its blank documents.
 
     What is read is cached under [`corpus_fingerprint`], so a changed file is read anew whatever its name or date.
+
+    Args:
+        source ([`CorpusSource`]): Where the corpus comes from.
 
     Returns:
         `Dataset` or, with `source.streaming`, `IterableDataset`: One column, `text`; at least one document.
@@ -94,24 +95,25 @@ def load_corpus(source: CorpusSource) -> Dataset | IterableDataset:
 
 
 def corpus_fingerprint(source: CorpusSource) -> str:
-    """
-    SHA-256 of what a corpus consists of: the contents of its files wherever they lie, or the names it has on the Hub.
+    """SHA-256 of what a corpus consists of: the contents of its files wherever they lie, or the names it has on the Hub.
+
+    Args:
+        source ([`CorpusSource`]): Where the corpus comes from.
 
     Raises:
         FileNotFoundError: If a file does not exist.
     """
-    identity = asdict(source) | {"files": [_file_digest(file) for file in source.files], "streaming": None}
+    identity = asdict(source) | {"files": [file_hash(file) for file in source.files], "streaming": None}
     if source.files:
         kind = Path(source.files[0]).suffix
         identity |= {"kind": kind, "split": None, "column": None if kind == ".txt" else source.column}
-    return _digest(identity)
+    return json_hash(identity)
 
 
 def tokenize_corpus(
     corpus: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerFast, block_size: int
 ) -> Dataset | IterableDataset:
-    """
-    Pack a corpus into full blocks of tokens: `[cls]`, `block_size - 2` tokens of documents joined by `[sep]`, `[sep]`.
+    """Pack a corpus into full blocks of tokens: `[cls]`, `block_size - 2` tokens of documents joined by `[sep]`, `[sep]`.
 
     Nothing is padding and no token is lost but those after the last full block. A `Dataset` is cached; an
     `IterableDataset` is tokenised as it is read.
@@ -140,21 +142,24 @@ def tokenize_corpus(
     features = Features({"input_ids": List(Value("int32"), block_size), "attention_mask": List(Value("int8"), block_size)})
     if isinstance(corpus, IterableDataset):
         return IterableDataset.from_generator(_streamed_blocks, features=features, gen_kwargs=settings | {"corpus": corpus})
-    return _cached(_blocks, features, settings | {"corpus": corpus}, _digest([settings, corpus._fingerprint]))
+    return _cached(_blocks, features, settings | {"corpus": corpus}, json_hash([settings, corpus._fingerprint]))
 
 
 def cache_dir() -> Path:
-    """The directory, beside the texts that `datasets` caches, for what else is derived from them."""
+    """The directory for what this package keeps for later runs, beside the texts that `datasets` caches."""
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_lrcompress"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _blocks(corpus, tokenizer_json: str, ends: tuple[int, int], block_size: int) -> Iterator[dict[str, np.ndarray]]:
+def _blocks(
+    corpus: Dataset | IterableDataset, tokenizer_json: str, ends: tuple[int, int], block_size: int
+) -> Iterator[dict[str, np.ndarray]]:
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    rest, mask = None, np.ones(block_size, dtype=np.int8)
+    mask = np.ones(block_size, dtype=np.int8)
+    rest = None
     found = False
     for batch in corpus.iter(batch_size=_BATCH_SIZE):
         encodings = tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)
@@ -172,40 +177,32 @@ def _blocks(corpus, tokenizer_json: str, ends: tuple[int, int], block_size: int)
         raise ValueError(f"the text does not fill one block of {block_size} tokens; give more text or a smaller block_size")
 
 
-def _streamed_blocks(**arguments) -> Iterator[dict[str, list[int]]]:
+def _streamed_blocks(**arguments: Any) -> Iterator[dict[str, list[int]]]:
     """As `_blocks`; what a stream yields goes to the collator as it is, which wants Python numbers."""
     for row in _blocks(**arguments):
         yield {name: values.tolist() for name, values in row.items()}
 
 
 def _documents(source: CorpusSource) -> Iterator[dict[str, str]]:
-    if source.files:
-        read = READERS[Path(source.files[0]).suffix]
-        texts = chain.from_iterable(read(file, source.column) for file in source.files)
-    else:
-        texts = read_hub(source.path, source.name, source.split, source.revision, source.column)
+    texts = (text for text in _texts(source) if text and not text.isspace())
     found = False
-    for text in islice((text for text in texts if text and not text.isspace()), source.max_documents):
+    for text in islice(texts, source.max_documents):
         found = True
         yield {"text": text}
     if not found:
         raise ValueError(f"{source.path or ', '.join(source.files)} has no text; give at least one document")
 
 
-def _cached(generator, features: Features, arguments: dict, key: str) -> Dataset:
+def _texts(source: CorpusSource) -> Iterator[str | None]:
+    if source.path is not None:
+        return read_hub(source.path, source.name, source.split, source.revision, source.column)
+    read = READERS[Path(source.files[0]).suffix]
+    return chain.from_iterable(read(file, source.column) for file in source.files)
+
+
+def _cached(generator: Callable[..., Iterator[dict]], features: Features, arguments: dict[str, Any], key: str) -> Dataset:
     """What `generator` yields, from the cache where it is there."""
     try:
         return Dataset.from_generator(generator, features=features, gen_kwargs=arguments, fingerprint=key[:32])
     except DatasetGenerationError as error:
         raise (error.__cause__ or error) from None
-
-
-def _file_digest(file: str) -> str:
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"text file {file} does not exist")
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _digest(value) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

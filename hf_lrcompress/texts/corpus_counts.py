@@ -1,8 +1,6 @@
 """Token counts of whole corpora: by several processes, and as files that can be added up and used for other sizes."""
 
-import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,11 +11,12 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
-from hf_lrcompress.files import fingerprint
+from hf_lrcompress.files import fingerprint, text_hash, written_whole
 from hf_lrcompress.texts.corpus import CorpusSource, cache_dir, corpus_fingerprint, load_corpus
 from hf_lrcompress.vocabulary.counting import count_tokens
 
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 COUNTS_FILE = "token_counts-{}.safetensors"
 
 
-def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_proc: int = 1) -> torch.LongTensor:
+def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_proc: int = 1) -> torch.Tensor:
     """Count the tokens of a corpus, in every process of `accelerate launch` a part of it.
 
     Args:
@@ -35,7 +34,7 @@ def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_p
         num_proc (`int`, *optional*, defaults to 1): Processes to start for each of those.
 
     Returns:
-        `torch.LongTensor` of shape `(len(tokenizer),)`: The same in every process, whatever their number.
+        `torch.Tensor` of shape `(len(tokenizer),)`: The same in every process, whatever their number.
     """
     state = PartialState()
     count = partial(_count_shard, source, tokenizer, state.num_processes * num_proc)
@@ -48,10 +47,11 @@ def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_p
     return reduce(counts.to(state.device), reduction="sum").cpu()
 
 
-def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
-    """[`count_corpus`], with the counts kept in [`~data.cache_dir`]: no text is counted twice by one tokenizer."""
+def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """[`count_corpus`], with the counts kept in [`~texts.corpus.cache_dir`]: no text is counted twice by one tokenizer."""
     name = COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
-    path, state = cache_dir() / name, PartialState()
+    path = cache_dir() / name
+    state = PartialState()
     counts = torch.zeros(len(tokenizer), dtype=torch.long)
     if state.is_main_process and path.is_file():
         counts = load_counts([path], tokenizer)
@@ -60,19 +60,32 @@ def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> t
         logger.info("counting the tokens of %s", source.path or ", ".join(Path(file).name for file in source.files))
         counts = count_corpus(source, tokenizer)
         if state.is_main_process:
-            save_counts(path, counts, tokenizer)
+            with FileLock(cache_dir() / ".lock"):
+                save_counts(path, counts, tokenizer)
     return counts
 
 
 def save_counts(path: str | Path, counts: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Write counts into a safetensors file that knows the tokenizer they are of; it is there whole or not at all."""
-    partial_path = Path(f"{path}.{os.getpid()}.partial")
-    save_file({"counts": counts.contiguous()}, partial_path, metadata={"tokenizer": tokenizer_fingerprint(tokenizer)})
-    os.replace(partial_path, path)
+    """Write counts into a safetensors file that knows the tokenizer they are of; it is there whole or not at all.
+
+    Args:
+        path (`str` or `Path`): The file.
+        counts (`torch.Tensor` of shape `(len(tokenizer),)`): How often each token occurs.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer that the text was counted with.
+    """
+    with written_whole(Path(path)) as partial_path:
+        save_file({"counts": counts.contiguous()}, partial_path, metadata={"tokenizer": tokenizer_fingerprint(tokenizer)})
 
 
-def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
+def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
     """Read counts and add them up.
+
+    Args:
+        paths (`Sequence[str | Path]`): Files by [`save_counts`].
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer that the texts were counted with.
+
+    Returns:
+        `torch.Tensor` of shape `(len(tokenizer),)`: How often each token occurs in all of them.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -84,10 +97,11 @@ def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast)
             raise FileNotFoundError(f"file of token counts {path} does not exist")
         try:
             with safe_open(path, framework="pt") as file:
-                fingerprint, counts = (file.metadata() or {}).get("tokenizer"), file.get_tensor("counts")
+                metadata = file.metadata() or {}
+                counts = file.get_tensor("counts")
         except SafetensorError as error:
             raise ValueError(f"{path} holds no token counts ({error}); make it with save_counts") from None
-        if fingerprint != tokenizer_fingerprint(tokenizer):
+        if metadata.get("tokenizer") != tokenizer_fingerprint(tokenizer):
             raise ValueError(f"{path} was counted with another tokenizer; count the corpus again with this one")
         total += counts
     return total
@@ -98,10 +112,10 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     backend.no_padding()
-    return hashlib.sha256(backend.to_str().encode()).hexdigest()
+    return text_hash(backend.to_str())
 
 
-def _count_shard(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, shards: int, index: int) -> torch.LongTensor:
+def _count_shard(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, shards: int, index: int) -> torch.Tensor:
     corpus = load_corpus(source)
     if source.streaming:
         return count_tokens(tokenizer, (row["text"] for row in islice(corpus, index, None, shards)))

