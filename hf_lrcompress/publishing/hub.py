@@ -137,7 +137,7 @@ class Publish:
         card = ModelCard.load(card_path) if card_path.is_file() else None
         own_code = card is not None and OWN_CODE_TAG in (card.data.tags or ())
         paths = _files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED)
-        if not any(path.suffix == ".safetensors" for path in paths):
+        if not any(path.suffix == ".safetensors" and path.parent == model_dir for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
         if card is None:
             raise ValueError(f"{model_dir} has no card; put README.md back, or delete the directory and start the run again")
