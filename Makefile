@@ -5,14 +5,17 @@ BIN = .venv/bin
 CORE = -m "not slow" --ignore=tests/demo/test_texts.py --ignore=tests/demo/test_e5_small.py --ignore=tests/test_recipes.py \
 	--ignore=tests/texts/test_corpus_counts.py --ignore=tests/test_versions.py
 
-.PHONY: demo test test5 test-lowest clean
+.PHONY: demo lint test test5 test-lowest clean
 
 demo: .venv/installed
 	$(BIN)/accelerate launch -q recipes/compress.py --lang sk --config recipes/configs/demo.yaml
 
-test: .venv/installed .venv5/installed
+lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint .venv5/installed
 	LRCOMPRESS_OTHER_PYTHON=.venv5/bin/python $(BIN)/python -m pytest
 	$(MAKE) test5
 

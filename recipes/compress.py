@@ -20,12 +20,12 @@ from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
-from hf_lrcompress.publishing.report import table
 from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parse_count
+from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 from hf_lrcompress.texts.languages import Language
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
@@ -135,7 +135,7 @@ def main() -> int:
         if arguments.dry_run:
             prepared.check_texts()
             if main_process:
-                print(table(summary(prepared.plan), style="simple"))
+                print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing=""))
             return 0
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
         pipeline = Pipeline(prepared, output_dir, overwrite=arguments.overwrite)

@@ -18,10 +18,11 @@ from accelerate import PartialState
 
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
 from hf_lrcompress.evaluation.jobs import quiet_libraries
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining
-from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
+from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.texts.languages import Language

@@ -7,8 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_lrcompress.publishing.hub import Publish, render_eval_results
-from hf_lrcompress.publishing.licence import LICENSE_KEYS, check_license, license_of
+from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
+from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 
 
@@ -41,9 +42,8 @@ def main() -> int:
     try:
         target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
         report = read_complete_run(arguments.run_dir)
-        of_teacher = {key: value for key, value in report["stages"][0].items() if key in LICENSE_KEYS}
         license = {"license": arguments.license} if arguments.license else license_of(report)
-        check_license(license, of_teacher, report["teacher"])
+        check_license(license, stated_license(report["stages"][0]), report["teacher"])
         eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
         url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
     except (ValueError, OSError) as error:

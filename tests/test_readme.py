@@ -1,5 +1,6 @@
 """The README's commands and code, and the wheel."""
 
+import configparser
 import json
 import re
 import shlex
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import RECIPES, load_recipe, tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import xlm_roberta
@@ -73,11 +75,19 @@ def test_the_wheel_holds_what_it_needs(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:
         names = set(opened.namelist())
-    assert "hf_lrcompress/templates/model_card.md" in names
+    assert {"hf_lrcompress/py.typed", "hf_lrcompress/publishing/templates/model_card.md"} <= names
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "recipes/")) for name in names)
     packaged = {str(path.relative_to(ROOT)) for path in (ROOT / "hf_lrcompress").rglob("*.py")}
     assert packaged <= names
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert citation["version"] == setup["metadata"]["version"] and citation["license"] == setup["metadata"]["license"]
+    assert [reference["url"] for reference in citation["references"]] == [setup["metadata"]["project_urls"].split(" = ")[1]]
 
 
 def test_the_benchmark_table_is_that_of_the_results(monkeypatch):

@@ -1,6 +1,7 @@
 """The house rules: imports go down only, and each outside library has its place."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,24 +10,20 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_lrcompress"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
-FLOORS = [
-    {"files", "machine"},
-    {"models"},
-    {"vocabulary"},
-    {"surgery"},
-    {"distillation"},
-    {"calibration"},
-    {"texts"},
-    {"demo", "evaluation"},
-    {"stages"},
-    {"run"},
-    {"publishing"},
-    {"pipeline"},
-]
+
+def floors() -> list[set[str]]:
+    """The rooms of every floor, from bottom to top, as CONTRIBUTING's table has them."""
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return [{name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`(.*?)`", row)} for row in rows]
+
+
+FLOORS = floors()
 PLACES = {
     "datasets": {"texts", "evaluation"},
     "adapters": {"evaluation"},
     "huggingface_hub": {"publishing"},
+    "matplotlib": {"evaluation", "vocabulary"},
+    "tabulate": {"tables"},
 }
 
 
@@ -47,6 +44,12 @@ def part_of(path: Path) -> str:
 
 def floor_of(part: str) -> int:
     return next(i for i, floor in enumerate(FLOORS) if part in floor)
+
+
+def test_contributing_names_every_room_once():
+    rooms = {part_of(path) for path in MODULES} - {"__init__"}
+    named = [room for floor in FLOORS for room in floor]
+    assert sorted(named) == sorted(rooms)
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py" or len(path.parts) > 2], ids=str)

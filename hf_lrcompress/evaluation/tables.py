@@ -1,137 +1,129 @@
-"""Scores as a table in the order of the paper's Table 1, and as figures."""
+"""Scores as a table in the order of the paper's Table 1, and what one must know to read it."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.tables import EFFICIENCY_COLUMNS, STAGE_COLUMNS, Columns, make_table
 
 UNDISTILLED = "undistilled"
 """Name of the student that surgery alone has made."""
 
+MAJORITY = "majority baseline"
 QUICK_NOTICE = "Quick: one seed, and fewer epochs than the paper's where texts are many. Not comparable with published scores."
 
 
-def score_table(
-    scores: Sequence[dict[str, Any]], efficiency: Sequence[dict[str, Any]], base: int | None = None, style: str = "github"
-) -> str:
+def score_table(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mapping[str, Any]], base: int | None = None) -> str:
     """A row a model: reduction, size, tasks, average, retention and speed; scores × 100: mean ± standard deviation (retention).
 
     Args:
-        scores (`Sequence[dict]`): Of [`score_models`].
-        efficiency (`Sequence[dict]`): Of [`measure_efficiency`], a row a model.
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+        efficiency (`Sequence[Mapping]`): Rows of [`measure_efficiency`], one a model.
         base (`int`, *optional*): Parameters that the reduction is counted from; those of the first model by default.
-        style (`str`, *optional*, defaults to `"github"`): Of `tabulate`.
     """
-    tasks = [name for name in TASKS if any(row["task"] == name for row in scores)]
     base = base or efficiency[0]["parameters"]
     rows = []
-    for speed in efficiency:
-        own = {row["task"]: row for row in scores if row["model"] == speed["model"]}
-        retained = [own[name]["retention"] for name in tasks if own[name]["retention"] is not None]
-        rows.append(
-            [
-                speed["model"],
-                f"{100 * (1 - speed['parameters'] / base):.1f}",
-                f"{speed['size_mb']:.1f}",
-                *(_cell(own[name]) for name in tasks),
-                f"{100 * np.mean([own[name]['mean'] for name in tasks]):.1f}",
-                f"{100 * np.mean(retained):.1f}" if retained else "",
-                f"{speed['latency_ms_batch_1']:.1f}",
-                f"{speed['latency_ms_batch_32']:.1f}",
-                f"{speed['tokens_per_second']:,.0f}",
-                f"{speed['speedup']:.2f}",
-            ]
-        )
-    titles = [name.upper() for name in tasks]
-    headers = ["model", "reduction %", "MB", *titles, "average", "retention %", "ms (1)", "ms (32)", "tokens/s", "speed-up"]
-    return tabulate(
-        rows, headers=headers, tablefmt=style, disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1)
-    )
+    for model in efficiency:
+        own = [row for row in scores if row["model"] == model["model"]]
+        rows.append({**model, "reduction_percent": 100 * (1 - model["parameters"] / base), **_cells(own)})
+    baselines = {row["task"]: row["majority"] for row in scores if row.get("majority") is not None}
+    if baselines:
+        rows.append({"model": MAJORITY, **_cells([{"task": task, "mean": mean} for task, mean in baselines.items()])})
+    columns: Columns = {
+        "model": EFFICIENCY_COLUMNS["model"],
+        "reduction_percent": STAGE_COLUMNS["reduction_percent"],
+        "parameters": EFFICIENCY_COLUMNS["parameters"],
+        "size_mb": EFFICIENCY_COLUMNS["size_mb"],
+        **{name: (name.upper(), _score) for name in _tasks(scores)},
+        "average": ("average", "{:.1f}".format),
+        "retention": ("retention %", "{:.1f}".format),
+        **EFFICIENCY_COLUMNS,  # speed; the others have their places above
+    }
+    return make_table(rows, columns, missing="")
 
 
-def score_notes(scores: Sequence[dict[str, Any]], skipped: Sequence[str] = ()) -> list[str]:
-    """What one must know to read the table: metrics, sizes, overlap, what was skipped."""
+def score_notes(scores: Sequence[Mapping[str, Any]], skipped: Sequence[str] = ()) -> list[str]:
+    """What one must know to read the table: metrics, sizes, overlap, how models were trained, what was skipped.
+
+    Args:
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+        skipped (`Sequence[str]`, *optional*): Names of the tasks that have no data in the language.
+    """
     lines = [QUICK_NOTICE] if any(row["quick"] for row in scores) else []
-    for row in {row["task"]: row for row in scores}.values():
-        overlap = f"{100 * row['train_overlap']:.1f} % of them also in train"
-        seeds = f"{len(row['seeds'])} seed" + ("s" if len(row["seeds"]) > 1 else "")
-        accuracy = ""
-        if row["task"] == "pos":
-            accuracy = "; accuracy " + ", ".join(f"{100 * r['extra']['accuracy']:.1f}" for r in scores if r["task"] == "pos")
-        sizes = f"{row['test_size']:,} test texts, {overlap}; {seeds}, {row['tuning']}{accuracy}"
-        lines.append(f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {sizes}.")
+    lines += [_task_note([row for row in scores if row["task"] == name]) for name in dict.fromkeys(row["task"] for row in scores)]
     if any(row["model"] == UNDISTILLED for row in scores):
         lines.append(f"{UNDISTILLED}: the same surgeries on the adapted teacher, with no training after them.")
+    if any(row.get("majority") is not None for row in scores):
+        lines.append(f"{MAJORITY}: the score of always answering with the most frequent label.")
     lines += [f"{name.upper()}: skipped, no data set in this language is known." for name in skipped]
     return lines
 
 
-def plot_scores(scores: Sequence[dict[str, Any]], efficiency: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write a figure of score against size, a line a task, as PNG."""
-    from matplotlib.figure import Figure  # not pyplot: that keeps every figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    sizes = {row["model"]: row["size_mb"] for row in efficiency}
-    for name in TASKS:
-        own = {row["model"]: (sizes[row["model"]], 100 * row["mean"], 100 * row["std"]) for row in scores if row["task"] == name}
-        if own:
-            surgery_alone = own.pop(UNDISTILLED, None)
-            x, mean, deviation = zip(*sorted(own.values()), strict=True)
-            line = axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=name.upper())
-            if surgery_alone:
-                label = f"{name.upper()}, {UNDISTILLED}"
-                axes.plot(*surgery_alone[:2], marker="x", linestyle="", color=line[0].get_color(), label=label)
-    axes.set(xscale="log", xlabel="size (MB, fp32)", ylabel="score × 100")
-    if any(row["quick"] for row in scores):
-        axes.set_title("quick: one seed, fewer epochs", fontsize="medium")
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
-def capacity_table(capacity: Sequence[dict[str, Any]], style: str = "github") -> str:
+def capacity_table(capacity: Sequence[Mapping[str, Any]]) -> str:
     """A row a model, a column a reduction factor: the average over the tasks × 100.
 
     Args:
-        capacity (`Sequence[dict]`): Of [`score_factors`].
-        style (`str`, *optional*, defaults to `"github"`): Of `tabulate`.
+        capacity (`Sequence[Mapping]`): Rows of [`score_factors`].
     """
-    averages = _averages(capacity)
-    headers = ["model", *(f"r = {factor}" for factor in next(iter(averages.values())))]
-    rows = [[model, *(f"{mean:.1f}" for mean in of_model.values())] for model, of_model in averages.items()]
-    return tabulate(rows, headers, style, disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1))
+    averages = capacity_averages(capacity)
+    columns: dict[str, Any] = {"model": ("model", str)}
+    rows = []
+    for model, of_factors in averages.items():
+        columns |= {f"r{factor}": (f"r = {factor}", "{:.1f}".format) for factor in of_factors}
+        rows.append({"model": model} | {f"r{factor}": mean for factor, mean in of_factors.items()})
+    return make_table(rows, columns)
 
 
-def plot_capacity(capacity: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write a figure of the average score against the reduction factor, a line a model, as PNG."""
-    from matplotlib.figure import Figure
+def capacity_averages(capacity: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Model → reduction factor, ascending → average over the tasks × 100.
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for model, of_model in _averages(capacity).items():
-        axes.plot(of_model.keys(), of_model.values(), marker="o", label=model)
+    Args:
+        capacity (`Sequence[Mapping]`): Rows of [`score_factors`].
+    """
     factors = sorted({row["reduction_factor"] for row in capacity})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(factors, map(str, factors))
-    axes.set(xlabel="reduction factor of the adapters", ylabel="average score × 100")
-    axes.legend()
-    figure.savefig(path, dpi=150)
+    averages: dict[str, dict[int, float]] = {row["model"]: {} for row in capacity}
+    for model, of_factors in averages.items():
+        for factor in factors:
+            means = [row["mean"] for row in capacity if (row["model"], row["reduction_factor"]) == (model, factor)]
+            of_factors[factor] = 100 * float(np.mean(means))
+    return averages
 
 
-def _averages(capacity: Sequence[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """Model → reduction factor, ascending → average over the tasks × 100."""
-    values: dict[str, dict[int, list[float]]] = {}
-    for row in sorted(capacity, key=lambda row: row["reduction_factor"]):
-        values.setdefault(row["model"], {}).setdefault(row["reduction_factor"], []).append(100 * row["mean"])
-    models = dict.fromkeys(row["model"] for row in capacity)
-    return {model: {factor: float(np.mean(means)) for factor, means in values[model].items()} for model in models}
+def _tasks(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the tasks that were scored, in the order of the paper."""
+    scored = {row["task"] for row in scores}
+    return [name for name in TASKS if name in scored]
 
 
-def _cell(row: dict[str, Any]) -> str:
-    deviation = f" ± {100 * row['std']:.1f}" if len(row["values"]) > 1 else ""
-    retention = "" if row["retention"] is None else f" ({100 * row['retention']:.0f} %)"
+def _cells(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A model's part of the table that its scores make."""
+    retained = [row["retention"] for row in own if row.get("retention") is not None]
+    return {
+        **{row["task"]: row for row in own},
+        "average": 100 * np.mean([row["mean"] for row in own]),
+        "retention": 100 * np.mean(retained) if retained else None,
+    }
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    deviation = f" ± {100 * row['std']:.1f}" if len(row.get("values", ())) > 1 else ""
+    retention = "" if row.get("retention") is None else f" ({100 * row['retention']:.0f} %)"
     return f"{100 * row['mean']:.1f}{deviation}{retention}"
+
+
+def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a task's scores are, and how the models were trained for it."""
+    row = rows[-1]
+    overlap = f"{100 * row['train_overlap']:.1f} % of them also in train"
+    seeds = f"{len(row['seeds'])} seed" + ("s" if len(row["seeds"]) > 1 else "")
+    facts = [f"{row['test_size']:,} test texts, {overlap}", f"{seeds}, {row['tuning']}"]
+    if row.get("epochs") is not None:
+        facts.append(f"{row['epochs']:g} epochs")
+    rates = [f"{each['learning_rate']:g} ({each['model']})" for each in rows if each.get("learning_rate") is not None]
+    if rates:
+        facts.append(f"learning rate {', '.join(rates)}")
+    if row["task"] == "pos":
+        facts.append("accuracy " + ", ".join(f"{100 * each['extra']['accuracy']:.1f}" for each in rows))
+    return f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {'; '.join(facts)}."

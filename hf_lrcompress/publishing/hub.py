@@ -1,32 +1,22 @@
-"""Stage: put the final model on the Hugging Face Hub, in one commit. It makes no model."""
+"""The final model on the Hugging Face Hub, in one commit."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import validate_repo_id
 
 from hf_lrcompress.models.loading import OWN_CODE_TAG
+from hf_lrcompress.publishing.hub_errors import one_line_errors
+from hf_lrcompress.publishing.metadata import FINGERPRINT
 
 PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png")
-FINGERPRINT = "hf_lrcompress_fingerprint"
 EVAL_RESULTS_FILE = ".eval_results/hf_lrcompress.yaml"
 LOCAL_ID = 'model_id = "."  # the directory of this card'
-NETWORK_ERRORS = (*HfHubHTTPError.__bases__, OSError, RuntimeError)
-"""Requests' or httpx's base class, as huggingface_hub has it; RuntimeError is what a failed upload of a large file raises."""
-ADVICE = {
-    401: "the token is not valid; log in again with hf auth login or set HF_TOKEN",
-    403: "the token may not do this; make one that may write at https://huggingface.co/settings/tokens",
-    409: "something else is changing the repository; try again",
-    412: "somebody has changed the repository meanwhile; look at it and try again",
-    429: "too many requests; try again in some minutes",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Publish:
     hub_revision: str = "main"
     overwrite: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             validate_repo_id(self.hub_model_id)
         except HFValidationError as error:
@@ -60,7 +50,7 @@ class Publish:
         """Ask the Hub whether a run may be published; changes nothing there.
 
         Args:
-            fingerprint (`str`): Of the run.
+            fingerprint (`str`): Fingerprint of the run, as `report.json` has it.
 
         Raises:
             ValueError: If there is no token, it may not write there, or the repository holds something else.
@@ -69,7 +59,7 @@ class Publish:
         if get_token() is None:
             raise ValueError("there is no Hugging Face token; log in with hf auth login or set HF_TOKEN")
         api = HfApi()
-        with _in_one_line("asking the Hub"):
+        with one_line_errors("asking the Hub"):
             _check_write_access(api.whoami(), self.hub_model_id)
             info = self._repository(api)
             if info:
@@ -82,9 +72,9 @@ class Publish:
 
         Args:
             model_dir (`Path`): The final model, its tokenizer, card and figures.
-            fingerprint (`str`): Of the run.
+            fingerprint (`str`): Fingerprint of the run, as `report.json` has it.
             license (`Mapping`): `license`, `license_name` and `license_link` for the card.
-            eval_results (`str`, *optional*): What [`render_eval_results`] gives, to put beside the card.
+            eval_results (`str`, *optional*): Scores on registered benchmarks, as [`render_eval_results`] writes them.
 
         Returns:
             `str`: URL of the commit.
@@ -97,17 +87,15 @@ class Publish:
         additions = self._additions(model_dir, license)
         if eval_results:
             additions.append(CommitOperationAdd(EVAL_RESULTS_FILE, eval_results.encode()))
-        with _in_one_line(f"publishing {self.hub_model_id}"):
+        with one_line_errors(f"publishing {self.hub_model_id}"):
             api.create_repo(self.hub_model_id, private=not self.public, exist_ok=True)
             if self.hub_revision != "main":
                 api.create_branch(self.hub_model_id, branch=self.hub_revision, exist_ok=True)
             info = api.model_info(self.hub_model_id, revision=self.hub_revision)
             self._check_contents(api, info, fingerprint)
-            ours = {operation.path_in_repo for operation in additions}
-            stale = [CommitOperationDelete(path) for path in sorted(_files(info) - ours)] if self.overwrite else []
             commit = api.create_commit(
                 self.hub_model_id,
-                [*additions, *stale],
+                [*additions, *self._deletions(info, additions)],
                 commit_message=f"Model of run {fingerprint}",
                 revision=self.hub_revision,
                 parent_commit=info.sha,
@@ -126,59 +114,51 @@ class Publish:
     def _check_contents(self, api: HfApi, info: ModelInfo, fingerprint: str) -> None:
         """Refuse a repository that holds something else, or that everybody sees while `public` was not asked for."""
         if not (info.private or self.public):
-            raise ValueError(f"{self.hub_model_id} is a public repository; say --public, or give another --hub_model_id")
+            raise ValueError(f"{self.hub_model_id} is a public repository; set `public`, or give another `hub_model_id`")
         if self.overwrite or not _files(info):
             return
-        there = None
-        if "README.md" in _files(info):
-            card = api.hf_hub_download(self.hub_model_id, "README.md", revision=info.sha)
-            there = ModelCard.load(card, ignore_metadata_errors=True).data.get(FINGERPRINT)
+        there = self._fingerprint_there(api, info)
         if there != fingerprint:
             whose = f"run {there}" if there else "no run of hf_lrcompress"
             raise ValueError(
                 f"{self.hub_model_id} holds files of {whose}, not of run {fingerprint}; "
-                "give another --hub_model_id, or --overwrite to replace them"
+                "give another `hub_model_id`, or set `overwrite` to replace them"
             )
 
+    def _fingerprint_there(self, api: HfApi, info: ModelInfo) -> str | None:
+        """Fingerprint of the run whose model the repository holds; `None` if its card names no run, or if it has no card."""
+        if "README.md" not in _files(info):
+            return None
+        card = api.hf_hub_download(self.hub_model_id, "README.md", revision=info.sha)
+        return ModelCard.load(card, ignore_metadata_errors=True).data.get(FINGERPRINT)
+
     def _additions(self, model_dir: Path, license: Mapping[str, Any]) -> list[CommitOperationAdd]:
-        card = ModelCard.load(model_dir / "README.md") if (model_dir / "README.md").is_file() else None
-        kinds = (*PUBLISHED, ".py") if card and OWN_CODE_TAG in (card.data.tags or ()) else PUBLISHED
-        paths = sorted(path for path in model_dir.iterdir() if path.suffix in kinds)
-        if not any(path.suffix == ".safetensors" for path in paths):
+        card_path = model_dir / "README.md"
+        card = ModelCard.load(card_path) if card_path.is_file() else None
+        own_code = card is not None and OWN_CODE_TAG in (card.data.tags or ())
+        paths = _files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED)
+        if not any(path.suffix == ".safetensors" and path.parent == model_dir for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
-        if not card:
+        if card is None:
             raise ValueError(f"{model_dir} has no card; put README.md back, or delete the directory and start the run again")
         for key, value in license.items():
             card.data[key] = value
         text = str(card).replace(LOCAL_ID, f'model_id = "{self.hub_model_id}"')
-        contents = {"README.md": text.encode()}
-        return [CommitOperationAdd(path.name, contents.get(path.name, path)) for path in paths]
+        others = [CommitOperationAdd(path.relative_to(model_dir).as_posix(), path) for path in paths if path != card_path]
+        return [CommitOperationAdd("README.md", text.encode()), *others]
+
+    def _deletions(self, info: ModelInfo, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
+        """Of what is in the repository all that is not replaced, if it is to be overwritten."""
+        if not self.overwrite:
+            return []
+        ours = {operation.path_in_repo for operation in additions}
+        return [CommitOperationDelete(path) for path in sorted(_files(info) - ours)]
 
 
-def render_eval_results(report: Mapping[str, Any], benchmarks: Mapping[str, str]) -> str:
-    """The final model's scores on data sets that are registered benchmarks, as the Hub reads them from `.eval_results/*.yaml`.
-
-    The format is that of https://huggingface.co/docs/hub/eval-results; values are those of the report, from 0 to 1.
-
-    Args:
-        report (`Mapping`): What `report.json` holds.
-        benchmarks (`Mapping[str, str]`): Data set id → id of the task in the `eval.yaml` of the data set.
-
-    Raises:
-        ValueError: If the final model was not scored on one of the data sets.
-    """
-    final = report["stages"][-1]["stage"]
-    scores = {score.get("dataset"): score for score in report.get("scores", ()) if score["model"] == final}
-    entries = []
-    for dataset, task in benchmarks.items():
-        if dataset not in scores:
-            there_are = ", ".join(filter(None, scores)) or "none"
-            raise ValueError(f"the model of this run has no score on {dataset}; it has scores on: {there_are}")
-        score = scores[dataset]
-        runs = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {score['tuning']}"
-        notes = f"{runs}, fewer epochs than usual" if score["quick"] else runs
-        entries.append({"dataset": {"id": dataset, "task_id": task}, "value": score["mean"], "notes": notes})
-    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else ""
+def _files_to_publish(model_dir: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files beside the weights, and those in the folders of sentence-transformers' modules, such as `1_Pooling`."""
+    found = [*model_dir.glob("*"), *model_dir.glob("[0-9]*_*/*")]
+    return sorted(path for path in found if path.suffix in suffixes and path.is_file())
 
 
 def _check_write_access(user: Mapping[str, Any], hub_model_id: str) -> None:
@@ -187,32 +167,24 @@ def _check_write_access(user: Mapping[str, Any], hub_model_id: str) -> None:
     orgs = [org["name"] for org in user.get("orgs", ())]
     if owner not in (user["name"], *orgs):
         there_are = ", ".join([user["name"], *orgs])
-        raise ValueError(f"{user['name']} is no member of {owner}; give --hub_model_id under one of: {there_are}")
+        raise ValueError(f"{user['name']} is no member of {owner}; give a `hub_model_id` under one of: {there_are}")
     token = user.get("auth", {}).get("accessToken", {})
-    scopes = token.get("fineGrained", {}).get("scoped", ())
-    writable = {scope["entity"].get("name") for scope in scopes if "repo.write" in scope["permissions"]}
-    if token.get("role") == "read" or (token.get("role") == "fineGrained" and not writable & {owner, hub_model_id}):
+    if not _may_write(token, {owner, hub_model_id}):
         raise ValueError(
             f"the token {token.get('displayName', '')!r} may not write to {hub_model_id}; "
             "make one that may at https://huggingface.co/settings/tokens"
         )
 
 
+def _may_write(token: Mapping[str, Any], names: set[str]) -> bool:
+    """Whether a token's role allows to write, for a fine-grained one to a repository or an owner of these names."""
+    if token.get("role") != "fineGrained":
+        return token.get("role") != "read"
+    scopes = token.get("fineGrained", {}).get("scoped", ())
+    writable = {scope["entity"].get("name") for scope in scopes if "repo.write" in scope["permissions"]}
+    return not names.isdisjoint(writable)
+
+
 def _files(info: ModelInfo) -> set[str]:
     """What is in a repository besides what the Hub puts into every new one."""
     return {file.rfilename for file in info.siblings or ()} - {".gitattributes"}
-
-
-@contextmanager
-def _in_one_line(doing: str) -> Iterator[None]:
-    """Say in one line what the Hub refused, instead of how the client found out."""
-    try:
-        yield
-    except NETWORK_ERRORS as error:
-        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-        response = getattr(cause, "response", None)
-        if response is None:
-            raise OSError(f"{doing}: the Hub cannot be reached ({type(cause).__name__}); try again") from error
-        said = response.headers.get("X-Error-Message") or getattr(cause, "server_message", None) or ""
-        advice = ADVICE.get(response.status_code, "try again later" if response.status_code >= 500 else "it refuses this")
-        raise OSError(f"{doing}: the Hub answered {response.status_code} {said}: {advice}") from error

@@ -21,49 +21,71 @@ def teacher_license(config: RunConfig) -> dict[str, Any]:
 
     Empty where the teacher has no card or its card names no licence.
 
+    Args:
+        config ([`RunConfig`]): The run; its teacher may be on the Hub.
+
     Raises:
         ValueError: If the card of a local teacher has a header that is not YAML.
         OSError: If the Hub cannot be asked.
     """
     if config.teacher == DEMO:
         return {"license": DEMO_TEACHER_LICENSE}
-    card = Path(config.teacher) / "README.md"
-    if config.base_model is None:
-        if not card.is_file():
-            return {}
-    else:
-        try:
-            card = Path(hf_hub_download(config.teacher, "README.md", revision=config.teacher_revision))
-        except EntryNotFoundError:  # no card, or offline and not in the cache
-            return {}
+    card = _teacher_card(config)
+    if card is None:
+        return {}
     try:
         metadata = metadata_load(card) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"the header of {card} is not valid YAML: {error}; mend it or delete the file") from error
-    return {key: metadata[key] for key in LICENSE_KEYS if key in metadata}
+    return stated_license(metadata)
+
+
+def stated_license(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `license`, `license_name` and `license_link` that a card's header, or a stage's row of the report, has.
+
+    Args:
+        facts (`Mapping`): The header or the row.
+    """
+    return {key: facts[key] for key in LICENSE_KEYS if key in facts}
 
 
 def license_of(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The licence of a run's model: the one its configuration gives, otherwise the teacher's."""
+    """The licence of a run's model: the one its configuration gives, otherwise the teacher's.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
     if report["settings"].get("license"):
         return {"license": report["settings"]["license"]}
-    return {key: report["stages"][0][key] for key in LICENSE_KEYS if key in report["stages"][0]}
+    return stated_license(report["stages"][0])
 
 
 def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any], teacher: str) -> None:
     """Refuse to publish what a licence forbids, or what has none.
 
     Args:
-        license (`Mapping`): Of the model to publish.
+        license (`Mapping`): Licence of the model to publish, as [`license_of`] gives it.
         teacher_license (`Mapping`): What the teacher's card states.
         teacher (`str`): Name of the teacher.
 
     Raises:
         ValueError: If the teacher's licence forbids derivatives, or no licence is known.
     """
-    stated = teacher_license.get("license")
-    for name in [stated] if isinstance(stated, str) else stated or []:
+    stated = teacher_license.get("license") or []
+    names = [stated] if isinstance(stated, str) else stated
+    for name in names:
         if re.search(r"-nd\b", name):
             raise ValueError(f"the licence of {teacher}, {name}, forbids derivatives: a compressed model may not be published")
     if not license.get("license"):
-        raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it, such as --license mit")
+        raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it as `license`, such as mit")
+
+
+def _teacher_card(config: RunConfig) -> Path | None:
+    """The file with the teacher's card; `None` if it has none, or if it is not in the cache of a machine that is offline."""
+    if config.base_model is None:
+        card = Path(config.teacher) / "README.md"
+        return card if card.is_file() else None
+    try:
+        return Path(hf_hub_download(config.teacher, "README.md", revision=config.teacher_revision))
+    except EntryNotFoundError:
+        return None

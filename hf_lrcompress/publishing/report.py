@@ -5,72 +5,62 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.evaluation.tables import capacity_table, plot_capacity, plot_scores, score_notes, score_table
+from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores, plot_stages
+from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.files import copy_directory, write_atomically
+from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
+from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, RECORD_FILE, REPORT_FILE, StageRecord
 
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in ("scores", "capacity", "efficiency", "skipped_tasks")}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
-FIGURE = "scores.png"
+SCORES_FIGURE = "scores.png"
 CAPACITY_FIGURE = "capacity.png"
-COLUMNS = {
-    "stage": "stage",
-    "parameters": "parameters",
-    "size_mb": "MB",
-    "reduction_percent": "reduction %",
-    "mlm_accuracy": "MLM accuracy",
-    "mlm_loss": "MLM loss",
-    "seconds": "seconds",
-    "peak_memory_mb": "peak memory MB",
-}
-FORMATS = {
-    "layers": "d",
-    "intermediate": "d",
-    "hidden": "d",
-    "vocabulary": ",d",
-    "parameters": ",d",
-    "size_mb": ".1f",
-    "reduction_percent": ".1f",
-    "mlm_accuracy": ".4f",
-    "mlm_loss": ".3f",
-    "seconds": ".0f",
-    "peak_memory_mb": ",.0f",
-}
+STAGES_FIGURE = "stages.png"
 
 
 def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
-    """One row a stage that makes a model: its name and what was measured."""
+    """One row a stage that makes a model: its name and what was measured.
+
+    Args:
+        records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
+    """
     made = [record for record in records if "parameters" in record.metrics]
     return [{"stage": record.name} | {k: v for k, v in record.metrics.items() if k not in REPORTED} for record in made]
 
 
 def parts_of(records: Sequence[StageRecord]) -> dict[str, Any]:
-    """What is a part of the report by itself: the vocabulary's certificate, scores, efficiency."""
+    """What is a part of the report by itself: the vocabulary's certificate, scores, efficiency.
+
+    Args:
+        records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
+    """
     return {REPORTED[name]: value for record in records for name, value in record.metrics.items() if name in REPORTED}
 
 
 def total_of(records: Sequence[StageRecord]) -> dict[str, float]:
-    """Seconds of all stages, and kWh where every stage has them."""
-    energies = [record.metrics.get("energy_kwh") for record in records]
-    energy = {} if None in energies else {"energy_kwh": sum(energies)}
-    return {"seconds": sum(record.metrics["seconds"] for record in records), **energy}
+    """Seconds of all stages, and kWh where every stage has them.
 
-
-def table(rows: Sequence[dict[str, Any]], columns: dict[str, str] | None = None, style: str = "github") -> str:
-    """Rows as a text table, numbers formatted by the kind of column."""
-    columns = columns or {key: key for key in rows[0]}
-    cells = [[_cell(key, row.get(key)) for key in columns] for row in rows]
-    return tabulate(cells, headers=list(columns.values()), tablefmt=style, disable_numparse=True, colalign=_alignment(columns))
+    Args:
+        records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
+    """
+    total = {"seconds": sum(record.metrics["seconds"] for record in records)}
+    if all(record.metrics.get("energy_kwh") is not None for record in records):
+        total["energy_kwh"] = sum(record.metrics["energy_kwh"] for record in records)
+    return total
 
 
 def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, Any]:
-    """What `report.json` holds: all that card and reports are made from."""
+    """What `report.json` holds: all that card and reports are made from.
+
+    Args:
+        config ([`RunConfig`]): The run as it was asked for.
+        records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
+    """
     return {
         "language": config.language.tag,
         "teacher": config.teacher_name,
@@ -87,41 +77,53 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
 
 
 def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: Path) -> None:
-    """Write `report.json` and `report.md`."""
-    content = json.dumps(make_report(config, records), indent=2, ensure_ascii=False)
-    write_atomically(output_dir / REPORT_FILE, content + "\n")
-    write_atomically(output_dir / "report.md", render_report(config, records))
-    if "scores" in (evaluated := parts_of(records)):
-        plot_scores(evaluated["scores"], evaluated["efficiency"], output_dir / FIGURE)
-    if "capacity" in evaluated:
-        plot_capacity(evaluated["capacity"], output_dir / CAPACITY_FIGURE)
+    """Write `report.json`, `report.md` and the figures.
+
+    Args:
+        config ([`RunConfig`]): The run as it was asked for.
+        records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
+        output_dir (`Path`): The run folder.
+    """
+    report = make_report(config, records)
+    write_atomically(output_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(output_dir / "report.md", render_report(report))
+    if _shows_stages(report):
+        plot_stages(report["stages"], output_dir / STAGES_FIGURE)
+    if "scores" in report:
+        plot_scores(report["scores"], report["efficiency"], output_dir / SCORES_FIGURE)
+    if "capacity" in report:
+        plot_capacity(report["capacity"], output_dir / CAPACITY_FIGURE)
 
 
-def render_report(config: RunConfig, records: Sequence[StageRecord]) -> str:
-    """The report as Markdown."""
-    lines = [f"# {config.teacher_name} compressed to {config.language.name}", ""]
-    if config.machine_written:
+def render_report(report: Mapping[str, Any]) -> str:
+    """The report as Markdown.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    lines = [f"# {title_of(report)}", ""]
+    if report["machine_written_text"]:
         lines += [f"**{DEMO_NOTICE}**", ""]
-    masked = records[0].metrics["masked_tokens"]
-    lines += [
-        table(rows_of(records), COLUMNS),
-        "",
-        f"MLM accuracy and loss: the same {masked:,} masked tokens of the validation text for every model. The loss is over",
-        "each model's own vocabulary, so it falls when that is trimmed. Peak memory: of the process, to the end of the stage.",
-    ]
-    if "scores" in (evaluated := parts_of(records)):
-        scores, efficiency = evaluated["scores"], evaluated["efficiency"]
-        notes = "\n".join(f"- {note}" for note in score_notes(scores, evaluated["skipped_tasks"]))
-        table_of_tasks = score_table(scores, efficiency, records[0].metrics["parameters"])
-        lines += ["", "## Tasks", "", table_of_tasks, "", notes, "", f"![score against size]({FIGURE})"]
-    if "capacity" in evaluated:
+    lines += [stage_table(report), "", *_list(stage_notes(report))]
+    if _shows_stages(report):
+        lines += ["", f"![what every stage has kept]({STAGES_FIGURE})"]
+    if "scores" in report:
+        table = score_table(report["scores"], report["efficiency"], report["stages"][0]["parameters"])
+        notes = _list(score_notes(report["scores"], report["skipped_tasks"]))
+        lines += ["", "## Tasks", "", table, "", *notes, "", f"![score against size]({SCORES_FIGURE})"]
+    if "capacity" in report:
         lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
-        lines += ["", capacity_table(evaluated["capacity"]), "", f"![score against reduction factor]({CAPACITY_FIGURE})"]
+        lines += ["", capacity_table(report["capacity"]), "", f"![score against reduction factor]({CAPACITY_FIGURE})"]
     return "\n".join(lines) + "\n"
 
 
 def write_model_dir(output_dir: Path, last_stage: str) -> None:
-    """Make `model/`: the last stage's model and tokenizer, the card and the figures. One that is there already is left alone."""
+    """Make `model/`: the last stage's model and tokenizer, the card and the figures. One that is there already is left alone.
+
+    Args:
+        output_dir (`Path`): The run folder; it holds the report.
+        last_stage (`str`): Folder in it that holds the final model.
+    """
     if (output_dir / MODEL_DIR).exists():
         return
     report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
@@ -132,20 +134,25 @@ def write_model_dir(output_dir: Path, last_stage: str) -> None:
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 
 
+def _shows_stages(report: Mapping[str, Any]) -> bool:
+    """Whether similarities were measured, so that there is something to compare the stages by."""
+    return any(stage.get("sentence_similarity") is not None for stage in report["stages"])
+
+
+def _list(notes: Sequence[str]) -> list[str]:
+    return [f"- {note}" for note in notes]
+
+
 def _without_paths(value: Any) -> Any:
     """Settings with the names of local files instead of where they lie on this machine."""
     if isinstance(value, Mapping):
         return {key: _without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_paths(item) for item in value]
-    return Path(value).name if isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists()) else value
+    if isinstance(value, str) and _is_local(Path(value)):
+        return Path(value).name
+    return value
 
 
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return "not measured"
-    return format(value, FORMATS[key]) if key in FORMATS else str(value)
-
-
-def _alignment(columns: dict[str, str]) -> list[str]:
-    return ["right" if key in FORMATS else "left" for key in columns]
+def _is_local(path: Path) -> bool:
+    return path.is_absolute() or path.exists()

@@ -290,11 +290,20 @@ def test_what_a_person_added_to_the_repository_stays(hub, work, run):
     assert "LICENSE" in hub.files(REPO)
 
 
+def test_the_modules_of_sentence_transformers_are_published_too(hub, work, run):
+    (run / "model" / "1_Pooling").mkdir()
+    (run / "model" / "checkpoint-5").mkdir()
+    for name in ("modules.json", "1_Pooling/config.json", "1_Pooling/pytorch_model.bin", "checkpoint-5/config.json"):
+        (run / "model" / name).write_bytes(b"{}")
+    assert work("publish.py", run, REPO)["code"] == 0
+    assert {path for path in hub.files(REPO) if "/" in path} == {"1_Pooling/config.json"} and "modules.json" in hub.files(REPO)
+
+
 def test_somebody_elses_repository_is_left_alone_without_overwrite(hub, work, run):
     theirs = {"README.md": b"---\nhf_lrcompress_fingerprint: other\n---\n", "pytorch_model.bin": b"theirs"}
     for files in (theirs, {"thesis.tex": b"theirs"}):
         hub.add(REPO, files, private=True)
-        assert_error(work("publish.py", run, REPO), f"{REPO} holds files of", "--overwrite")
+        assert_error(work("publish.py", run, REPO), f"{REPO} holds files of", "`overwrite`")
         assert hub.files(REPO) == files
     assert work("publish.py", run, REPO, "--overwrite")["code"] == 0
     assert "model.safetensors" in hub.files(REPO) and "thesis.tex" not in hub.files(REPO)
@@ -302,7 +311,7 @@ def test_somebody_elses_repository_is_left_alone_without_overwrite(hub, work, ru
 
 def test_a_public_repository_is_not_published_to_without_saying_so(hub, work, run):
     hub.add(REPO, {".gitattributes": b""})
-    assert_error(work("publish.py", run, REPO), "public repository", "--public")
+    assert_error(work("publish.py", run, REPO), "public repository", "`public`")
     assert work("publish.py", run, REPO, "--public")["code"] == 0
 
 
@@ -313,7 +322,7 @@ def test_a_public_repository_is_not_published_to_without_saying_so(hub, work, ru
         (REPO, "hf_wrong", "the token is not valid"),
         (REPO, "hf_read", "may not write"),
         (REPO, "hf_fine", "may not write"),
-        ("strangers/tiny", "hf_write", "no member of strangers; give --hub_model_id under one of: jana, lab"),
+        ("strangers/tiny", "hf_write", "no member of strangers; give a `hub_model_id` under one of: jana, lab"),
         ("lab/a--b", "hf_write", "the Hub refuses the name"),
         ("tiny", "hf_write", "does not say whose"),
     ],
@@ -407,10 +416,10 @@ def test_a_teacher_without_licence_runs_but_is_not_published_until_one_is_given(
     teacher = shutil.copytree(inputs / "teacher", tmp_path / "teacher")
     (teacher / "README.md").unlink()
     arguments = (tmp_path / "run", "--teacher", teacher)
-    assert_error(compress(*arguments, "--push_to_hub", "--hub_model_id", REPO), "states no licence", "--license mit")
+    assert_error(compress(*arguments, "--push_to_hub", "--hub_model_id", REPO), "states no licence", "`license`, such as mit")
     assert not (tmp_path / "run").exists()
     assert compress(*arguments)["code"] == 0
-    assert_error(work("publish.py", tmp_path / "run", REPO), "states no licence", "--license mit")
+    assert_error(work("publish.py", tmp_path / "run", REPO), "states no licence", "`license`, such as mit")
     assert work("publish.py", tmp_path / "run", REPO, "--license", "apache-2.0")["code"] == 0
     assert yaml.safe_load(hub.files(REPO)["README.md"].decode().split("---")[1])["license"] == "apache-2.0"
     assert_error(work("publish.py", tmp_path / "run", "lab/2", "--license", "nonsense"), '"license" must be one of')

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import tiny_model
 from hub_server import card_errors
 from huggingface_hub import ModelCard, ModelCardData
+from sentence_transformers import SentenceTransformer
+from vocabulary.test_tokenizer_trimming import xlm_roberta
 
+from hf_lrcompress.publishing.index import render_index
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.publishing.model_card import render_model_card
-from hf_lrcompress.publishing.tables import render_index
+from hf_lrcompress.publishing.report import render_report
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.texts.languages import Language
 
@@ -78,6 +82,22 @@ def report(request) -> dict:
     for stage in plain["stages"]:
         stage.pop("energy_kwh", None)
     return plain | (FULL if request.param == "measured" else {})
+
+
+@pytest.fixture
+def compared(report) -> dict:
+    """The same run with similarities, as runs of today have them."""
+    similarities = {"sentence_similarity": 0.8765, "token_similarity": 0.7654}
+    return report | {"stages": [stage | similarities for stage in report["stages"]]}
+
+
+@pytest.fixture
+def sentence_encoder(compared) -> dict:
+    """A run whose teacher and student have no masked-LM head."""
+    masked = ("mlm_accuracy", "mlm_loss", "masked_tokens", "masked_text")
+    stages = [{key: value for key, value in stage.items() if key not in masked} for stage in compared["stages"]]
+    stages = [stage for stage in stages if stage["stage"] != "adapt_teacher"]
+    return compared | {"stages": stages, "settings": compared["settings"] | {"objective": "representation"}}
 
 
 def metadata_of(card: str) -> dict:
@@ -205,6 +225,71 @@ def test_how_to_load_is_six_lines_of_python(report):
     (code,) = re.findall(r"```python\n(.*?)```", render_model_card(report), re.DOTALL)
     compile(code, "card", "exec")
     assert len(code.splitlines()) == 6
+
+
+def test_similarities_are_shown_beside_masked_tokens(report, compared):
+    assert "Sentence and token similarity: not measured." in render_model_card(report)
+    card = render_model_card(compared)
+    assert " 0.876 " in card and " 0.765 " in card and not unknown_numbers(card, compared)
+    assert "Sentence similarity says" in card and "Token similarity is" in card and "similarity: not measured" not in card
+    results = metadata_of(card)["model-index"][0]["results"]
+    assert {metric["type"]: metric["value"] for metric in results[0]["metrics"]}["sentence_similarity"] == 0.8765
+    compared["stages"][0]["sentence_similarity"] = None
+    rows = [line for line in render_model_card(compared).splitlines() if line.startswith("| teacher ")]
+    assert "not measured" in rows[0]
+
+
+def test_the_report_has_the_cards_table(compared):
+    compared["skipped_tasks"] = ["sa"]
+    card, text = render_model_card(compared), render_report(compared)
+    table = [line for line in card.splitlines() if line.startswith("| truncate_hidden ")][0]
+    assert table in text and "masked-token accuracy" in text and "![what every stage has kept](stages.png)" in text
+
+
+def test_a_model_without_a_masked_lm_head(sentence_encoder):
+    sentence_encoder["skipped_tasks"] = []
+    card, text = render_model_card(sentence_encoder), render_report(sentence_encoder)
+    for each in (card, text):
+        assert not re.search(r"mask(?!ed-LM head)|mlm|fill", each), "nothing is said about masked tokens"
+        assert " 0.876 " in each
+    metadata = metadata_of(card)
+    assert (metadata["pipeline_tag"], metadata["library_name"]) == ("sentence-similarity", "sentence-transformers")
+    assert {"sentence-transformers", "feature-extraction"} <= set(metadata["tags"]) and not card_errors(card)
+    metrics = [metric["type"] for metric in metadata["model-index"][0]["results"][0]["metrics"]]
+    assert metrics == ["parameters", "reduction_percent", "sentence_similarity", "token_similarity"]
+    assert "A sentence encoder for Slovak" in card and "`AutoModel.from_pretrained(model_id)`" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    compile(code, "card", "exec")
+    assert "SentenceTransformer(model_id)" in code and 'model_id = "."  # the directory of this card' in code
+    index = render_index({"sk": sentence_encoder})
+    assert "| sentence similarity" in index.replace("   ", " ").replace("  ", " ") and "masked" not in index
+
+
+def test_the_example_of_a_sentence_encoder_runs(sentence_encoder, tmp_path, monkeypatch):
+    tokenizer = xlm_roberta()
+    model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    model.base_model.save_pretrained(tmp_path / "encoder"), tokenizer.save_pretrained(tmp_path / "encoder")
+    SentenceTransformer(str(tmp_path / "encoder")).save(str(tmp_path / "model"))
+    (code,) = re.findall(r"```python\n(.*?)```", render_model_card(sentence_encoder), re.DOTALL)
+    monkeypatch.chdir(tmp_path / "model")
+    names = {}
+    exec(compile(code, "card", "exec"), names)
+    assert names["vectors"].shape == (2, model.config.hidden_size)
+
+
+def test_a_model_without_a_head_and_with_code_of_its_own(sentence_encoder):
+    sentence_encoder["stages"][0]["own_code"] = True
+    card = render_model_card(sentence_encoder)
+    assert "SentenceTransformer(model_id, trust_remote_code=True)" in card and "custom_code" in metadata_of(card)["tags"]
+
+
+@pytest.mark.parametrize("report", ["measured"], indirect=True)
+def test_how_scores_were_made_and_what_guessing_gives(report):
+    assert "majority" not in render_model_card(report) and "learning rate" not in render_model_card(report)
+    made = {"majority": 0.0561, "epochs": 20, "learning_rate": 0.0005}
+    report["scores"] = [score | made for score in report["scores"]]
+    card = render_model_card(report)
+    assert "majority baseline" in card and " 5.6 " in card and " 0.0005 " in card and not unknown_numbers(card, report)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,44 @@
+"""The index of several cards, as in `model_cards/README.md`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_lrcompress.publishing.metadata import final_scores, text_name
+from hf_lrcompress.tables import STAGE_COLUMNS, Columns, hundredfold, make_table
+from hf_lrcompress.texts.languages import Language
+
+INDEX_COLUMNS: Columns = {
+    "card": ("card", str),
+    "language": ("language", str),
+    "teacher": ("teacher", str),
+    "text": ("text", str),
+    "parameters": STAGE_COLUMNS["parameters"],
+    "reduction_percent": STAGE_COLUMNS["reduction_percent"],
+    "mlm_accuracy": STAGE_COLUMNS["mlm_accuracy"],
+    "adapted": ("of the adapted teacher", "{:.4f}".format),
+    "sentence_similarity": STAGE_COLUMNS["sentence_similarity"],
+    "scores": ("scores", str),
+}
+
+
+def render_index(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """A Markdown table of cards, one row each.
+
+    Args:
+        reports (`Mapping[str, Mapping]`): What `report.json` holds, by the folder that it and the card lie in.
+    """
+    return make_table([_row(folder, report) for folder, report in reports.items()], INDEX_COLUMNS)
+
+
+def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    adapted = [stage.get("mlm_accuracy") for stage in report["stages"] if stage["stage"] == "adapt_teacher"]
+    scores = [f"{score['task'].upper()} {hundredfold(score['mean'])}" for score in final_scores(report)]
+    return {
+        **report["stages"][-1],
+        "card": f"[{folder}]({folder}/README.md)",
+        "language": Language.from_tag(report["language"]).name,
+        "teacher": report["teacher"],
+        "text": text_name(report["settings"]["train"]),
+        "adapted": adapted[0] if adapted else None,
+        "scores": ", ".join(scores) or None,
+    }

@@ -1,0 +1,182 @@
+"""What the Hub reads of a model: the header of its card, and its scores on registered benchmarks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from hf_lrcompress.models.loading import OWN_CODE_TAG
+from hf_lrcompress.publishing.licence import license_of
+from hf_lrcompress.texts.languages import Language
+
+FINGERPRINT = "hf_lrcompress_fingerprint"
+TASK_TYPES = {
+    "tc": "text-classification",
+    "sa": "text-classification",
+    "ner": "token-classification",
+    "pos": "token-classification",
+}
+SIZES = {"parameters": "Parameters", "reduction_percent": "Parameters fewer than the teacher's, %"}
+SIMILARITIES = {
+    "sentence_similarity": "Sentence similarity, correlation with the teacher's",
+    "token_similarity": "Token similarity, correlation with the teacher's",
+}
+
+
+def card_metadata(report: Mapping[str, Any]) -> ModelCardData:
+    """The header of the card.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    base_model = base_model_of(report)
+    sentences = keeps_representation(report)
+    tags = ["hf_lrcompress", "model-compression"]
+    if sentences:
+        tags += ["sentence-transformers", "feature-extraction"]
+    if report["stages"][0].get("own_code"):
+        tags.append(OWN_CODE_TAG)
+    optional = license_of(report)
+    if base_model:
+        optional |= {"base_model": base_model, "base_model_relation": "finetune"}
+    return ModelCardData(
+        language=report["language"],
+        library_name="sentence-transformers" if sentences else "transformers",
+        pipeline_tag=_pipeline_tag(report),
+        tags=tags,
+        datasets=_datasets(report) or None,
+        model_name=title_of(report),
+        eval_results=_eval_results(report),
+        hf_lrcompress_fingerprint=report["fingerprint"],
+        **optional,
+    )
+
+
+def keeps_representation(report: Mapping[str, Any]) -> bool:
+    """Whether the run's objective is the teacher's representation, so that the model has no masked-LM head.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    return report["settings"].get("objective") == "representation"
+
+
+def base_model_of(report: Mapping[str, Any]) -> str | None:
+    """The teacher's Hub id; `None` for a local teacher. An old report has none: there a name with a slash is an id.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    if "base_model" in report:
+        return report["base_model"]
+    return report["teacher"] if "/" in report["teacher"] else None
+
+
+def title_of(report: Mapping[str, Any]) -> str:
+    """The model's name for people.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    return f"{report['teacher'].rpartition('/')[2]} compressed to {Language.from_tag(report['language']).name}"
+
+
+def text_name(source: Mapping[str, Any] | str) -> str:
+    """A text as the card names it.
+
+    Args:
+        source (`Mapping` or `str`): The setting `train` or `validation`; only the demo's is no mapping.
+    """
+    if isinstance(source, str):
+        return "the demo's machine-written text"
+    if source["files"]:
+        return ", ".join(source["files"])
+    return " ".join(filter(None, [source["path"], source.get("name"), source["split"]]))
+
+
+def render_eval_results(report: Mapping[str, Any], benchmarks: Mapping[str, str]) -> str:
+    """The final model's scores on data sets that are registered benchmarks, as the Hub reads them from `.eval_results/*.yaml`.
+
+    The format is that of https://huggingface.co/docs/hub/eval-results; values are those of the report, from 0 to 1.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+        benchmarks (`Mapping[str, str]`): Data set id → id of the task in the `eval.yaml` of the data set.
+
+    Raises:
+        ValueError: If the final model was not scored on one of the data sets.
+    """
+    scores = {score.get("dataset"): score for score in final_scores(report)}
+    entries = []
+    for dataset, task in benchmarks.items():
+        if dataset not in scores:
+            there_are = ", ".join(filter(None, scores)) or "none"
+            raise ValueError(f"the model of this run has no score on {dataset}; it has scores on: {there_are}")
+        score = scores[dataset]
+        notes = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {score['tuning']}"
+        if score["quick"]:
+            notes += ", fewer epochs than usual"
+        entries.append({"dataset": {"id": dataset, "task_id": task}, "value": score["mean"], "notes": notes})
+    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else ""
+
+
+def final_scores(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of the final model's scores.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    final = report["stages"][-1]["stage"]
+    return [score for score in report.get("scores", ()) if score["model"] == final]
+
+
+def _pipeline_tag(report: Mapping[str, Any]) -> str:
+    return "sentence-similarity" if keeps_representation(report) else "fill-mask"
+
+
+def _hub_id(source: Mapping[str, Any] | str) -> str | None:
+    """Id of a text that is a data set on the Hub; `None` for the demo's and for local files."""
+    return None if isinstance(source, str) else source.get("path")
+
+
+def _datasets(report: Mapping[str, Any]) -> list[str]:
+    ids = [_hub_id(report["settings"][name]) for name in ("train", "validation")]
+    return list(dict.fromkeys(filter(None, ids)))
+
+
+def _eval_results(report: Mapping[str, Any]) -> list[EvalResult]:
+    """The final model's scores as the Hub lists them. Of machine-written text none but sizes and similarities mean anything."""
+    final = report["stages"][-1]
+    names = SIZES | SIMILARITIES
+    results = [_on_text(report, key, name, final[key]) for key, name in names.items() if final.get(key) is not None]
+    if report["machine_written_text"]:
+        return results
+    if not keeps_representation(report):
+        results.append(_on_text(report, "accuracy", "Masked-token accuracy", final["mlm_accuracy"]))
+    return results + [_on_task(score) for score in final_scores(report)]
+
+
+def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, value: float) -> EvalResult:
+    """What was measured on the validation text."""
+    source = report["settings"]["validation"]
+    return EvalResult(
+        task_type=_pipeline_tag(report),
+        dataset_type=_hub_id(source) or "local",
+        dataset_name=text_name(source),
+        metric_type=metric_type,
+        metric_name=metric_name,
+        metric_value=value,
+    )
+
+
+def _on_task(score: Mapping[str, Any]) -> EvalResult:
+    task, dataset, metric = score["task"], score.get("dataset"), score["metric"]
+    return EvalResult(
+        task_type=TASK_TYPES[task],
+        dataset_type=dataset or task,
+        dataset_name=f"{task.upper()} {dataset}" if dataset else task.upper(),
+        metric_type="f1" if "f1" in metric else metric,
+        metric_name=metric,
+        metric_value=score["mean"],
+    )

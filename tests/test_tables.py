@@ -1,0 +1,107 @@
+"""The one maker of tables, and the tables and figures of scores."""
+
+import pytest
+
+from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores, plot_stages
+from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, capacity_table, score_notes, score_table
+from hf_lrcompress.tables import STAGE_COLUMNS, make_table
+
+EFFICIENCY = [
+    {
+        "model": name,
+        "parameters": parameters,
+        "size_mb": 4 * parameters / 1e6,
+        "latency_ms_batch_1": 10.0,
+        "latency_ms_batch_32": 200.0,
+        "tokens_per_second": 20000.0,
+        "speedup": speedup,
+    }
+    for name, parameters, speedup in (("teacher", 1_000_000, 1.0), ("student", 250_000, 4.0))
+]
+
+
+def score(model: str, task: str, values: list[float], retention: float | None, **more) -> dict:
+    return {
+        "model": model,
+        "task": task,
+        "metric": "macro_f1",
+        "mean": sum(values) / len(values),
+        "std": 0.01,
+        "values": values,
+        "seeds": list(range(len(values))),
+        "test_size": 1204,
+        "train_overlap": 0.005,
+        "retention": retention,
+        "quick": False,
+        "tuning": "seq_bn",
+        "extra": {"accuracy": 0.9},
+    } | more
+
+
+SCORES = [
+    score("teacher", "tc", [0.8, 0.9], None),
+    score("teacher", "pos", [0.95], None),
+    score("student", "tc", [0.7, 0.7], 0.8235),
+    score("student", "pos", [0.9], 0.9474),
+]
+
+
+def cells_of(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def test_a_table_shows_what_rows_have_and_says_what_is_not_known():
+    rows = [{"stage": "teacher", "parameters": 1234, "other": 1}, {"stage": "small", "mlm_accuracy": 0.25, "parameters": None}]
+    heads, _, first, second = cells_of(make_table(rows, STAGE_COLUMNS))
+    assert heads == ["stage", "parameters", "masked-token accuracy"]
+    assert first == ["teacher", "1,234", "not measured"] and second == ["small", "not measured", "0.2500"]
+    assert cells_of(make_table(rows, STAGE_COLUMNS, missing=""))[2] == ["teacher", "1,234", ""]
+    assert make_table([], STAGE_COLUMNS) == "not measured"
+
+
+def test_numbers_stand_at_the_right_and_text_at_the_left():
+    assert cells_of(make_table([{"stage": "a", "seconds": 1.0}], STAGE_COLUMNS))[1] == [":--------", "----------:"]
+
+
+def test_scores_are_a_row_a_model_in_the_order_of_the_paper():
+    heads, _, teacher, student = cells_of(score_table(SCORES, EFFICIENCY))
+    assert heads[:8] == ["model", "reduction %", "parameters", "MB", "TC", "POS", "average", "retention %"]
+    assert teacher[:8] == ["teacher", "0.0", "1,000,000", "4.0", "85.0 ± 1.0", "95.0", "90.0", ""]
+    assert student[:8] == ["student", "75.0", "250,000", "1.0", "70.0 ± 1.0 (82 %)", "90.0 (95 %)", "80.0", "88.5"]
+    assert student[8:] == ["10.0", "200.0", "20,000", "4.00"]
+    assert cells_of(score_table(SCORES, EFFICIENCY, base=2_000_000))[2][1] == "50.0"
+
+
+def test_what_guessing_gives_is_a_row_of_its_own():
+    guessed = [row | {"majority": 0.05 if row["task"] == "tc" else 0.15} for row in SCORES]
+    last = cells_of(score_table(guessed, EFFICIENCY))[-1]
+    assert last[:7] == [MAJORITY, "", "", "", "5.0", "15.0", "10.0"] and not any(last[7:])
+    assert any(note.startswith(MAJORITY) for note in score_notes(guessed))
+
+
+def test_the_notes_say_how_the_models_were_trained():
+    tc, pos, skipped = score_notes(SCORES, ["ner"])
+    assert tc == "TC: topic classification, macro_f1 × 100 on 1,204 test texts, 0.5 % of them also in train; 2 seeds, seq_bn."
+    assert pos.endswith("1 seed, seq_bn; accuracy 90.0, 90.0.") and skipped.startswith("NER: skipped")
+    rates = {"teacher": 1e-4, "student": 1e-3}
+    trained = [row | {"epochs": 20, "learning_rate": rates[row["model"]]} for row in SCORES]
+    assert "; 20 epochs; learning rate 0.0001 (teacher), 0.001 (student)" in score_notes(trained)[0]
+    assert any(UNDISTILLED in note for note in score_notes([*SCORES, score(UNDISTILLED, "tc", [0.1], None)]))
+
+
+def test_the_average_by_the_size_of_the_adapters():
+    capacity = [row | {"reduction_factor": factor, "mean": row["mean"] / factor} for factor in (4, 2) for row in SCORES]
+    rows = cells_of(capacity_table(capacity))
+    assert rows[0] == ["model", "r = 2", "r = 4"]
+    assert rows[2:] == [["teacher", "45.0", "22.5"], ["student", "40.0", "20.0"]]
+
+
+@pytest.mark.parametrize("stages", [[], [{"stage": "teacher", "parameters": 9, "sentence_similarity": 1.0}]])
+def test_figures_are_drawn(tmp_path, stages):
+    capacity = [row | {"reduction_factor": factor} for factor in (4, 2) for row in SCORES]
+    alone = score(UNDISTILLED, "tc", [0.1], None, quick=True)
+    plot_scores([*SCORES, alone], [*EFFICIENCY, EFFICIENCY[1] | {"model": UNDISTILLED}], tmp_path / "scores.png")
+    plot_capacity(capacity, tmp_path / "capacity.png")
+    rows = [{"stage": "small", "parameters": 5, "mlm_accuracy": 0.2, "sentence_similarity": 0.9}]
+    plot_stages([*stages, *rows], tmp_path / "stages.png")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir()) and len(list(tmp_path.iterdir())) == 3
