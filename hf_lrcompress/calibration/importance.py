@@ -139,7 +139,7 @@ def _without_deepspeed() -> Iterator[None]:
 
 
 def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:
-    """w · ∂L/∂w + b ∂L/∂b for each neuron: shape `(intermediate_size,)`."""
+    """W · ∂L/∂w + b ∂L/∂b for each neuron: shape `(intermediate_size,)`."""
     terms = (gathered(linear.weight.detach()).float() * gathered(linear.weight.grad).float()).sum(dim=1)
     if linear.bias is not None:
         terms += gathered(linear.bias.detach()).float() * gathered(linear.bias.grad).float()

@@ -48,7 +48,6 @@ def prune_ffn(model: PreTrainedModel, keep_neurons: torch.Tensor) -> PreTrainedM
         ValueError: If the shape does not fit the model, or a row is not ascending or names a neuron that does not exist.
 
     Example:
-
     ```python
     >>> scores = score_neurons(model, blocks, tokenizer)
     >>> small = prune_ffn(model, select_neurons(scores, intermediate_size=2048))

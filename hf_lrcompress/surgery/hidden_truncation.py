@@ -52,7 +52,6 @@ def truncate_hidden(model: PreTrainedModel, hidden_size: int, method: str = "tru
         ValueError: As [`select_dims`].
 
     Example:
-
     ```python
     >>> small = truncate_hidden(model, hidden_size=564)
     ```

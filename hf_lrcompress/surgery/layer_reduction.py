@@ -29,7 +29,6 @@ def select_layers(num_hidden_layers: int, target: int, strategy: str = "stride")
         ValueError: If the strategy is unknown or `target` is not in 1 … `num_hidden_layers`.
 
     Example:
-
     ```python
     >>> select_layers(12, 4, "first_last")
     [0, 1, 10, 11]
@@ -67,7 +66,6 @@ def reduce_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> PreTrai
             the first layer has no norm). The message names the nearest layers that work.
 
     Example:
-
     ```python
     >>> small = reduce_layers(model, select_layers(model.config.num_hidden_layers, target=6))
     ```

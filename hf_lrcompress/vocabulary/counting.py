@@ -103,7 +103,8 @@ def _is_local(part: dict) -> bool:
 
 def _plain(texts: list[str], added: list[str]) -> list[bool]:
     """Which texts have the tokens of their words: those are separated by single spaces, none begins or ends with what could act
-    across a space, and there is no added token."""
+    across a space, and there is no added token.
+    """
     joined = "".join(texts)
     found = [content for content in added if content in joined]
     suspicious = {character for character in set(joined) if _is_suspicious(character)}

@@ -48,7 +48,6 @@ def select_tokens(
             the tokenizer, larger than what the corpus can fill, or too small for the tokens that must stay.
 
     Example:
-
     ```python
     >>> keep_ids = select_tokens(tokenizer, count_tokens(tokenizer, texts), 40_000)
     >>> keep_ids.shape

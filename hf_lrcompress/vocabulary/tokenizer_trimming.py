@@ -59,7 +59,6 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
             not rebuild it faithfully.
 
     Example:
-
     ```python
     >>> keep_ids = select_tokens(tokenizer, count_tokens(tokenizer, texts), 40_000)
     >>> trimmed = trim_tokenizer(tokenizer, keep_ids)
@@ -120,7 +119,8 @@ def _trim_wordpiece(state: dict, new_id: dict[int, int]) -> dict:
 
 def _trim_unigram(state: dict, new_id: dict[int, int]) -> dict:
     """Keep pieces with their scores. A character without a piece costs the vocabulary's lowest score minus 10. Were
-    that score gone, unknown would be cheaper: the unknown token, whose own score is not used, takes it over."""
+    that score gone, unknown would be cheaper: the unknown token, whose own score is not used, takes it over.
+    """
     pieces, unknown = state["model"]["vocab"], state["model"]["unk_id"]
     kept = [pieces[old] for old in new_id if old < len(pieces)]
     lowest = min(score for _, score in pieces)
