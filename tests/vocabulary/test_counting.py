@@ -10,7 +10,7 @@ from vocabulary.test_bpe import gemma, llama3, modernbert
 from vocabulary.test_tokenizer_trimming import TRAIN, bert, specials_last, xlm_roberta
 
 from hf_lrcompress import count_tokens
-from hf_lrcompress.surgery import token_counting
+from hf_lrcompress.vocabulary import counting
 from hf_lrcompress.vocabulary.counting import _plain, _treats_words_apart
 
 
@@ -78,8 +78,8 @@ def naive_count(tokenizer, texts) -> list[int]:
 @pytest.mark.parametrize("most", [50, 10**6])
 def test_counts_equal_a_naive_count(case, most, monkeypatch):
     tokenizer, apart = case
-    monkeypatch.setattr(token_counting, "MOST_WORDS", most)
-    monkeypatch.setattr(token_counting, "BATCH_SIZE", 100)
+    monkeypatch.setattr(counting, "MOST_WORDS", most)
+    monkeypatch.setattr(counting, "BATCH_SIZE", 100)
     texts = [*TRAIN, *odd_texts(1500), "", *TRAIN[:50] * 3]
     assert _treats_words_apart(tokenizer.backend_tokenizer) == apart
     assert sum(_plain(texts, [])) > 500
@@ -89,13 +89,13 @@ def test_counts_equal_a_naive_count(case, most, monkeypatch):
 @pytest.mark.parametrize("make, distinct", [(bert, 2), (modernbert_with_prefix, 2), (modernbert, 3)])
 def test_a_word_is_tokenised_once(make, distinct, monkeypatch):
     """Of ModernBERT a word at the start of a text is another one."""
-    given, count = [], token_counting._count
+    given, count = [], counting._count
 
     def noted(backend, texts, size):
         given.extend(text for text, _ in texts)
         return count(backend, texts, size)
 
-    monkeypatch.setattr(token_counting, "_count", noted)
+    monkeypatch.setattr(counting, "_count", noted)
     tokenizer = make()
     assert count_tokens(tokenizer, ["aba bab aba"] * 1000).sum() == 1000 * len(tokenizer.tokenize("aba bab aba"))
     assert sum(len(text.split()) for text in given) == distinct

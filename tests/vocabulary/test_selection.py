@@ -7,7 +7,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from hf_lrcompress.surgery import token_counting
+from hf_lrcompress.vocabulary import counting
 from hf_lrcompress.vocabulary.alphabet import alphabet_ids
 from hf_lrcompress.vocabulary.counting import count_tokens
 from hf_lrcompress.vocabulary.selection import select_tokens
@@ -87,7 +87,7 @@ class Text(str):
 
 
 def test_a_stream_is_read_in_batches(tokenizer, monkeypatch):
-    monkeypatch.setattr(token_counting, "BATCH_SIZE", 10)
+    monkeypatch.setattr(counting, "BATCH_SIZE", 10)
     texts, Text.most = [TEXTS[number % len(TEXTS)] for number in range(205)], 0
     assert count_tokens(tokenizer, (Text(text) for text in texts)).tolist() == naive_count(tokenizer, texts)
     assert 10 <= Text.most <= 21
