@@ -1,12 +1,14 @@
 """Turn a multilingual encoder into a small monolingual one."""
 
-from hf_lrcompress.calibration.importance import GradientImportanceCallback
+from importlib.metadata import PackageNotFoundError, version
+
+from hf_lrcompress.calibration.importance import GradientImportanceCallback, score_neurons
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
-from hf_lrcompress.surgery.vocab_trimming import trim_vocab
+from hf_lrcompress.surgery.vocab_trimming import TrimmedVocab, trim_vocab
 from hf_lrcompress.vocabulary.counting import count_tokens
 from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
 
@@ -14,9 +16,11 @@ __all__ = [
     "DistillationConfig",
     "DistillationTrainer",
     "GradientImportanceCallback",
+    "TrimmedVocab",
     "count_tokens",
     "prune_ffn",
     "reduce_layers",
+    "score_neurons",
     "select_layers",
     "select_neurons",
     "select_tokens",
@@ -24,3 +28,8 @@ __all__ = [
     "truncate_hidden",
     "weighted_counts",
 ]
+
+try:
+    __version__ = version("hf_lrcompress")
+except PackageNotFoundError:
+    __version__ = "0+not.installed"

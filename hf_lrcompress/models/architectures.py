@@ -6,8 +6,8 @@ class with other sizes and looks.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -18,7 +18,7 @@ class EncoderArchitecture:
     """Where a family of encoders keeps its layers, attention and feed-forward network.
 
     Args:
-        model_types (`tuple[str, ...]`): Values of `config.model_type` the row is about.
+        model_types (`tuple[str, ...]`): The values of `config.model_type` that the row is about.
         layers (`str`): Path of the layer list inside the base model.
         attention_inputs (`tuple[str, ...]`):
             Inside a layer, the linear modules whose *output* dimension is heads × head size; queries, keys and values first.
@@ -32,9 +32,11 @@ class EncoderArchitecture:
         shared_layers (`bool`): Whether one set of weights is used by all layers.
         first_layer_key (`str`, *optional*): Key of the config that, if not 0, ties something outside of the layers to the first.
         only (`Mapping[str, Any]`): Keys of the config that must have these values.
-        keys_of_4 (`Mapping[str, tuple[str, ...]]`): Keys that only transformers 4 reads, and where 5 has their values.
-        global_every_of_4 (`tuple[str, int]`, *optional*):
-            Where 5 has a list of the layers' kinds of attention, the key, and its default, that tells 4 that each n-th is global.
+        transformers_4_keys (`Mapping[str, tuple[str, ...]]`):
+            Keys of the config that only transformers 4 reads, and where the config of transformers 5 has their values.
+        transformers_4_global_every (`tuple[str, int]`, *optional*):
+            The key, and its default, that tells transformers 4 that every n-th layer attends globally; transformers 5 has a list
+            of the layers' kinds of attention instead.
     """
 
     model_types: tuple[str, ...]
@@ -50,21 +52,22 @@ class EncoderArchitecture:
     shared_layers: bool = False
     first_layer_key: str | None = None
     only: Mapping[str, Any] = field(default_factory=dict)
-    keys_of_4: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    global_every_of_4: tuple[str, int] | None = None
+    transformers_4_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    transformers_4_global_every: tuple[str, int] | None = None
 
 
-BERT_LAYER = {
-    "layers": "encoder.layer",
-    "attention_inputs": ("attention.self.query", "attention.self.key", "attention.self.value"),
-    "attention_output": "attention.output.dense",
-    "ffn_inputs": ("intermediate.dense",),
-}
+BERT = EncoderArchitecture(
+    model_types=("bert", "rembert"),
+    layers="encoder.layer",
+    attention_inputs=("attention.self.query", "attention.self.key", "attention.self.value"),
+    attention_output="attention.output.dense",
+    ffn_inputs=("intermediate.dense",),
+)
 ARCHITECTURES = (
-    EncoderArchitecture(model_types=("bert", "rembert"), **BERT_LAYER),
-    EncoderArchitecture(model_types=("electra",), **BERT_LAYER, same_as_hidden=("embedding_size",)),
-    EncoderArchitecture(model_types=("roberta", "xlm-roberta", "camembert"), **BERT_LAYER, position_offset=2),
-    EncoderArchitecture(model_types=("xlm-roberta-xl",), **BERT_LAYER, position_offset=2),
+    BERT,
+    replace(BERT, model_types=("electra",), same_as_hidden=("embedding_size",)),
+    replace(BERT, model_types=("roberta", "xlm-roberta", "camembert"), position_offset=2),
+    replace(BERT, model_types=("xlm-roberta-xl",), position_offset=2),
     EncoderArchitecture(
         model_types=("distilbert",),
         layers="transformer.layer",
@@ -108,11 +111,11 @@ ARCHITECTURES = (
         attention_output="attn.Wo",
         ffn_inputs=("mlp.Wi",),
         rotary=True,
-        keys_of_4={
+        transformers_4_keys={
             "global_rope_theta": ("rope_parameters", "full_attention", "rope_theta"),
             "local_rope_theta": ("rope_parameters", "sliding_attention", "rope_theta"),
         },
-        global_every_of_4=("global_attn_every_n_layers", 3),
+        transformers_4_global_every=("global_attn_every_n_layers", 3),
     ),
     EncoderArchitecture(
         model_types=("eurobert",),  # transformers 5
@@ -132,42 +135,44 @@ def architecture_of(config: PretrainedConfig) -> EncoderArchitecture:
     Raises:
         ValueError: If no row has this model type, or the config asks for what the row does not have.
     """
-    name = config.model_type
     for row in ARCHITECTURES:
-        if name in row.model_types:
-            for key, value in {"is_decoder": False, **row.only}.items():
-                if getattr(config, key, value) != value:
-                    raise ValueError(
-                        f"{name} models with {key}={getattr(config, key)} are not supported, only with {key}={value}"
-                    )
-            _check_kinds_of_attention(config, row)
+        if config.model_type in row.model_types:
+            _check_supported(config, row)
             return row
     known = ", ".join(name for row in ARCHITECTURES for name in row.model_types)
     raise ValueError(
-        f"model type {name!r} is not supported (supported: {known}); a row in hf_lrcompress/models/architectures.py adds a family"
+        f"model type {config.model_type!r} is not supported (supported: {known}); "
+        "a row in hf_lrcompress/models/architectures.py adds a family"
     )
 
 
-def _check_kinds_of_attention(config: PretrainedConfig, row: EncoderArchitecture) -> None:
+def _check_supported(config: PretrainedConfig, row: EncoderArchitecture) -> None:
+    name = config.model_type
+    for key, value in {"is_decoder": False, **row.only}.items():
+        found = getattr(config, key, value)
+        if found != value:
+            raise ValueError(f"{name} models with {key}={found} are not supported, only with {key}={value}")
     kinds = getattr(config, "layer_types", None)
-    if row.global_every_of_4 and kinds:
-        every = getattr(config, *row.global_every_of_4)
-        for layer, kind in enumerate(kinds):
-            if kind != ("sliding_attention" if layer % every else "full_attention"):
-                raise ValueError(
-                    f"{config.model_type} models whose layer {layer} has {kind} are not supported, only those in which "
-                    f"the first of every {every} attends globally ({row.global_every_of_4[0]}): transformers 4 has no other"
-                )
+    if not kinds or not row.transformers_4_global_every:
+        return
+    every_key, default = row.transformers_4_global_every
+    every = getattr(config, every_key, default)
+    for layer, kind in enumerate(kinds):
+        if kind != ("sliding_attention" if layer % every else "full_attention"):
+            raise ValueError(
+                f"{name} models whose layer {layer} has {kind} are not supported, only those in which "
+                f"the first of every {every} attends globally ({every_key}): transformers 4 has no other"
+            )
 
 
 def intermediate_size_of(config: PretrainedConfig) -> int:
-    """Feed-forward neurons of a layer."""
+    """The number of feed-forward neurons of a layer."""
     return getattr(config, architecture_of(config).intermediate_size)
 
 
-def write_keys_of_4(config: PretrainedConfig) -> None:
-    """Set in `config` what transformers 4 would look for in the saved file: it would take its defaults, silently."""
-    for key, (first, *rest) in architecture_of(config).keys_of_4.items():
+def write_transformers_4_keys(config: PretrainedConfig) -> None:
+    """Set in `config`, in place, what transformers 4 looks for in the saved file: without it, it silently takes defaults."""
+    for key, (first, *rest) in architecture_of(config).transformers_4_keys.items():
         value = getattr(config, first, None)
         for name in rest:
             value = (value or {}).get(name)
@@ -176,14 +181,14 @@ def write_keys_of_4(config: PretrainedConfig) -> None:
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:
-    """The encoder's layers; where all share their weights, the ones that there are."""
-    return model.base_model.get_submodule(architecture_of(model.config).layers)
+    """The encoder's layers; where all share their weights, the few that there are."""
+    return cast(nn.ModuleList, model.base_model.get_submodule(architecture_of(model.config).layers))
 
 
 def ffn_inputs_of(model: PreTrainedModel) -> list[list[nn.Linear]]:
     """For each of [`layers_of`] the linear modules whose rows are the feed-forward neurons."""
     names = architecture_of(model.config).ffn_inputs
-    return [[layer.get_submodule(name) for name in names] for layer in layers_of(model)]
+    return [[cast(nn.Linear, layer.get_submodule(name)) for name in names] for layer in layers_of(model)]
 
 
 def layer_pattern(config: PretrainedConfig) -> re.Pattern:

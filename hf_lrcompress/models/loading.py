@@ -1,6 +1,8 @@
-"""Configs, and the code of model types that transformers does not have: run only where the user trusts it."""
+"""Where a model comes from: its config, weights, fast tokenizer and identity, and code of its own where the user trusts it."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -12,15 +14,21 @@ from transformers import (
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash
 
-from hf_lrcompress.models.architectures import write_keys_of_4
+from hf_lrcompress.files import file_hash, fingerprint
+from hf_lrcompress.models.architectures import write_transformers_4_keys
+from hf_lrcompress.models.rebuilding import drop_pooler
 
 OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
+
+MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
+"""Endings of the files that config, weights, tokenizer and own code of a model are in."""
 
 
 def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
@@ -40,8 +48,9 @@ def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code
         OSError: If the config cannot be read.
     """
     raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
-    model_type, auto_map = raw.get("model_type"), raw.get("auto_map") or {}
+    model_type: Any = raw.get("model_type")
     if model_type not in CONFIG_MAPPING:
+        auto_map = raw.get("auto_map") or {}
         unknown = f"transformers {transformers.__version__} has no class for model type {model_type!r}"
         if "AutoConfig" not in auto_map:
             raise ValueError(f"{name_or_dir}: {unknown}; choose another model, or install a transformers that has it")
@@ -71,12 +80,12 @@ def detach_from_repository(config: PretrainedConfig) -> None:
 
 def _register(model_type: str, auto_map: Mapping[str, str], name_or_dir: str, revision: str | None) -> None:
     """Tell the Auto classes which classes a model brings."""
-    config_class = get_class_from_dynamic_module(auto_map["AutoConfig"], name_or_dir, revision=revision)
+    config_class: Any = get_class_from_dynamic_module(auto_map["AutoConfig"], name_or_dir, revision=revision)
     config_class.register_for_auto_class()
     AutoConfig.register(model_type, config_class)
     for name, reference in auto_map.items():
         if name.startswith("AutoModel"):
-            model_class = get_class_from_dynamic_module(reference, name_or_dir, revision=revision)
+            model_class: Any = get_class_from_dynamic_module(reference, name_or_dir, revision=revision)
             model_class.register_for_auto_class(name)
             getattr(transformers, name).register(config_class, model_class)
 
@@ -84,49 +93,93 @@ def _register(model_type: str, auto_map: Mapping[str, str], name_or_dir: str, re
 def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedModel:
     """Load a masked LM in fp32; every weight must be in the checkpoint.
 
+    Args:
+        name_or_dir (`str`): Hub id or directory.
+        revision (`str`, *optional*): Git revision on the Hub.
+
     Raises:
         ValueError: If the checkpoint has no masked-LM head, or lacks other weights.
     """
-    model, info = AutoModelForMaskedLM.from_pretrained(
-        name_or_dir, revision=revision, dtype=torch.float32, output_loading_info=True
-    )
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"{name_or_dir} lacks {len(missing)} weights of {type(model).__name__} (such as {missing[0]}); "
-            "choose a checkpoint that was saved with its masked-LM head"
-        )
-    write_keys_of_4(model.config)
-    detach_from_repository(model.config)
+    model, missing = _load(AutoModelForMaskedLM, name_or_dir, revision)
+    _check_complete(model, missing, name_or_dir, "choose a checkpoint that was saved with its masked-LM head")
     return model
 
 
-def hub_commit(hub_id: str, revision: str | None) -> str | None:
-    """The commit of a model on the Hub. (A config of transformers 5 does not say which it was read from.)"""
-    return extract_commit_hash(cached_file(hub_id, CONFIG_NAME, revision=revision), None)
-
-
 def load_encoder(name_or_dir: str, revision: str | None = None) -> PreTrainedModel:
-    """STAND-IN."""
-    return AutoModel.from_pretrained(name_or_dir, revision=revision, dtype=torch.float32)
+    """Load an encoder in fp32, without a head and without a pooler; every weight must be in the checkpoint.
+
+    Args:
+        name_or_dir (`str`): Hub id or directory, of a checkpoint with or without a head.
+        revision (`str`, *optional*): Git revision on the Hub.
+
+    Raises:
+        ValueError: If the checkpoint lacks weights of the encoder.
+    """
+    model, missing = _load(AutoModel, name_or_dir, revision)
+    drop_pooler(model)
+    _check_complete(model, [name for name in missing if not name.startswith("pooler.")], name_or_dir, "choose a complete one")
+    return model
+
+
+def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreTrainedModel, list[str]]:
+    """A model in fp32, and the names of the weights that its checkpoint lacks."""
+    model, info = auto_class.from_pretrained(name_or_dir, revision=revision, dtype=torch.float32, output_loading_info=True)
+    write_transformers_4_keys(model.config)
+    detach_from_repository(model.config)
+    return model, sorted(info["missing_keys"])
+
+
+def _check_complete(model: PreTrainedModel, missing: list[str], name_or_dir: str, advice: str) -> None:
+    if missing:
+        weights = f"{len(missing)} weights of {type(model).__name__} (such as {missing[0]})"
+        raise ValueError(f"{name_or_dir} lacks {weights}; {advice}")
 
 
 def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """STAND-IN."""
-    tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise ValueError(f"{name_or_dir} has only a slow tokenizer; save it with a tokenizer.json first")
+    """Load a fast tokenizer.
+
+    Args:
+        name_or_dir (`str`): Hub id or directory.
+        revision (`str`, *optional*): Git revision on the Hub.
+
+    Raises:
+        ValueError: If there is no tokenizer, or only a slow one.
+    """
+    no_tokenizer = f"{name_or_dir} has no tokenizer; save one beside the model"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:  # by the class that looks for its files
+        raise ValueError(no_tokenizer) from error
+    require_fast(tokenizer)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one of nothing
+        raise ValueError(no_tokenizer)
     return tokenizer
 
 
-def model_identity(name_or_dir: str, revision: str | None = None):
-    """STAND-IN."""
-    from pathlib import Path
+def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise a `ValueError` that says what to do if a tokenizer is slow."""
+    if not tokenizer.is_fast:
+        source = f"{tokenizer.name_or_path}: " if tokenizer.name_or_path else ""
+        raise ValueError(f"{source}{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
 
-    from hf_lrcompress.files import file_hash
 
-    if not Path(name_or_dir).is_dir():
-        return [name_or_dir, hub_commit(name_or_dir, revision)]
-    kinds = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
-    files = sorted(path for path in Path(name_or_dir).iterdir() if path.suffix in kinds)
-    return {path.name: file_hash(path) for path in files}
+def model_identity(name_or_dir: str, revision: str | None = None) -> str:
+    """A hash that changes with a model: with the content of a directory's files, or with the commit of a repository.
+
+    Args:
+        name_or_dir (`str`): Hub id or directory.
+        revision (`str`, *optional*): Git revision on the Hub.
+
+    Raises:
+        OSError: If there is no such model.
+    """
+    directory = Path(name_or_dir)
+    if not directory.is_dir():
+        return fingerprint([name_or_dir, hub_commit(name_or_dir, revision)])
+    files = [path for path in directory.iterdir() if path.suffix in MODEL_FILES]
+    return fingerprint({path.name: file_hash(path) for path in files})
+
+
+def hub_commit(hub_id: str, revision: str | None) -> str | None:
+    """The commit of a model on the Hub: a config of transformers 5 does not say which it was read from."""
+    return extract_commit_hash(cached_file(hub_id, CONFIG_NAME, revision=revision), None)

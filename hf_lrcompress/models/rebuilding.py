@@ -6,13 +6,14 @@ meta device, and what has another shape there is cut.
 
 import copy
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.models.architectures import architecture_of, layer_pattern, write_keys_of_4
+from hf_lrcompress.models.architectures import architecture_of, layer_pattern, write_transformers_4_keys
 
 
 def on_meta(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
@@ -25,39 +26,48 @@ def masked_lm_on_meta(config: PretrainedConfig) -> PreTrainedModel:
     """The masked-language-model class of a config, built without memory for its weights.
 
     Raises:
-        ValueError: If `transformers` has no masked-LM class for the config.
+        ValueError: If transformers has no masked-LM class for the config.
     """
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise ValueError(
             f"model type {config.model_type!r} has no masked-LM class in transformers; choose an encoder such as XLM-R"
         )
-    return on_meta(MODEL_FOR_MASKED_LM_MAPPING[type(config)], config)
+    return on_meta(cast(type[PreTrainedModel], MODEL_FOR_MASKED_LM_MAPPING[type(config)]), config)
 
 
 def encoder_on_meta(config: PretrainedConfig) -> PreTrainedModel:
-    """The class of a config without a head, built without memory for its weights.
+    """The class of a config without a head and without a pooler, built without memory for its weights.
 
     Raises:
-        ValueError: If `transformers` has no such class for the config.
+        ValueError: If transformers has no such class for the config.
     """
     if type(config) not in MODEL_MAPPING:
         raise ValueError(f"model type {config.model_type!r} has no encoder class in transformers; choose one such as XLM-R")
-    return on_meta(MODEL_MAPPING[type(config)], config)
+    encoder = on_meta(cast(type[PreTrainedModel], MODEL_MAPPING[type(config)]), config)
+    drop_pooler(encoder)
+    return encoder
 
 
-def changed(config: PretrainedConfig, **values) -> PretrainedConfig:
+def drop_pooler(encoder: PreTrainedModel) -> None:
+    """Take an encoder's pooler off, in place. It makes one vector of a text's first state, which no loss here trains."""
+    if "pooler" in encoder._modules:
+        encoder._modules["pooler"] = None
+
+
+def changed(config: PretrainedConfig, **values: Any) -> PretrainedConfig:
     """A copy of `config` with other values, to be saved for both transformers 4 and 5."""
     config = copy.deepcopy(config)
     for name, value in values.items():
         setattr(config, name, value)
-    write_keys_of_4(config)
+    write_transformers_4_keys(config)
     return config
 
 
 def with_layers(config: PretrainedConfig, num_hidden_layers: int) -> PretrainedConfig:
     """`config` with fewer layers; each place keeps its kind of attention."""
     kinds = getattr(config, "layer_types", None)
-    return changed(config, num_hidden_layers=num_hidden_layers, **({"layer_types": kinds[:num_hidden_layers]} if kinds else {}))
+    kept = {"layer_types": kinds[:num_hidden_layers]} if kinds else {}
+    return changed(config, num_hidden_layers=num_hidden_layers, **kept)
 
 
 def with_intermediate_size(config: PretrainedConfig, intermediate_size: int) -> PretrainedConfig:
@@ -66,7 +76,7 @@ def with_intermediate_size(config: PretrainedConfig, intermediate_size: int) -> 
 
 
 def hidden_multiple(config: PretrainedConfig) -> int:
-    """What a hidden size must be a multiple of: the heads, and where they are rotated twice as much."""
+    """What a hidden size must be a multiple of: the number of heads, or twice that where heads are rotated in pairs."""
     return config.num_attention_heads * (2 if architecture_of(config).rotary else 1)
 
 
@@ -76,26 +86,38 @@ def with_hidden_size(config: PretrainedConfig, hidden_size: int) -> PretrainedCo
     Raises:
         ValueError: If the class cannot be built with that size; the message names the nearest sizes that work.
     """
-    row, old_size, step = architecture_of(config), config.hidden_size, hidden_multiple(config)
-    head_size = getattr(config, row.head_size, None) if row.head_size else None
-    if head_size not in (None, old_size // config.num_attention_heads):
+    row = architecture_of(config)
+    sizes = {key: hidden_size for key in row.same_as_hidden if getattr(config, key, None) == config.hidden_size}
+    if row.head_size and getattr(config, row.head_size, None):
+        _check_head_size(config, getattr(config, row.head_size))
+        sizes[row.head_size] = hidden_size // config.num_attention_heads
+    _check_hidden_size(config, hidden_size)
+    return changed(config, hidden_size=hidden_size, **sizes)
+
+
+def _check_head_size(config: PretrainedConfig, head_size: int) -> None:
+    if head_size != config.hidden_size // config.num_attention_heads:
         raise ValueError(f"hidden truncation needs heads of hidden_size / num_attention_heads, this model's have {head_size}")
+
+
+def _check_hidden_size(config: PretrainedConfig, hidden_size: int) -> None:
+    row = architecture_of(config)
+    old_size = config.hidden_size
     if not 1 <= hidden_size <= old_size:
         raise ValueError(f"hidden_size {hidden_size} is not in 1 to {old_size}, the hidden size of the model it is cut from")
     projected = {getattr(config, key, old_size) for key in row.same_as_hidden} - {old_size}
-    if hidden_size % step or hidden_size in projected:
-        below, above = (hidden_size - 1) // step * step, hidden_size // step * step + step
-        nearest = [size for size in (below, above) if 0 < size <= old_size and size not in projected]
+    step = hidden_multiple(config)
+    if hidden_size % step:
         times = "2 × " if row.rotary else ""
-        why = (
-            f"not divisible by {times}the {config.num_attention_heads} attention heads"
-            if hidden_size % step
-            else "also the size of the embeddings, which would lose their projection"
-        )
-        raise ValueError(f"hidden_size {hidden_size} is {why}; use {' or '.join(map(str, nearest))}")
-    sizes = {key: hidden_size for key in row.same_as_hidden if getattr(config, key, None) == old_size}
-    sizes |= {row.head_size: hidden_size // config.num_attention_heads} if head_size else {}
-    return changed(config, hidden_size=hidden_size, **sizes)
+        why = f"not divisible by {times}the {config.num_attention_heads} attention heads"
+    elif hidden_size in projected:
+        why = "also the size of the embeddings, which would lose their projection"
+    else:
+        return
+    below = (hidden_size - 1) // step * step
+    above = hidden_size // step * step + step
+    nearest = [str(size) for size in (below, above) if 0 < size <= old_size and size not in projected]
+    raise ValueError(f"hidden_size {hidden_size} is {why}; use {' or '.join(nearest)}")
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -112,24 +134,29 @@ def rebuild(
     """Make a model of the same class from another config, every parameter taken from the old model.
 
     Tensors that were tied stay tied; dtype, device, `requires_grad` and train/eval mode are kept. Nothing is shared with `model`.
-    Buffers that are not saved (tables of rotations) and have another shape are computed anew, as loading would.
+    Buffers that are not saved (tables of rotations) and have another shape are computed anew, as loading would. A part that an
+    encoder does without, such as its pooler, the new one does without too.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): Where the tensors come from; not changed.
         config ([`~transformers.PretrainedConfig`]): The new config.
         keep (`Callable[[str, int, int], LongTensor]`, *optional*):
             Given a tensor's old name, a dimension that changes and its old length, the positions to keep in it.
-        old_name (`Callable[[str], str]`): The old name of a tensor of the new model.
+        old_name (`Callable[[str], str]`, *optional*): Gives the old name of a tensor of the new model; without it names stay.
 
     Raises:
         ValueError: If a tensor that the new config asks for is missing or does not have exactly that shape, or one outside of the
             layers has no place.
     """
     new = on_meta(type(model), config)
-    old_tensors, unsaved = tensors_of(model), _unsaved_buffers(new)
-    made: dict[int, torch.Tensor] = {}
+    for part, _ in list(new.base_model.named_children()):
+        if getattr(model.base_model, part, part) is None:  # there is such a part, but this model does without
+            setattr(new.base_model, part, None)
+    old_tensors = tensors_of(model)
+    unsaved = _unsaved_buffers(new)
     sources = {name: old_name(name) for name in tensors_of(new)}
     _check_names(model, sources)
+    made: dict[int, torch.Tensor] = {}
     for name, target in tensors_of(new).items():
         source = old_tensors[sources[name]]
         if id(source) not in made:
@@ -137,18 +164,19 @@ def rebuild(
                 made[id(source)] = _built(type(model), config, name).to(source)
             else:
                 made[id(source)] = _like(source, _cut(source.detach(), target.shape, sources[name], keep))
-        if made[id(source)].shape != target.shape:
-            raise ValueError(f"{name} has shape {tuple(made[id(source)].shape)}, the config asks for {tuple(target.shape)}")
-        _assign(new, name, made[id(source)])
+        tensor = made[id(source)]
+        if tensor.shape != target.shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the config asks for {tuple(target.shape)}")
+        _assign(new, name, tensor)
     return new.train(model.training)
 
 
 def _check_names(model: PreTrainedModel, sources: dict[str, str]) -> None:
-    old, pattern = tensors_of(model), layer_pattern(model.config)
-    for name in sources.values():
-        if name not in old:
-            raise ValueError(f"the config of this {type(model).__name__} asks for {name}, which it does not have")
     used = set(sources.values())
+    strange = sorted(used - tensors_of(model).keys())
+    if strange:
+        raise ValueError(f"the config of this {type(model).__name__} asks for {strange[0]}, which it does not have")
+    pattern = layer_pattern(model.config)
     for name, _ in model.named_parameters(remove_duplicate=False):
         if name not in used and not pattern.match(name):
             raise ValueError(f"a {type(model).__name__} with this config has no place for {name}")
@@ -164,7 +192,7 @@ def _cut(tensor: torch.Tensor, shape: torch.Size, name: str, keep: Callable | No
 
 
 def _unsaved_buffers(model: nn.Module) -> set[str]:
-    return {f"{path}.{name}" if path else name for path, m in model.named_modules() for name in m._non_persistent_buffers_set}
+    return {name for name, _ in model.named_buffers(remove_duplicate=False)} - model.state_dict().keys()
 
 
 def _built(model_class: type[PreTrainedModel], config: PretrainedConfig, name: str) -> torch.Tensor:
@@ -174,6 +202,7 @@ def _built(model_class: type[PreTrainedModel], config: PretrainedConfig, name: s
 
 
 def _like(source: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` in memory of its own, a parameter where `source` is one."""
     tensor = tensor.contiguous() if tensor.data_ptr() != source.data_ptr() else tensor.clone()
     return nn.Parameter(tensor, requires_grad=source.requires_grad) if isinstance(source, nn.Parameter) else tensor
 
@@ -181,4 +210,7 @@ def _like(source: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
-    (module._parameters if isinstance(tensor, nn.Parameter) else module._buffers)[leaf] = tensor
+    if isinstance(tensor, nn.Parameter):
+        module._parameters[leaf] = tensor
+    else:
+        module._buffers[leaf] = tensor

@@ -10,10 +10,14 @@ CLASS_THAT_REBUILDS_NOTHING = "PreTrainedTokenizerFast"
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: str | Path) -> None:
-    """Save a fast tokenizer, named as of the class that takes `tokenizer.json` as it is.
+    """Save a fast tokenizer under the name of the class that takes `tokenizer.json` as it is.
 
-    Classes of a model family rebuild parts of it by rules of their own (transformers 5 gives XLM-R's another normaliser), and
-    the name that transformers 5 writes for the plain class, 4 does not know.
+    The classes of model families rebuild parts of a tokenizer by rules of their own (transformers 5 gives XLM-R's another
+    normaliser). Transformers 5 has a new name for the plain class, which transformers 4 does not know.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer; not changed.
+        directory (`str` or `Path`): Gets its files; made if it is not there.
     """
     tokenizer.save_pretrained(directory)
     path = Path(directory) / CONFIG_FILE

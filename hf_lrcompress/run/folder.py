@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+import hf_lrcompress
 from hf_lrcompress.files import write_atomically
 
 RECORD_FILE = "stage.json"
@@ -21,12 +22,12 @@ REPORT_FILE = "report.json"
 LOCK_FILE = ".lock"
 CONFIG_FILE = "config.yaml"
 CONFIG_HEADER = "# The configuration of a run of hf_lrcompress."
-PACKAGES = ("hf_lrcompress", "torch", "transformers", "tokenizers", "datasets", "accelerate")
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")
 
 
 def environment() -> dict[str, str]:
     """What a result depends on besides its settings: versions, processor, operating system."""
-    versions = {name: version(name) for name in PACKAGES}
+    versions = {"hf_lrcompress": hf_lrcompress.__version__} | {name: version(name) for name in PACKAGES}
     return versions | {"python": platform.python_version(), "machine": platform.machine(), "cpu_count": str(os.cpu_count())}
 
 
@@ -47,7 +48,7 @@ class StageRecord:
     fingerprint: str
     complete: bool = False
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    version: str = field(default_factory=lambda: version("hf_lrcompress"))
+    version: str = hf_lrcompress.__version__
     environment: Mapping[str, str] = field(default_factory=environment)
 
     @classmethod

@@ -62,7 +62,7 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     """
     texts = [corpus_fingerprint(inputs.train), corpus_fingerprint(inputs.validation)]
     read = fingerprint(*texts, inputs.block_size, inputs.seed, inputs.objective)
-    parent = fingerprint(model_identity(inputs.teacher.path, inputs.teacher.revision))
+    parent = model_identity(inputs.teacher.path, inputs.teacher.revision)
     plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), parent)]
     model = teacher
     configs = {"teacher": teacher.config}

@@ -108,7 +108,7 @@ class TrimVocab(Stage):
             weights[f"also {name}"] = weight
         return weighted_counts(counts, weights)
 
-    def select(self, inputs: RunInputs) -> torch.LongTensor:
+    def select(self, inputs: RunInputs) -> torch.Tensor:
         """The teacher's tokens to keep, ascending."""
         size = None if self.min_count else self.vocab_size
         return select_tokens(inputs.tokenizer, self.count(inputs), size, self.keep, self.min_count)

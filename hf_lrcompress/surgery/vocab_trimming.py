@@ -15,17 +15,17 @@ class TrimmedVocab:
     """A model and its tokenizer with a smaller vocabulary.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]): With one embedding (and output) row a token.
+        model ([`~transformers.PreTrainedModel`]): The model, with one embedding row (and one output row) for each token.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Its tokenizer.
         keep_ids (`torch.LongTensor` of shape `(vocab_size,)`): The old id of each token.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
-    keep_ids: torch.LongTensor
+    keep_ids: torch.Tensor
 
 
-def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.LongTensor) -> TrimmedVocab:
+def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.Tensor) -> TrimmedVocab:
     """Remove tokens from a model and its tokenizer.
 
     For text that `tokenizer` makes into kept tokens, the returned tokenizer makes the same tokens and the returned model
@@ -49,7 +49,7 @@ def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_
     return TrimmedVocab(rebuild(model, config, lambda name, dim, length: keep_ids), trimmed, keep_ids)
 
 
-def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.LongTensor) -> PretrainedConfig:
+def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.Tensor) -> PretrainedConfig:
     """The config of a model with a smaller vocabulary; raises what [`trim_vocab`] would, without the model."""
     if config.vocab_size < len(tokenizer):
         raise ValueError(
@@ -64,9 +64,14 @@ def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast,
 def _new_token_ids(config: PretrainedConfig, keep_ids: list[int]) -> dict[str, int | list[int]]:
     """Every `*_token_id` of a config as it is after trimming."""
     new_id = {old: new for new, old in enumerate(keep_ids)}
-    token_ids = {key: value for key, value in config.to_dict().items() if key.endswith("_token_id") and value is not None}
-    for key, value in token_ids.items():
-        for token_id in value if isinstance(value, list) else [value]:
-            if token_id not in new_id:
-                raise ValueError(f"the config's {key} {token_id} is not among the kept tokens")
-    return {key: [new_id[i] for i in v] if isinstance(v, list) else new_id[v] for key, v in token_ids.items()}
+    renumbered: dict[str, int | list[int]] = {}
+    for key, value in config.to_dict().items():
+        if not key.endswith("_token_id") or value is None:
+            continue
+        ids = value if isinstance(value, list) else [value]
+        lost = [token_id for token_id in ids if token_id not in new_id]
+        if lost:
+            raise ValueError(f"the config's {key} {lost[0]} is not among the kept tokens")
+        new_ids = [new_id[token_id] for token_id in ids]
+        renumbered[key] = new_ids if isinstance(value, list) else new_ids[0]
+    return renumbered

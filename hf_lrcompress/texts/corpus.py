@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.files import file_hash, json_hash
+from hf_lrcompress.models.loading import require_fast
 from hf_lrcompress.texts.readers import READERS, read_hub
 
 Corpus = Dataset | IterableDataset
@@ -131,8 +132,7 @@ def tokenize_corpus(
             its `model_max_length` or smaller than 3, or if the corpus does not fill one block (an `IterableDataset`
             raises this when it is read).
     """
-    if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
+    require_fast(tokenizer)
     ends = (tokenizer.cls_token_id, tokenizer.sep_token_id)
     if None in ends:
         raise ValueError("the tokenizer has no cls_token or no sep_token; set both, blocks begin and end with them")

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from hf_lrcompress.vocabulary.bpe import BYTE_TOKENS
 
 CHARACTER_COVERAGE = 0.9999
-"""Share of a corpus' characters that those which must stay make up."""
+"""The characters that must stay make up this share of a corpus' characters."""
 
 BLOCK = 128
-"""Unicode keeps the letters of a script, and the punctuation of all, in blocks that are mostly as long as this."""
+"""Unicode keeps the letters of a script, and the punctuation of all scripts, in blocks of mostly this many characters."""
 
 
 def alphabet_ids(
@@ -23,41 +23,43 @@ def alphabet_ids(
     """Choose the single-character tokens of a corpus.
 
     Args:
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): One whose characters are characters, not bytes.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): A tokenizer that is not byte-level; not changed.
         counts (`torch.Tensor` of shape `(len(tokenizer),)`): How often each token occurs.
-        keep (`Iterable[int]`): Tokens that are kept in any case, whose characters must stay as well.
-        special (`set[int]`): Tokens that are not written in characters.
+        keep (`Iterable[int]`): Ids of tokens that are kept in any case, whose characters must stay as well.
+        special (`set[int]`): Ids of tokens that are not written in characters.
 
     Returns:
-        `tuple[set[int], list[int]]`: The tokens of the characters that make up 99.99 % of the corpus (and `keep`), and those
-        that would be good to have: its rarer characters, most frequent first, then visible characters that do not occur but
-        are in the same Unicode blocks as the former, by id.
+        `tuple[set[int], list[int]]`: The ids of the characters that make up 99.99 % of the corpus (and `keep`), and the ids of
+        those that would be good to have: its rarer characters, most frequent first, then visible characters that do not occur
+        but are in the same Unicode blocks as the former, by id.
     """
-    backend, vocab = tokenizer.backend_tokenizer, tokenizer.get_vocab()
-    forms = _Forms(backend)
+    forms = _Forms(tokenizer.backend_tokenizer)
     occurring: Counter[str] = Counter()
     for i, count in enumerate(counts.tolist()):
         if count and i not in special:
             for character in forms.read(i):
                 occurring[character] += count
     needed, rest = _cover(occurring)
-    needed.update(character for i in set(keep) - special for character in forms.read(i))
+    for i in set(keep) - special:
+        needed.update(forms.read(i))
     blocks = {ord(character) // BLOCK for character in needed}
-    singles = sorted((i, token) for token, i in vocab.items() if len(token) == 1)
-    near = [token for _, token in singles if ord(token) // BLOCK in blocks and token not in occurring and _is_visible(token)]
-    needed_ids = {vocab[form] for character in needed for form in forms.of(character) if form in vocab}
-    others = [vocab[form] for character in [*rest, *near] for form in forms.of(character) if form in vocab]
+    singles = sorted((i, token) for token, i in forms.vocab.items() if len(token) == 1)
+    near = [token for _, token in singles if ord(token) // BLOCK in blocks and token not in occurring]
+    needed_ids = {i for character in needed for i in forms.ids_of(character)}
+    others = [i for character in [*rest, *filter(_is_visible, near)] for i in forms.ids_of(character)]
     return needed_ids, [i for i in others if i not in needed_ids]
 
 
 def _is_visible(character: str) -> bool:
-    """Not a control character, of which nobody's text will have the first."""
+    """Whether a character is none of Unicode's "other" ones: control, format, private, unassigned."""
     return unicodedata.category(character)[0] != "C"
 
 
 def _cover(occurring: Counter[str]) -> tuple[set[str], list[str]]:
     """The most frequent characters that make up the share, and the others."""
-    threshold, covered, ranked = CHARACTER_COVERAGE * sum(occurring.values()), 0.0, occurring.most_common()
+    threshold = CHARACTER_COVERAGE * sum(occurring.values())
+    ranked = occurring.most_common()
+    covered = 0.0
     for position, (_, count) in enumerate(ranked):
         if covered >= threshold:
             return {character for character, _ in ranked[:position]}, [character for character, _ in ranked[position:]]
@@ -68,8 +70,10 @@ def _cover(occurring: Counter[str]) -> tuple[set[str], list[str]]:
 class _Forms:
     """How single characters are written as tokens, at the start of a word, inside it and at its end."""
 
-    def __init__(self, backend: Tokenizer):
-        self._backend, self._added = backend, backend.get_added_tokens_decoder()
+    def __init__(self, backend: Tokenizer) -> None:
+        self.vocab = backend.get_vocab()
+        self._backend = backend
+        self._added = backend.get_added_tokens_decoder()
         self._prefix = getattr(backend.model, "continuing_subword_prefix", None) or ""  # "##" of WordPiece
         self._suffix = getattr(backend.model, "end_of_word_suffix", None) or ""
         self._inside: set[str] = set()
@@ -85,12 +89,14 @@ class _Forms:
         self._inside.update(body if token.startswith(self._prefix) else body[1:])
         return body
 
-    def of(self, character: str) -> list[str]:
-        """The tokens of a character, whether the vocabulary has them or not."""
+    def ids_of(self, character: str) -> list[int]:
+        """The ids of the tokens that are this character only."""
         starts = [""]
         if self._prefix and (character in self._inside or self._joins(character)):
             starts.append(self._prefix)
-        return [start + character + end for start in starts for end in dict.fromkeys(("", self._suffix))]
+        ends = ["", self._suffix] if self._suffix else [""]
+        forms = [start + character + end for start in starts for end in ends]
+        return [self.vocab[form] for form in forms if form in self.vocab]
 
     def _joins(self, character: str) -> bool:
         """Whether a character can stand inside a word; to BERT, each punctuation mark is a word of its own."""

@@ -1,6 +1,7 @@
 """BPE trimming: which tokens a merge table makes a token from, and which to give up first when they are too many."""
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
@@ -19,17 +20,18 @@ class MergeTable:
     same tokens of every text that was made of tokens of the set: at each step the merge that is due is there and the first.
 
     Args:
-        model (`dict`): The model of a tokenizer's JSON.
-        whole (`Collection[str]`): Tokens that are not made by merges: added tokens, byte tokens.
+        model (`dict`): The part `model` of a tokenizer's JSON.
+        whole (`Collection[str]`): Tokens that no merge makes: added tokens. Byte tokens need not be among them.
 
     Raises:
         ValueError: If the model drops merges at random.
     """
 
-    def __init__(self, model: dict, whole: Collection[str]):
+    def __init__(self, model: dict, whole: Collection[str]) -> None:
         if model["dropout"]:
             raise ValueError("this tokenizer drops merges at random; set tokenizer.backend_tokenizer.model.dropout = None first")
-        self._vocab, self._whole = model["vocab"], {*whole, *BYTE_TOKENS}
+        self._vocab: dict[str, int] = model["vocab"]
+        self._whole = {*whole, *BYTE_TOKENS}
         self._rank = {tuple(merge): rank for rank, merge in enumerate(model["merges"])}
         self._prefix = model["continuing_subword_prefix"] or ""
         self._suffix = model["end_of_word_suffix"] or ""
@@ -44,7 +46,8 @@ class MergeTable:
 
     def close(self, tokens: Iterable[str]) -> set[str]:
         """The smallest closed set that holds `tokens`."""
-        closed, open_tokens = set(), list(tokens)
+        closed: set[str] = set()
+        open_tokens = list(tokens)
         while open_tokens:
             token = open_tokens.pop()
             if token not in closed:
@@ -53,29 +56,32 @@ class MergeTable:
         return closed
 
     def shrink(self, tokens: set[str], counts: Mapping[str, float], required: set[str], size: int) -> set[str]:
-        """Give up tokens of a closed set until `size` are left: always the rarest of those that no other token is made of,
-        whose occurrences then fall to its parents. Of equally rare ones, that with the highest id.
+        """Give up tokens of a closed set until `size` are left.
+
+        The next to go is always the rarest of those that no other token is made of; of equally rare ones, that with the highest
+        id. Its occurrences then fall to its parents.
 
         Args:
-            tokens (`set[str]`): A closed set.
-            counts (`Mapping[str, float]`): How often each token occurs.
+            tokens (`set[str]`): A closed set; not changed.
+            counts (`Mapping[str, float]`): How often each token occurs; not changed.
             required (`set[str]`): A closed set of tokens that stay.
-            size (`int`): Not smaller than `required`.
+            size (`int`): The number of tokens to leave, not smaller than that of `required`.
         """
-        tokens, counts = set(tokens), dict(counts)
-        children = Counter(parent for token in tokens for parent in set(self.parents(token)))
-        leaves = [(counts.get(t, 0), -self._vocab[t], t) for t in tokens - required if not children[t]]
+        kept = set(tokens)
+        occurrences = dict(counts)
+        children = Counter(parent for token in kept for parent in set(self.parents(token)))
+        leaves = [(occurrences.get(t, 0), -self._vocab[t], t) for t in kept - required if not children[t]]
         heapq.heapify(leaves)
-        while len(tokens) > size:
+        while len(kept) > size:
             count, _, token = heapq.heappop(leaves)
-            tokens.remove(token)
+            kept.remove(token)
             for parent in self.parents(token):
-                counts[parent] = counts.get(parent, 0) + count
+                occurrences[parent] = occurrences.get(parent, 0) + count
             for parent in set(self.parents(token)):
                 children[parent] -= 1
                 if not children[parent] and parent not in required:
-                    heapq.heappush(leaves, (counts[parent], -self._vocab[parent], parent))
-        return tokens
+                    heapq.heappush(leaves, (occurrences[parent], -self._vocab[parent], parent))
+        return kept
 
     def merged(self, left: str, right: str) -> str:
         """The token that a merge makes."""
@@ -84,20 +90,25 @@ class MergeTable:
     def _before_last_merge(self, token: str) -> tuple[str, ...]:
         symbols = self._symbols(token)
         while len(symbols) > 2:
-            rank, position = min((self._rank.get(pair, len(self._rank)), i) for i, pair in enumerate(pairwise(symbols)))
-            if rank == len(self._rank):
+            ranks = [self._rank.get(pair, math.inf) for pair in pairwise(symbols)]
+            first = min(ranks)
+            if first == math.inf:
                 break
-            symbols[position : position + 2] = [self.merged(*symbols[position : position + 2])]
+            position = ranks.index(first)
+            symbols[position : position + 2] = [self.merged(symbols[position], symbols[position + 1])]
         return tuple(symbols)
 
     def _symbols(self, token: str) -> list[str]:
         """The symbols of the alphabet that a token is written in."""
-        inside, last = token.startswith(self._prefix), token.endswith(self._suffix)
-        characters = list(token[len(self._prefix) if inside else 0 : len(token) - (len(self._suffix) if last else 0)])
-        if not characters:
+        body = token.removeprefix(self._prefix).removesuffix(self._suffix)
+        if not body:
             return [token]
-        symbols = [characters[0] if not inside else self._prefix + characters[0], *(self._prefix + c for c in characters[1:])]
-        return [*symbols[:-1], symbols[-1] + (self._suffix if last else "")]
+        symbols = [self._prefix + character for character in body]
+        if not token.startswith(self._prefix):
+            symbols[0] = body[0]
+        if token.endswith(self._suffix):
+            symbols[-1] += self._suffix
+        return symbols
 
 
 def merge_table(state: dict) -> MergeTable:
@@ -107,13 +118,14 @@ def merge_table(state: dict) -> MergeTable:
 
 def byte_alphabet(state: dict) -> set[str]:
     """The tokens that stand for single bytes, in a byte-level tokenizer (BPE) or one that falls back to bytes (BPE, Unigram)."""
-    symbols = pre_tokenizers.ByteLevel.alphabet() if is_byte_level(state) else ()
-    return {*symbols, *(BYTE_TOKENS if state["model"].get("byte_fallback") else ())}
+    alphabet = set(pre_tokenizers.ByteLevel.alphabet()) if is_byte_level(state) else set()
+    return alphabet | BYTE_TOKENS if state["model"].get("byte_fallback") else alphabet
 
 
 def is_byte_level(state: dict) -> bool:
     """Whether the characters of the vocabulary stand for bytes."""
-    return any(part["type"] == "ByteLevel" for part in parts_of(state["normalizer"]) + parts_of(state["pre_tokenizer"]))
+    parts = parts_of(state["normalizer"]) + parts_of(state["pre_tokenizer"])
+    return any(part["type"] == "ByteLevel" for part in parts)
 
 
 def parts_of(component: dict | None) -> list[dict]:
@@ -121,16 +133,23 @@ def parts_of(component: dict | None) -> list[dict]:
     if component is None:
         return []
     inner = component.get("normalizers") or component.get("pretokenizers")
-    return [part for each in inner for part in parts_of(each)] if inner else [component]
+    if not inner:
+        return [component]
+    return [part for each in inner for part in parts_of(each)]
 
 
 def trim_bpe(state: dict, new_id: Mapping[int, int]) -> dict:
     """The model with the tokens of `new_id` and the merges whose three members are among them, in order.
 
+    Args:
+        state (`dict`): A tokenizer's JSON; not changed.
+        new_id (`Mapping[int, int]`): The new id of each kept token, by its old one.
+
     Raises:
         ValueError: If a token is kept without the tokens that it is made of.
     """
-    model, table = state["model"], merge_table(state)
+    model = state["model"]
+    table = merge_table(state)
     vocab = {token: new_id[old] for token, old in model["vocab"].items() if old in new_id}
     for token in vocab:
         for part in table.parents(token):

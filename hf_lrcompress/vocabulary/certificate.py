@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.models.saving import save_tokenizer
@@ -19,9 +20,11 @@ from hf_lrcompress.vocabulary.unreachable_tokens import unreachable_tokens
 CERTIFICATE_FILE = "vocabulary_certificate.json"
 CURVE_FILE = "vocabulary_curve.png"
 MOST_SENTENCES = 10_000
-MOST_COMPARED, LONGEST_COMPARED = 8, 64  # sentences, and tokens of each, whose logits are compared
+MOST_COMPARED = 8  # sentences whose logits are compared
+LONGEST_COMPARED = 64  # tokens of each
 LARGEST_LOGIT_DIFFERENCE = 1e-3  # float32 sums in another order; a wrong row is off by much more
-NEW_UNKNOWN_LIMIT, COVERAGE_LIMIT = 0.01, 0.5
+NEW_UNKNOWN_LIMIT = 0.01
+COVERAGE_LIMIT = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,22 @@ class VocabularyCertificate:
     """What trimming did to held-out text. Shares are from 0 to 1; `untrimmed_*` is the same before trimming.
 
     Args:
-        vocab_size, untrimmed_vocab_size (`int`): Tokens.
-        sentences (`int`): Held-out sentences.
+        vocab_size, untrimmed_vocab_size (`int`): Number of tokens.
+        sentences (`int`): Number of held-out sentences.
         same_sentences (`float`): Share of them that is tokenised exactly as before.
         kept_sentences (`float`): Share of them that was made of kept tokens only.
         same_kept_sentences (`float`): Share of those that is tokenised exactly as before: 1.
         coverage (`float`): Share of the held-out text's untrimmed tokens that are kept.
-        tokens_per_word, untrimmed_tokens_per_word (`float`): Words are what white space separates.
-        unknown_rate, untrimmed_unknown_rate (`float`): Share of unknown tokens.
+        tokens_per_word, untrimmed_tokens_per_word (`float`): Tokens a word; words are what white space separates.
+        unknown_rate, untrimmed_unknown_rate (`float`): Share of the held-out text's tokens that are the unknown token.
         round_trip, untrimmed_round_trip (`float`): Share of sentences that decoding gives back, white space aside.
         unreachable_tokens (`tuple[str, ...]`): Kept tokens that no text is made into (only what `keep` demanded).
         reloaded_agrees (`float`): Share of sentences to which `AutoTokenizer`, from the saved files, gives the ids that the file
             `tokenizer.json` alone gives: 1.
         wrong_rows (`int`, *optional*): Embedding rows that are not those of their token: 0.
-        max_logit_difference (`float`, *optional*): Of the logits of kept tokens, for sentences made of kept tokens.
-        curve (`tuple[CurvePoint, ...]`): Other sizes.
+        max_logit_difference (`float`, *optional*):
+            Largest absolute difference of a kept token's logit, in a few sentences made of kept tokens.
+        curve (`tuple[CurvePoint, ...]`): What other sizes would give.
 
     Raises:
         RuntimeError: If something that trimming promises is not so.
@@ -68,7 +72,7 @@ class VocabularyCertificate:
     max_logit_difference: float | None = None
     curve: tuple[CurvePoint, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         broken = {
             "a sentence made of kept tokens is tokenised differently": self.same_kept_sentences < 1,
             "the saved tokenizer, loaded by AutoTokenizer, differs from its tokenizer.json": self.reloaded_agrees < 1,
@@ -87,7 +91,7 @@ class VocabularyCertificate:
 def certify_vocabulary(
     tokenizer: PreTrainedTokenizerFast,
     trimmed: PreTrainedTokenizerFast,
-    keep_ids: torch.LongTensor,
+    keep_ids: torch.Tensor,
     texts: Sequence[str],
     models: tuple[PreTrainedModel, PreTrainedModel] | None = None,
     counts: torch.Tensor | None = None,
@@ -95,10 +99,11 @@ def certify_vocabulary(
     """Compare a trimmed tokenizer, and model, with what they were.
 
     Args:
-        tokenizer, trimmed ([`~transformers.PreTrainedTokenizerFast`]): Before and after [`trim_tokenizer`].
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer as it was.
+        trimmed ([`~transformers.PreTrainedTokenizerFast`]): What [`trim_tokenizer`] made of it.
         keep_ids (`torch.LongTensor` of shape `(vocab_size,)`): The kept tokens.
         texts (`Sequence[str]`): Held-out sentences; the first 10,000 are used.
-        models (`tuple[PreTrainedModel, PreTrainedModel]`, *optional*): Masked LM before and after; not changed.
+        models (`tuple[PreTrainedModel, PreTrainedModel]`, *optional*): The masked LM before and after trimming; not changed.
         counts (`torch.Tensor` of shape `(len(tokenizer),)`, *optional*): What the tokens were chosen by, to draw a curve.
 
     Raises:
@@ -107,20 +112,22 @@ def certify_vocabulary(
     """
     check_coverage(tokenizer, trimmed, keep_ids, texts)
     texts = list(texts[:MOST_SENTENCES])
-    old, new = ids_of(tokenizer, texts), ids_of(trimmed, texts)
+    old = ids_of(tokenizer, texts)
+    new = ids_of(trimmed, texts)
     expected = _renumbered(tokenizer, old, keep_ids)
-    kept = [row is not None for row in expected]
     same = [ours == theirs for ours, theirs in zip(new, expected, strict=True)]
+    kept = [row for row in expected if row is not None]
     unreachable = unreachable_tokens(trimmed)
     if unreachable and set(unreachable) - set(unreachable_tokens(tokenizer)):
         raise RuntimeError(f"vocabulary trimming broke its promise: {unreachable[0]!r} is unreachable; please report this")
+    wrong_rows, difference = _compare_models(models, keep_ids, kept) if models else (None, None)
     return VocabularyCertificate(
         vocab_size=len(trimmed),
         untrimmed_vocab_size=len(tokenizer),
         sentences=len(texts),
         same_sentences=sum(same) / len(texts),
-        kept_sentences=sum(kept) / len(texts),
-        same_kept_sentences=sum(same) / sum(kept) if any(kept) else 1.0,
+        kept_sentences=len(kept) / len(texts),
+        same_kept_sentences=sum(same) / len(kept) if kept else 1.0,
         coverage=_coverage(old, keep_ids),
         tokens_per_word=per_word(new, texts),
         untrimmed_tokens_per_word=per_word(old, texts),
@@ -130,22 +137,26 @@ def certify_vocabulary(
         untrimmed_round_trip=_round_trip(tokenizer, old, texts),
         unreachable_tokens=tuple(unreachable),
         reloaded_agrees=_reloaded_agrees(trimmed, texts),
-        **_model_figures(models, keep_ids, [row for row, is_kept in zip(new, kept, strict=True) if is_kept]),
+        wrong_rows=wrong_rows,
+        max_logit_difference=difference,
         curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), texts),
     )
 
 
 def check_coverage(
-    tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: torch.LongTensor, texts: Sequence[str]
+    tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: torch.Tensor, texts: Sequence[str]
 ) -> None:
     """Raise a `ValueError` if held-out text is not made of what was kept, as when it is in another script or language."""
     texts = list(texts[:MOST_SENTENCES])
-    old, new = ids_of(tokenizer, texts), ids_of(trimmed, texts)
-    before, after = _unknown_rate(tokenizer, old), _unknown_rate(trimmed, new)
+    old = ids_of(tokenizer, texts)
+    new = ids_of(trimmed, texts)
+    before = _unknown_rate(tokenizer, old)
+    after = _unknown_rate(trimmed, new)
     advice = "is the text that the tokens were counted on in the same language and script?"
     if after - before > NEW_UNKNOWN_LIMIT:
         raise ValueError(f"{after:.1%} of the held-out text's tokens would be unknown, {before:.1%} before trimming; {advice}")
-    if (coverage := _coverage(old, keep_ids)) < COVERAGE_LIMIT:
+    coverage = _coverage(old, keep_ids)
+    if coverage < COVERAGE_LIMIT:
         raise ValueError(f"only {coverage:.1%} of the held-out text's tokens would be kept; {advice} Or give a larger vocab_size")
 
 
@@ -154,20 +165,22 @@ def write_certificate(certificate: VocabularyCertificate, directory: Path) -> No
     content = json.dumps(certificate.to_mapping(), indent=2, ensure_ascii=False) + "\n"
     (directory / CERTIFICATE_FILE).write_text(content, encoding="utf-8")
     if certificate.curve:
-        draw_curve(certificate.curve, certificate.vocab_size, certificate.untrimmed_tokens_per_word).savefig(
-            directory / CURVE_FILE, dpi=120
-        )
+        untrimmed = certificate.untrimmed_tokens_per_word
+        draw_curve(certificate.curve, certificate.vocab_size, untrimmed, directory / CURVE_FILE)
 
 
-def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_ids: torch.LongTensor) -> list[list[int] | None]:
-    """New ids of the sentences that are made of kept tokens. To WordPiece an unknown word may become known, so it is none."""
+def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_ids: torch.Tensor) -> list[list[int] | None]:
+    """The new ids of each sentence that is made of kept tokens; `None` for the others.
+
+    A word that is unknown to WordPiece may become known, so the unknown token does not count as kept.
+    """
     new_id = {old: new for new, old in enumerate(keep_ids.tolist())}
     if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
         new_id.pop(tokenizer.unk_token_id)
     return [[new_id[i] for i in row] if new_id.keys() >= set(row) else None for row in rows]
 
 
-def _coverage(rows: list[list[int]], keep_ids: torch.LongTensor) -> float:
+def _coverage(rows: list[list[int]], keep_ids: torch.Tensor) -> float:
     ids = torch.tensor(list(chain.from_iterable(rows)))
     return torch.isin(ids, keep_ids).double().mean().item()
 
@@ -178,7 +191,8 @@ def _unknown_rate(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]]) -> 
 
 def _round_trip(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], texts: Sequence[str]) -> float:
     decoded = tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)
-    return sum("".join(a.split()) == "".join(b.split()) for a, b in zip(decoded, texts, strict=True)) / len(texts)
+    same = ["".join(back.split()) == "".join(text.split()) for back, text in zip(decoded, texts, strict=True)]
+    return sum(same) / len(texts)
 
 
 def _reloaded_agrees(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> float:
@@ -194,18 +208,17 @@ def _reloaded_agrees(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -
 
 
 @torch.no_grad()
-def _model_figures(
-    models: tuple[PreTrainedModel, PreTrainedModel] | None, keep_ids: torch.LongTensor, rows: list[list[int]]
-) -> dict[str, float]:
-    """Compare embedding rows, and the logits of a few sentences of kept tokens."""
-    if models is None:
-        return {}
+def _compare_models(
+    models: tuple[PreTrainedModel, PreTrainedModel], keep_ids: torch.Tensor, rows: list[list[int]]
+) -> tuple[int, float]:
+    """The number of embedding rows that differ, and the largest difference of the logits of a few sentences of kept tokens."""
     before, after = models
-    embeddings = [model.get_input_embeddings().weight for model in models]
-    wrong = (embeddings[0][keep_ids] != embeddings[1]).any(dim=1).sum().item()
+    old = cast(nn.Embedding, before.get_input_embeddings()).weight
+    new = cast(nn.Embedding, after.get_input_embeddings()).weight
+    wrong_rows = (old[keep_ids] != new).any(dim=1).sum().item()
     difference = 0.0
     for row in rows[:MOST_COMPARED]:
         ids = torch.tensor([row[:LONGEST_COMPARED]])
-        logits = before(keep_ids[ids]).logits[..., keep_ids], after(ids).logits
-        difference = max(difference, (logits[0] - logits[1]).abs().max().item())
-    return {"wrong_rows": wrong, "max_logit_difference": difference}
+        expected = before(keep_ids[ids]).logits[..., keep_ids]
+        difference = max(difference, (after(ids).logits - expected).abs().max().item())
+    return int(wrong_rows), difference

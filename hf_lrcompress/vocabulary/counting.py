@@ -6,12 +6,16 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain, compress, islice
+from typing import Any, TypeVar
 
 import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from hf_lrcompress.models.loading import require_fast
 from hf_lrcompress.vocabulary.bpe import parts_of
+
+Item = TypeVar("Item")
 
 BATCH_SIZE = 1000
 """Texts tokenised at a time."""
@@ -23,7 +27,7 @@ WORDS_TOGETHER = 50
 """Words of the same frequency that are tokenised as one text."""
 
 
-def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> torch.LongTensor:
+def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> torch.Tensor:
     """Count how often each token occurs in a corpus, without the special tokens put around a text.
 
     The counts equal those of tokenising every text. Where the tokenizer treats words apart (as those of BERT, XLM-R and
@@ -42,28 +46,31 @@ def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> to
     """
     if isinstance(texts, str):
         raise ValueError("texts must be a list or an iterator of strings, not one string")
-    if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
+    require_fast(tokenizer)
     backend = _without_limits(tokenizer)
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
-    words, words_apart, counts = Counter(), _treats_words_apart(backend), torch.zeros(len(tokenizer), dtype=torch.long)
-    between_texts = "\n" if _knows_first_word(backend) else " "
+    words_apart = _treats_words_apart(backend)
+    before_text = "\n" if _knows_first_word(backend) else " "
+    words: Counter[str] = Counter()
+    counts = torch.zeros(len(tokenizer), dtype=torch.long)
     for batch in _batches(texts, BATCH_SIZE):
         plain = _plain(batch, added) if words_apart else [False] * len(batch)
-        words.update(between_texts.join(["", *filter(None, compress(batch, plain))]).replace(" ", "\n ").split("\n"))
-        if not all(plain):
-            counts += _count(backend, [(text, 1) for text, apart in zip(batch, plain, strict=True) if not apart], len(counts))
+        spaced = "".join(before_text + text for text in compress(batch, plain) if text)
+        words.update(spaced.replace(" ", "\n ").split("\n"))
+        others = [(text, 1) for text, is_plain in zip(batch, plain, strict=True) if not is_plain]
+        if others:
+            counts += _count(backend, others, len(counts))
         if len(words) > MOST_WORDS:
             counts += _count_words(backend, words, len(counts))
             words.clear()
     return counts + _count_words(backend, words, len(counts))
 
 
-# A space, where one ends a word whatever is around it: these split at it (Metaspace and ByteLevel put it before the next word).
 SPLITTING = frozenset(["BertPreTokenizer", "Whitespace", "WhitespaceSplit", "Metaspace", "ByteLevel"])
+"""Pre-tokenisers to which a space ends a word whatever is around it (Metaspace and ByteLevel put it before the next word)."""
 NOT_JOINING = SPLITTING | {"Digits", "Punctuation", "UnicodeScripts"}
-# Normalisers that change characters without regard to what stands on the other side of a space.
 LOCAL = frozenset(["NFC", "NFD", "NFKC", "NFKD", "Lowercase"])
+"""Normalisers that change characters without regard to what stands on the other side of a space."""
 LOCAL_AND_STRIPPING = LOCAL | {"BertNormalizer", "Nmt", "StripAccents", "Strip", "Precompiled"}
 ONE_CLASS = re.compile(r"(\[[^\[\]]+\]|\\s|[^\\\[\]().*+?{}|^$])([+*]|\{\d+,?\d*\})?")
 ODD = re.compile(r"[▁\u0000-\u0008\u000e-\u001f\u007f]")
@@ -71,7 +78,8 @@ ODD = re.compile(r"[▁\u0000-\u0008\u000e-\u001f\u007f]")
 
 def _treats_words_apart(backend: Tokenizer) -> bool:
     """Whether the tokens of a plain text (see `_plain`) are those of its words, each with the space before it."""
-    pre_tokenizer, normalizer = _parts(backend.pre_tokenizer), _parts(backend.normalizer)
+    pre_tokenizer = _parts(backend.pre_tokenizer)
+    normalizer = _parts(backend.normalizer)
     kinds = [part["type"] for part in pre_tokenizer]
     if not kinds or kinds[0] not in SPLITTING or not NOT_JOINING.issuperset(kinds):
         return False
@@ -80,7 +88,8 @@ def _treats_words_apart(backend: Tokenizer) -> bool:
     if any(part.get("prepend_scheme", "always") != "always" or not part.get("split", True) for part in pre_tokenizer):
         return False
     if "ByteLevel" in kinds:  # here a space is a part of its word
-        return len(kinds) == 1 and pre_tokenizer[0]["use_regex"] and LOCAL.issuperset(part["type"] for part in normalizer)
+        local = LOCAL.issuperset(part["type"] for part in normalizer)
+        return local and len(kinds) == 1 and pre_tokenizer[0]["use_regex"]
     return all(_is_local(part) for part in normalizer)
 
 
@@ -89,7 +98,7 @@ def _knows_first_word(backend: Tokenizer) -> bool:
     return any(part["type"] == "ByteLevel" and not part["add_prefix_space"] for part in _parts(backend.pre_tokenizer))
 
 
-def _parts(component: object | None) -> list[dict]:
+def _parts(component: Any) -> list[dict]:
     """The settings of a normaliser or pre-tokeniser. Without the vocabulary, whose JSON takes seconds."""
     return parts_of(json.loads(component.__getstate__())) if component else []
 
@@ -102,8 +111,10 @@ def _is_local(part: dict) -> bool:
 
 
 def _plain(texts: list[str], added: list[str]) -> list[bool]:
-    """Which texts have the tokens of their words: those are separated by single spaces, none begins or ends with what could act
-    across a space, and there is no added token.
+    """Which texts have the tokens of their words.
+
+    In these texts words are separated by single spaces, no word begins or ends with what could act across a space, and there is
+    no added token.
     """
     joined = "".join(texts)
     found = [content for content in added if content in joined]
@@ -122,36 +133,40 @@ def _is_plain(text: str, suspicious: set[str]) -> bool:
     words = text.split()
     if " ".join(words) != text or ODD.search(text):
         return False
-    return not any(_is_suspicious(character) for word in words if not word.isalnum() for character in (word[0], word[-1]))
+    ends = {character for word in words if not word.isalnum() for character in (word[0], word[-1])}
+    return not any(map(_is_suspicious, ends))
 
 
-def _count_words(backend: Tokenizer, words: Counter[str], size: int) -> torch.LongTensor:
-    """The tokens of words that are known with the space before them. Those of one frequency make common texts."""
-    groups, counts = defaultdict(list), torch.zeros(size, dtype=torch.long)
+def _count_words(backend: Tokenizer, words: Counter[str], size: int) -> torch.Tensor:
+    """Count the tokens of words that are known with the space before them; words of one frequency make common texts."""
+    groups: dict[tuple[int, bool], list[str]] = defaultdict(list)
     for word, count in words.items():
-        groups[count, word[:1] == " "].append(word)
+        groups[count, word.startswith(" ")].append(word)
     texts = chain.from_iterable(_common_texts(group, count, inner) for (count, inner), group in groups.items())
+    counts = torch.zeros(size, dtype=torch.long)
     for batch in _batches(texts, BATCH_SIZE):
         counts += _count(backend, batch, size)
     return counts
 
 
 def _common_texts(words: list[str], count: int, inner: bool) -> Iterator[tuple[str, int]]:
-    """`inner`: words with a space before them."""
+    """Texts made of words that occur `count` times; `inner` words have a space before them and can stand together."""
     for part in _batches(words, WORDS_TOGETHER if inner else 1):
         yield "".join(part), count
 
 
-def _count(backend: Tokenizer, texts: list[tuple[str, int]], size: int) -> torch.LongTensor:
-    """The tokens of texts, each with how often it occurs."""
-    rows = [encoding.ids for encoding in backend.encode_batch_fast([text for text, _ in texts], add_special_tokens=False)]
+def _count(backend: Tokenizer, texts: list[tuple[str, int]], size: int) -> torch.Tensor:
+    """Count the tokens of texts that come with how often each occurs."""
+    encodings = backend.encode_batch_fast([text for text, _ in texts], add_special_tokens=False)
+    rows = [encoding.ids for encoding in encodings]
     ids = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long)
-    lengths, times = (torch.tensor(values, dtype=torch.long) for values in (list(map(len, rows)), [count for _, count in texts]))
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    times = torch.tensor([count for _, count in texts], dtype=torch.long)
     return torch.zeros(size, dtype=torch.long).index_add_(0, ids, times.repeat_interleave(lengths))
 
 
 def _without_limits(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """One that neither truncates nor pads: a copy, if the caller's tokenizer was last used to do so."""
+    """The backend of a tokenizer that neither truncates nor pads: a copy, where the caller's does."""
     given = tokenizer.backend_tokenizer
     if not given.truncation and not given.padding:
         return given
@@ -162,7 +177,7 @@ def _without_limits(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
     return backend
 
 
-def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    items = iter(items)
-    while batch := list(islice(items, size)):
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch

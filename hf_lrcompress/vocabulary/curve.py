@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.selection import select_tokens
@@ -15,7 +15,13 @@ FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A vocabulary size, the share of the counted tokens that it covers, and tokens per word of the held-out text."""
+    """What a vocabulary size would give.
+
+    Args:
+        vocab_size (`int`): Tokens.
+        coverage (`float`): Share of the counted tokens that are kept, from 0 to 1.
+        tokens_per_word (`float`): Tokens of the held-out text for each of its words.
+    """
 
     vocab_size: int
     coverage: float
@@ -30,7 +36,7 @@ def measure_curve(
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The untrimmed tokenizer.
         counts (`torch.Tensor` of shape `(len(tokenizer),)`): How often each token occurs.
-        vocab_size (`int`): The size in the middle.
+        vocab_size (`int`): The chosen size.
         texts (`Sequence[str]`): Held-out sentences.
     """
     points = []
@@ -45,8 +51,17 @@ def measure_curve(
     return tuple(points)
 
 
-def draw_curve(points: Sequence[CurvePoint], vocab_size: int, untrimmed_tokens_per_word: float) -> Figure:
-    """The curve, with a line at the chosen size and one at the tokens per word of the untrimmed tokenizer."""
+def draw_curve(points: Sequence[CurvePoint], vocab_size: int, untrimmed_tokens_per_word: float, path: Path) -> None:
+    """Draw the curve, with a line at the chosen size and one at the tokens per word of the untrimmed tokenizer.
+
+    Args:
+        points (`Sequence[CurvePoint]`): The curve.
+        vocab_size (`int`): The chosen size.
+        untrimmed_tokens_per_word (`float`): What the untrimmed tokenizer makes of the same text.
+        path (`Path`): Gets the figure (PNG).
+    """
+    from matplotlib.figure import Figure  # here: a run without trimming draws nothing
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     left = figure.subplots()
     right = left.twinx()
@@ -55,17 +70,16 @@ def draw_curve(points: Sequence[CurvePoint], vocab_size: int, untrimmed_tokens_p
     (length,) = right.plot(sizes, [point.tokens_per_word for point in points], "s--", color="C1", label="tokens per word")
     right.axhline(untrimmed_tokens_per_word, color="C1", linewidth=0.5)
     left.axvline(vocab_size, color="grey", linewidth=0.5)
-    left.set(
-        xscale="log", xlabel="vocabulary size", ylabel="tokens covered, %", xticks=sizes, xticklabels=[f"{n:,}" for n in sizes]
-    )
+    left.set(xscale="log", xlabel="vocabulary size", ylabel="tokens covered, %")
+    left.set(xticks=sizes, xticklabels=[f"{size:,}" for size in sizes])
     left.minorticks_off()
     right.set_ylabel("tokens per word of held-out text")
     left.legend(handles=[covered, length], loc="center right")
-    return figure
+    figure.savefig(path, dpi=120)
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of texts, whole and without special tokens."""
+    """The token ids of each text, not truncated and without special tokens."""
     return tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False)["input_ids"]
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.alphabet import alphabet_ids
 from hf_lrcompress.vocabulary.bpe import byte_alphabet, is_byte_level, merge_table
-from hf_lrcompress.vocabulary.tokenizer_trimming import check_model, special_ids
+from hf_lrcompress.vocabulary.tokenizer_trimming import require_trimmable, special_ids
 
 
 def select_tokens(
@@ -17,7 +18,7 @@ def select_tokens(
     vocab_size: int | None = None,
     keep: Sequence[str] = (),
     min_count: float | None = None,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """Choose the tokens of a smaller vocabulary.
 
     In this order, until there are `vocab_size`:
@@ -54,22 +55,23 @@ def select_tokens(
     torch.Size([40000])
     ```
     """
-    check_model(tokenizer)
-    keep = _check_request(tokenizer, counts, vocab_size, keep, min_count)
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    require_trimmable(tokenizer)
+    demanded = _check_request(tokenizer, counts, vocab_size, keep, min_count)
     vocab = tokenizer.get_vocab()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
     special = set(special_ids(tokenizer, state))
-    required = {*special, *(vocab[token] for token in byte_alphabet(state) if token in vocab), *keep}
+    required = special | {vocab[token] for token in byte_alphabet(state) if token in vocab} | set(demanded)
     spare: list[int] = []
     if not is_byte_level(state):
-        needed, spare = alphabet_ids(tokenizer, counts, keep, special)
+        needed, spare = alphabet_ids(tokenizer, counts, demanded, special)
         required |= needed
-    wanted = counts >= min_count if min_count else counts > 0
-    size = vocab_size or int(wanted.sum())
-    spare = spare[: max(0, min(size // 10, (vocab_size or len(vocab)) - len(required)))]
+    frequent = counts >= min_count if min_count else counts > 0
+    tenth = (vocab_size or int(frequent.sum())) // 10
+    room = (vocab_size or len(vocab)) - len(required)
+    candidates = _Candidates(counts, required, spare[: max(0, min(tenth, room))], frequent)
     if state["model"]["type"] == "BPE":
-        return _select_closed(state, counts, vocab_size, required, spare, wanted)
-    return _select_frequent(counts, vocab_size, required, spare, wanted)
+        return _select_closed(candidates, vocab_size, state)
+    return _select_frequent(candidates, vocab_size)
 
 
 def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
@@ -83,7 +85,7 @@ def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, fl
         weights (`Mapping[str, float]`): The weight of each, such as `{"sk": 0.8, "en": 0.2}`; any positive numbers.
 
     Returns:
-        `torch.DoubleTensor` of shape `(len(tokenizer),)`.
+        `torch.DoubleTensor` of shape `(len(tokenizer),)`: The combined count of each token.
 
     Raises:
         ValueError: If names differ, a weight is not positive, or a corpus has no tokens.
@@ -93,36 +95,45 @@ def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, fl
     for name, weight in weights.items():
         if not weight > 0 or not counts[name].sum() > 0:
             raise ValueError(f"{name}: weight and number of tokens must be more than 0; leave it out instead")
-    total, scale = sum(int(each.sum()) for each in counts.values()), sum(weights.values())
-    return sum(weights[name] / scale * total * each.double() / each.sum() for name, each in counts.items())
+    total = sum(int(each.sum()) for each in counts.values())
+    scale = sum(weights.values())
+    shares = [weights[name] / scale * total * each.double() / each.sum() for name, each in counts.items()]
+    return sum(shares, start=torch.zeros_like(shares[0]))
 
 
-def _select_frequent(
-    counts: torch.Tensor, vocab_size: int | None, required: set[int], spare: list[int], wanted: torch.Tensor
-) -> torch.LongTensor:
-    first = torch.zeros(len(counts), dtype=torch.bool)
-    first[[*required, *spare]] = True
+@dataclass(frozen=True)
+class _Candidates:
+    """What to choose from: `required` ids stay, `spare` ids come first, then those where `frequent` is true, by `counts`."""
+
+    counts: torch.Tensor
+    required: set[int]
+    spare: list[int]
+    frequent: torch.Tensor
+
+
+def _select_frequent(candidates: _Candidates, vocab_size: int | None) -> torch.Tensor:
+    first = torch.zeros(len(candidates.counts), dtype=torch.bool)
+    first[[*candidates.required, *candidates.spare]] = True
+    wanted = first | candidates.frequent
     if vocab_size is None:
-        return (first | wanted).nonzero().flatten()
-    _check_size(vocab_size, len(required), int((first | wanted).sum()))
-    rank = torch.where(first, float("inf"), counts.double())
+        return wanted.nonzero().flatten()
+    _check_size(vocab_size, len(candidates.required), int(wanted.sum()))
+    rank = torch.where(first, float("inf"), candidates.counts.double())
     return rank.argsort(descending=True, stable=True)[:vocab_size].sort().values
 
 
-def _select_closed(
-    state: dict, counts: torch.Tensor, vocab_size: int | None, required: set[int], spare: list[int], wanted: torch.Tensor
-) -> torch.LongTensor:
-    """BPE: as above with sets of tokens that hold what each token is made of."""
-    table, vocab = merge_table(state), dict(state["model"]["vocab"])
-    vocab |= {token["content"]: token["id"] for token in state["added_tokens"]}
+def _select_closed(candidates: _Candidates, vocab_size: int | None, state: dict) -> torch.Tensor:
+    """For BPE: [`_select_frequent`] with sets of tokens that hold what each token is made of."""
+    table = merge_table(state)
+    vocab = state["model"]["vocab"] | {token["content"]: token["id"] for token in state["added_tokens"]}
     token_of = {i: token for token, i in vocab.items()}
-    required_tokens = table.close(token_of[i] for i in required)
-    first = table.close(token_of[i] for i in {*required, *spare})
-    tokens = first | table.close(token_of[i] for i in wanted.nonzero().flatten().tolist())
+    required = table.close(token_of[i] for i in candidates.required)
+    first = required | table.close(token_of[i] for i in candidates.spare)
+    tokens = first | table.close(token_of[i] for i in candidates.frequent.nonzero().flatten().tolist())
     if vocab_size is not None:
-        _check_size(vocab_size, len(required_tokens), len(tokens))
-        values = counts.tolist()
-        stay = first if len(first) <= vocab_size else required_tokens
+        _check_size(vocab_size, len(required), len(tokens))
+        values = candidates.counts.tolist()
+        stay = first if len(first) <= vocab_size else required
         tokens = table.shrink(tokens, {token: values[vocab[token]] for token in tokens}, stay, vocab_size)
     return torch.tensor(sorted(vocab[token] for token in tokens))
 
@@ -147,7 +158,8 @@ def _check_request(
     min_count: float | None,
 ) -> list[int]:
     """The ids of `keep`."""
-    size, vocab = len(tokenizer), tokenizer.get_vocab()
+    size = len(tokenizer)
+    vocab = tokenizer.get_vocab()
     if counts.shape != (size,):
         raise ValueError(f"counts must have one entry for each of the {size} tokens, got shape {list(counts.shape)}")
     if (vocab_size is None) == (min_count is None):

@@ -7,9 +7,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from hf_lrcompress.models.loading import require_fast
 from hf_lrcompress.vocabulary.bpe import trim_bpe
 
-# Arguments that describe the untrimmed vocabulary; everything else a tokenizer was made with is passed on.
 STALE_ARGUMENTS = frozenset(
     [
         "vocab",
@@ -24,7 +24,8 @@ STALE_ARGUMENTS = frozenset(
         "from_slow",
     ]
 )
-# Attributes that may have been set after the tokenizer was made.
+"""Arguments that describe the untrimmed vocabulary; everything else a tokenizer was made with is passed on."""
+
 CURRENT_ATTRIBUTES = (
     "model_max_length",
     "padding_side",
@@ -34,9 +35,10 @@ CURRENT_ATTRIBUTES = (
     "split_special_tokens",
     "chat_template",
 )
+"""Attributes that may have been set after the tokenizer was made."""
 
 
-def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] | torch.LongTensor) -> PreTrainedTokenizerFast:
+def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] | torch.Tensor) -> PreTrainedTokenizerFast:
     """Remove tokens from a fast tokenizer.
 
     Old id `keep_ids[i]` has new id `i`. Text that `tokenizer` makes into kept tokens, the returned tokenizer makes
@@ -64,14 +66,15 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
     >>> trimmed = trim_tokenizer(tokenizer, keep_ids)
     ```
     """
-    check_model(tokenizer)
+    require_trimmable(tokenizer)
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     keep_ids = torch.as_tensor(keep_ids).tolist()
     _check_ids(tokenizer, keep_ids, special_ids(tokenizer, state))
     new_id = {old: new for new, old in enumerate(keep_ids)}
 
     state["model"] = TRIM_MODEL[state["model"]["type"]](state, new_id)
-    state["added_tokens"] = [{**t, "id": new_id[t["id"]]} for t in state["added_tokens"] if t["id"] in new_id]
+    kept = [token for token in state["added_tokens"] if token["id"] in new_id]
+    state["added_tokens"] = [{**token, "id": new_id[token["id"]]} for token in kept]
     for holder, key in _post_processor_slots(state["post_processor"]):
         holder[key] = new_id[holder[key]]
     if state["padding"]:
@@ -86,7 +89,7 @@ def special_ids(tokenizer: PreTrainedTokenizerFast, state: dict | None = None) -
     """List the tokens that a tokenizer cannot work without.
 
     Args:
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer; not changed.
         state (`dict`, *optional*): Its JSON, where the caller has parsed it already.
 
     Returns:
@@ -103,10 +106,9 @@ def special_ids(tokenizer: PreTrainedTokenizerFast, state: dict | None = None) -
     return sorted(ids - {None})
 
 
-def check_model(tokenizer: PreTrainedTokenizerFast) -> None:
+def require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
     """Raise a `ValueError` that names the tokenizer's class or model if it cannot be trimmed."""
-    if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
+    require_fast(tokenizer)
     name = type(tokenizer.backend_tokenizer.model).__name__
     if name not in TRIM_MODEL:
         raise ValueError(f"cannot trim a {name} tokenizer; only {', '.join(TRIM_MODEL)} tokenizers")
@@ -118,10 +120,13 @@ def _trim_wordpiece(state: dict, new_id: dict[int, int]) -> dict:
 
 
 def _trim_unigram(state: dict, new_id: dict[int, int]) -> dict:
-    """Keep pieces with their scores. A character without a piece costs the vocabulary's lowest score minus 10. Were
-    that score gone, unknown would be cheaper: the unknown token, whose own score is not used, takes it over.
+    """Keep pieces with their scores.
+
+    A character without a piece costs the vocabulary's lowest score minus 10. Were the piece with that score gone, unknown
+    characters would become cheaper: so the unknown token, whose own score is not used, takes that score over.
     """
-    pieces, unknown = state["model"]["vocab"], state["model"]["unk_id"]
+    pieces = state["model"]["vocab"]
+    unknown = state["model"]["unk_id"]
     kept = [pieces[old] for old in new_id if old < len(pieces)]
     lowest = min(score for _, score in pieces)
     if lowest < min(score for _, score in kept):
@@ -172,7 +177,8 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, keep_ids: list[int], special:
 
 
 def _check_result(tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: list[int], state: dict) -> None:
-    old, new = tokenizer.backend_tokenizer, trimmed.backend_tokenizer
+    old = tokenizer.backend_tokenizer
+    new = trimmed.backend_tokenizer
     tokens = [old.id_to_token(i) for i in keep_ids]
     if None in tokens or tokens != [new.id_to_token(i) for i in range(len(trimmed))]:
         raise ValueError(f"the tokenizer's ids are not 0 to {len(tokenizer) - 1} without gaps; it cannot be trimmed")

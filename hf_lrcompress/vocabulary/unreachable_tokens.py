@@ -1,4 +1,4 @@
-"""Unreachable tokens: those that a tokenizer has, but makes of no text."""
+"""Unreachable tokens: those that a tokenizer has, but that it makes of no text."""
 
 import json
 
@@ -20,21 +20,28 @@ def unreachable_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): A WordPiece, Unigram or BPE tokenizer; not changed.
 
     Returns:
-        `list[str]`: The tokens, in the order of their ids.
+        `list[str]`: The unreachable tokens, in the order of their ids.
     """
-    backend = tokenizer.backend_tokenizer
-    state, model = json.loads(backend.to_str()), backend.model
+    model = tokenizer.backend_tokenizer.model
     prefix = getattr(model, "continuing_subword_prefix", None) or ""
     suffix = getattr(model, "end_of_word_suffix", None) or ""
-    exempt = {*special_ids(tokenizer), *(token["id"] for token in state["added_tokens"])}
-    alphabet, vocab = byte_alphabet(state), sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    bodies = {t: t.removeprefix(prefix).removesuffix(suffix) for t, i in vocab if i not in exempt and t not in alphabet}
+    bodies = {token: token.removeprefix(prefix).removesuffix(suffix) for token in _chosen_tokens(tokenizer)}
+    before = {body for token, body in bodies.items() if prefix and not token.startswith(prefix)}
+    after = {body for token, body in bodies.items() if suffix and token.endswith(suffix)}
+    words = [("", ""), *((start, "") for start in sorted(before, key=len)), *(("", end) for end in sorted(after, key=len))]
     open_tokens = [token for token, body in bodies.items() if len(body) > 1]
-    before = sorted({b for t, b in bodies.items() if prefix and not t.startswith(prefix)}, key=len)
-    after = sorted({b for t, b in bodies.items() if suffix and t.endswith(suffix)}, key=len)
-    for start, end in [("", ""), *((start, "") for start in before), *(("", end) for end in after)]:
+    for start, end in words:
         if not open_tokens:
             break
         made = {token: [part.value for part in model.tokenize(start + bodies[token] + end)] for token in open_tokens}
         open_tokens = [token for token in open_tokens if token not in made[token]]
     return open_tokens
+
+
+def _chosen_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The tokens that the model makes by a choice, in the order of their ids."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocab = tokenizer.get_vocab()
+    exempt = byte_alphabet(state) | {token["content"] for token in state["added_tokens"]}
+    exempt.update(tokenizer.convert_ids_to_tokens(special_ids(tokenizer, state)))
+    return sorted(vocab.keys() - exempt, key=vocab.__getitem__)
