@@ -62,6 +62,7 @@ def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Map
     with written_whole(target) as partial:
         shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*ignore))
         for name, content in extra.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(content)
 
 

@@ -19,6 +19,7 @@ from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder, StageRecord, delete_checkpoints
 from hf_lrcompress.run.preparation import PreparedRun
+from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.stages import StageTask
 
 logger = logging.getLogger(__name__)
@@ -71,12 +72,24 @@ class Pipeline:
             self._run_stage(position)
             self.state.wait_for_everyone()
         if self._lock:
-            last = self.plan[self.prepared.parent_of(len(self.plan))]
+            last = self.plan[self._last]
             report.write_report(self.prepared.given, self.folder.records(), self.output_dir)
-            report.write_model_dir(self.output_dir, last.directory)
+            report.write_model_dir(self.output_dir, last.directory, self._sentence_files())
             self._lock.release()
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
+
+    @property
+    def _last(self) -> int:
+        """Position of the final model."""
+        return self.prepared.parent_of(len(self.plan))
+
+    def _sentence_files(self) -> dict[str, bytes]:
+        """What sentence-transformers needs beside a model for representations."""
+        modules = self.prepared.sentence_modules
+        if modules is None or (self.output_dir / MODEL_DIR).exists():
+            return {}
+        return sentence_files(self.prepared.inputs, modules, self.prepared.model_of(self._last, self.output_dir))
 
     def _write_config(self) -> None:
         settings = yaml.safe_dump(self.prepared.given.to_mapping(), sort_keys=False, allow_unicode=True)
@@ -117,7 +130,7 @@ class Pipeline:
         return metrics | (self._measure(position) if planned.makes_model else {})
 
     def _measure(self, position: int) -> dict[str, Any]:
-        """Parameters, size, similarity retention and masked-token accuracy of a stage's model as it is on disk; on the main process only."""
+        """Parameters, size and what was kept, of a stage's model as it is on disk; on the main process only."""
         if not self.state.is_main_process:
             return {}
         source = self.prepared.model_of(position, self.output_dir)

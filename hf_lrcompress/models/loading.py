@@ -30,6 +30,9 @@ OWN_CODE_TAG = "custom_code"
 MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
 """Endings of the files that config, weights, tokenizer and own code of a model are in."""
 
+STAGE_RECORD = "stage.json"
+"""What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
+
 
 def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
     """Load a model's config.
@@ -176,7 +179,7 @@ def model_identity(name_or_dir: str, revision: str | None = None) -> str:
     directory = Path(name_or_dir)
     if not directory.is_dir():
         return fingerprint([name_or_dir, hub_commit(name_or_dir, revision)])
-    files = [path for path in directory.iterdir() if path.suffix in MODEL_FILES]
+    files = [path for path in directory.iterdir() if path.suffix in MODEL_FILES and path.name != STAGE_RECORD]
     return fingerprint({path.name: file_hash(path) for path in files})
 
 

@@ -22,6 +22,15 @@ def on_meta(model_class: type[PreTrainedModel], config: PretrainedConfig) -> Pre
         return model_class(copy.deepcopy(config))
 
 
+def resized_on_meta(model: PreTrainedModel, config: PretrainedConfig) -> PreTrainedModel:
+    """Build the class of `model` from another config, without memory for its weights and without parts that `model` lacks."""
+    new = on_meta(type(model), config)
+    for part, _ in list(new.base_model.named_children()):
+        if getattr(model.base_model, part, part) is None:  # there is such a part, but this model does without
+            setattr(new.base_model, part, None)
+    return new
+
+
 def masked_lm_on_meta(config: PretrainedConfig) -> PreTrainedModel:
     """The masked-language-model class of a config, built without memory for its weights.
 
@@ -148,10 +157,7 @@ def rebuild(
         ValueError: If a tensor that the new config asks for is missing or does not have exactly that shape, or one outside of the
             layers has no place.
     """
-    new = on_meta(type(model), config)
-    for part, _ in list(new.base_model.named_children()):
-        if getattr(model.base_model, part, part) is None:  # there is such a part, but this model does without
-            setattr(new.base_model, part, None)
+    new = resized_on_meta(model, config)
     old_tensors = tensors_of(model)
     unsaved = _unsaved_buffers(new)
     sources = {name: old_name(name) for name in tensors_of(new)}

@@ -1,4 +1,4 @@
-"""What sentence-transformers has beside an encoder: pooling, normalisation, prompts. Read from a teacher, written for a student."""
+"""What sentence-transformers has beside an encoder (pooling, prompts, …): read from a teacher, written for a student."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
@@ -104,31 +104,27 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
     return SentenceModules(tuple(modules), {name: content for name, content in settings.items() if content})
 
 
-def write_modules(modules: SentenceModules, directory: Path, hidden_size: int) -> None:
-    """Write the files of modules beside an encoder.
+def module_files(modules: SentenceModules, hidden_size: int) -> dict[str, bytes]:
+    """The files to put beside an encoder: content by path.
 
     Args:
-        modules ([`SentenceModules`]): What to write; Dense layers fitted already, see [`fit_dense`].
-        directory (`Path`): Where the encoder is.
+        modules ([`SentenceModules`]): The modules; a Dense layer is fitted already, see [`fit_dense`].
         hidden_size (`int`): The encoder's.
     """
     listed = []
+    files = {}
     for index, module in enumerate(modules.modules):
         listed.append({"idx": index, "name": str(index), "path": module.path, "type": module.type})
-        if not module.path:
-            continue
-        folder = directory / module.path
-        folder.mkdir(exist_ok=True)
         config = dict(module.config)
         if module.kind == "Pooling":
             config |= {key: hidden_size for key in POOLING_SIZES if key in config}
         if config:
-            _write_json(folder / CONFIG_FILE, config)
+            files[f"{module.path}/{CONFIG_FILE}"] = _json(config)
         if module.weights:
-            save_file(dict(module.weights), folder / WEIGHTS_FILE)
+            files[f"{module.path}/{WEIGHTS_FILE}"] = save(dict(module.weights))
     for name, content in modules.settings.items():
-        _write_json(directory / name, content)
-    _write_json(directory / MODULES_FILE, listed)
+        files[name] = _json(content)
+    return files | {MODULES_FILE: _json(listed)}
 
 
 def fit_dense(modules: SentenceModules, student_states: torch.Tensor, teacher_states: torch.Tensor) -> SentenceModules:
@@ -217,5 +213,5 @@ def _read_json(name_or_dir: str, file: str, revision: str | None) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
 
 
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

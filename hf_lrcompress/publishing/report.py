@@ -117,12 +117,13 @@ def render_report(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_model_dir(output_dir: Path, last_stage: str) -> None:
+def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes]) -> None:
     """Make `model/`: the last stage's model and tokenizer, the card and the figures. One that is there already is left alone.
 
     Args:
         output_dir (`Path`): The run folder; it holds the report.
         last_stage (`str`): Folder in it that holds the final model.
+        files (`Mapping[str, bytes]`): Further files of the model: content by path.
     """
     if (output_dir / MODEL_DIR).exists():
         return
@@ -130,7 +131,7 @@ def write_model_dir(output_dir: Path, last_stage: str) -> None:
     figures = sorted(output_dir.glob("*.png"))
     card = render_model_card(report, [path.name for path in figures])
     ignored = (RECORD_FILE, "checkpoint-*", "runs")
-    extra = {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
+    extra = dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 
 

@@ -15,8 +15,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 import hf_lrcompress
 from hf_lrcompress.files import write_atomically
+from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
 
-RECORD_FILE = "stage.json"
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"
 LOCK_FILE = ".lock"

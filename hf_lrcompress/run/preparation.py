@@ -11,8 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
 from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.planning import PlannedStage, make_plan
+from hf_lrcompress.run.sentences import read_sentence_modules
 from hf_lrcompress.run.size_target import meet_budget
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.protocol import ModelSource, RunInputs
@@ -30,11 +32,13 @@ class PreparedRun:
         given ([`RunConfig`]): The configuration, with the sizes that a budget or the text decided.
         inputs ([`RunInputs`]): What the run starts from.
         plan (`tuple[PlannedStage, ...]`): The teacher as it comes, then every stage.
+        sentence_modules ([`SentenceModules`], *optional*): What goes beside the final model, where it is for representations.
     """
 
     given: RunConfig
     inputs: RunInputs
     plan: tuple[PlannedStage, ...]
+    sentence_modules: SentenceModules | None = None
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -121,7 +125,7 @@ def prepare(config: RunConfig, budget: int | None = None) -> PreparedRun:
         config = replace(config, stages=proposal.stages)
     config = replace(config, stages={name: stage.sized(inputs) for name, stage in config.stages.items()})
     plan = make_plan(inputs, _resolve_stages(config), teacher)
-    return PreparedRun(config, inputs, tuple(plan))
+    return PreparedRun(config, inputs, tuple(plan), read_sentence_modules(inputs))
 
 
 def _resolve(config: RunConfig) -> RunInputs:

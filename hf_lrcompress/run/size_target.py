@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.models.rebuilding import on_meta
+from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.protocol import Cut
 
@@ -66,7 +66,7 @@ def meet_budget(teacher: PreTrainedModel, budget: int, stages: Mapping[str, Stag
     taken: dict[str, Cut] = {}
     for name, cut in _cuts(teacher.config, stages):
         taken[name] = cut
-        parameters = on_meta(type(teacher), cut.config).num_parameters()
+        parameters = resized_on_meta(teacher, cut.config).num_parameters()
         if parameters <= budget:
             return _proposal(teacher, taken, parameters, stages)
     made = ", ".join(f"{cut.key} {cut.size}" for cut in taken.values()) or "nothing can be cut"

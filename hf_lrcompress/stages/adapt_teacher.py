@@ -25,8 +25,8 @@ LOSS_ARGUMENTS = frozenset(
 class AdaptTeacher(TrainingStage):
     """Settings of the adaptation.
 
-    The losses of the run are those of its students; the teacher is trained by masked LM alone. `training.losses` of this stage may
-    add others, with the teacher as it was: they keep what it knew.
+    The losses of the run are those of its students; the teacher is trained by masked LM alone. `training.losses` of this stage
+    may add others, against the teacher as it was: they keep what it knew.
 
     Args:
         training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.

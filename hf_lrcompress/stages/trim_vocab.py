@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.models.rebuilding import changed, on_meta
+from hf_lrcompress.models.rebuilding import changed, resized_on_meta
 from hf_lrcompress.stages.protocol import Cut, ModelSource, RunInputs, Stage, StageTask
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
@@ -63,7 +63,7 @@ class TrimVocab(Stage):
             raise ValueError(
                 f"vocab_size {self.vocab_size} is larger than the model's {model.config.vocab_size}; choose a smaller one"
             )
-        return on_meta(type(model), changed(model.config, vocab_size=self.vocab_size))
+        return resized_on_meta(model, changed(model.config, vocab_size=self.vocab_size))
 
     def sized(self, inputs: RunInputs) -> "TrimVocab":
         """The stage whose `vocab_size` is what its `min_count` makes it; the text is counted only if there is one."""

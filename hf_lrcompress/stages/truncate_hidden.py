@@ -63,7 +63,7 @@ class TruncateHidden(DistillingStage):
         if self.method == "calibrated":
             moments = collect_moments(parent, task.inputs.calibration_batches(tokenizer, self.calibration_blocks))
             student = truncate_hidden(parent, self.hidden_size, self.method, moments)
-            record = truncation_record(parent.config, self.hidden_size, moments)
+            record = {"calibration": truncation_record(parent.config, self.hidden_size, moments)}
         else:
             student = truncate_hidden(parent, self.hidden_size, self.method)
             record = {}

@@ -211,7 +211,10 @@ def _reloaded_agrees(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -
 def _compare_models(
     models: tuple[PreTrainedModel, PreTrainedModel], keep_ids: torch.Tensor, rows: list[list[int]]
 ) -> tuple[int, float]:
-    """The number of embedding rows that differ, and the largest difference of the logits of a few sentences of kept tokens."""
+    """The number of embedding rows that differ, and the largest difference of outputs for a few sentences of kept tokens.
+
+    Outputs are the logits of the kept tokens; of models without a head the last hidden states.
+    """
     before, after = models
     old = cast(nn.Embedding, before.get_input_embeddings()).weight
     new = cast(nn.Embedding, after.get_input_embeddings()).weight
@@ -219,6 +222,8 @@ def _compare_models(
     difference = 0.0
     for row in rows[:MOST_COMPARED]:
         ids = torch.tensor([row[:LONGEST_COMPARED]])
-        expected = before(keep_ids[ids]).logits[..., keep_ids]
-        difference = max(difference, (after(ids).logits - expected).abs().max().item())
+        expected = before(keep_ids[ids])[0]
+        if before.get_output_embeddings() is not None:
+            expected = expected[..., keep_ids]
+        difference = max(difference, (after(ids)[0] - expected).abs().max().item())
     return int(wrong_rows), difference

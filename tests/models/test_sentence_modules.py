@@ -5,14 +5,21 @@ import json
 import pytest
 import torch
 from conftest import tiny_model
+from made_up_texts import make_texts
+from trained_tokenizers import bert
 from transformers import AutoTokenizer, BertModel
-from vocabulary.test_tokenizer_trimming import bert, make_texts
 
 from hf_lrcompress import truncate_hidden
-from hf_lrcompress.models.sentence_modules import fit_dense, mean_pooling, pooled_states, read_modules, write_modules
+from hf_lrcompress.models.sentence_modules import fit_dense, mean_pooling, module_files, pooled_states, read_modules
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 PROMPTS = {"query": "query: ", "passage": "passage: "}
+
+
+def write_modules(modules, directory, hidden_size):
+    for name, content in module_files(modules, hidden_size).items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(content)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,51 @@
+"""The final model of a run for representations, as sentence-transformers loads it."""
+
+from itertools import islice
+
+from hf_lrcompress.models.loading import load_tokenizer
+from hf_lrcompress.models.sentence_modules import (
+    SentenceModules,
+    fit_dense,
+    mean_pooling,
+    module_files,
+    pooled_states,
+    read_modules,
+)
+from hf_lrcompress.stages.protocol import ModelSource, RunInputs
+from hf_lrcompress.texts.corpus import load_corpus
+
+TEXTS_TO_FIT = 2048
+
+
+def read_sentence_modules(inputs: RunInputs) -> SentenceModules | None:
+    """The teacher's modules, or mean pooling where it has none; `None` where the run is for masked LM.
+
+    Args:
+        inputs ([`RunInputs`]): What the run starts from.
+
+    Raises:
+        ValueError: If the teacher has a module that cannot be fitted to a smaller encoder.
+    """
+    if inputs.objective == "masked_lm":
+        return None
+    modules = read_modules(inputs.teacher.path, inputs.teacher.revision)
+    return modules or mean_pooling(inputs.teacher_config.hidden_size)
+
+
+def sentence_files(inputs: RunInputs, modules: SentenceModules, student: ModelSource) -> dict[str, bytes]:
+    """The files to put beside a student; a Dense layer is fitted to it on the first documents of the training text.
+
+    Args:
+        inputs ([`RunInputs`]): What the run starts from.
+        modules ([`SentenceModules`]): The teacher's.
+        student ([`ModelSource`]): The final model.
+    """
+    model = inputs.load_model(student).eval()
+    if modules.has_dense:
+        texts = [row["text"] for row in islice(load_corpus(inputs.train), TEXTS_TO_FIT)]
+        teacher = inputs.load_model(inputs.teacher).eval()
+        tokenizer = load_tokenizer(student.path, student.revision)
+        student_states = pooled_states(model, tokenizer, modules, texts, inputs.block_size)
+        teacher_states = pooled_states(teacher, inputs.tokenizer, modules, texts, inputs.block_size)
+        modules = fit_dense(modules, student_states, teacher_states)
+    return module_files(modules, model.config.hidden_size)
