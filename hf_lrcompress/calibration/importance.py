@@ -38,32 +38,32 @@ class GradientImportanceCallback(TrainerCallback):
         ValueError: When training begins with gradient accumulation, clipping, an fp16 loss scaler or DeepSpeed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.scores = torch.zeros(0, 0)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PreTrainedModel, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Refuse settings that would bend the scores, and begin with zeros or a checkpoint's."""
         if args.gradient_accumulation_steps != 1 or args.max_grad_norm or args.fp16 or args.deepspeed_plugin:
             raise ValueError(
                 "importance needs the gradients of single batches: "
                 "set gradient_accumulation_steps=1, max_grad_norm=0 and fp16=False, and launch without DeepSpeed"
             )
+        model = kwargs["model"]
         self.scores = torch.zeros(len(ffn_inputs_of(model)), intermediate_size_of(model.config))
         if state.global_step:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            checkpoint = Path(f"{args.output_dir}/checkpoint-{state.global_step}")
             self.scores = load_file(checkpoint / SCORES_FILE)["scores"]
 
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: PreTrainedModel, **kwargs: Any
-    ) -> None:
-        for layer, linears in enumerate(ffn_inputs_of(model)):
+    def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Add the first-order terms of a step's gradients."""
+        for layer, linears in enumerate(ffn_inputs_of(kwargs["model"])):
             terms = [_first_order_terms(linear, self.scores.shape[1]) for linear in linears]
             self.scores[layer] += torch.stack(terms).sum(dim=0).abs().cpu()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save the scores with a checkpoint."""
         if state.is_world_process_zero:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            checkpoint = Path(f"{args.output_dir}/checkpoint-{state.global_step}")
             save_file({"scores": self.scores}, checkpoint / SCORES_FILE)
 
 
@@ -89,7 +89,8 @@ def score_neurons(
         batch_size (`int`, *optional*, defaults to 8): Examples a step and process.
         seed (`int`, *optional*, defaults to 42): Seeds the masking.
         bf16 (`bool`, *optional*, defaults to `False`): Use bf16 autocast.
-        losses (`Mapping[str, float]`, *optional*): The loss that is distilled, as in [`DistillationConfig`]; `{mlm: 1}` by default.
+        losses (`Mapping[str, float]`, *optional*):
+            The loss that is distilled, as in [`DistillationConfig`]; by default `{mlm: 1}`.
         teacher ([`~transformers.PreTrainedModel`], *optional*):
             What such a loss compares `model` with, in eval mode. At a teacher with equal outputs most losses have no gradient, so
             no neuron would count: give the model of before the last surgery.
@@ -139,7 +140,7 @@ def _without_deepspeed() -> Iterator[None]:
 
 
 def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:
-    """W · ∂L/∂w + b ∂L/∂b for each neuron: shape `(intermediate_size,)`."""
+    """Each neuron's w · ∂L/∂w + b ∂L/∂b: shape `(intermediate_size,)`."""
     terms = (gathered(linear.weight.detach()).float() * gathered(linear.weight.grad).float()).sum(dim=1)
     if linear.bias is not None:
         terms += gathered(linear.bias.detach()).float() * gathered(linear.bias.grad).float()

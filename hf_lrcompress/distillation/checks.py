@@ -62,13 +62,17 @@ def _check_head(whose: str, model: PreTrainedModel, names: list[str]) -> None:
 
 
 def _check_rows(student: PreTrainedModel, teacher: PreTrainedModel, on_logits: bool) -> None:
-    layers = [each.get_output_embeddings() if on_logits else each.get_input_embeddings() for each in (student, teacher)]
-    rows = [layer.weight.shape[0] for layer in layers]
+    rows = [_vocabulary_rows(model, on_logits) for model in (student, teacher)]
     if rows[0] != rows[1]:
         raise ValueError(
             f"the student's vocabulary has {rows[0]} rows, the teacher's {rows[1]}: ids {min(rows)} to {max(rows) - 1} are "
             f"in one only; {TRIM_FIRST}"
         )
+
+
+def _vocabulary_rows(model: PreTrainedModel, on_logits: bool) -> int:
+    layer = model.get_output_embeddings() if on_logits else model.get_input_embeddings()
+    return len(layer.get_parameter("weight"))
 
 
 def _check_relations(student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig) -> None:

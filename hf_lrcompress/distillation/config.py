@@ -36,7 +36,7 @@ class DistillationConfig(TrainingArguments):
         alpha (`float`, *optional*):
             Weight of the masked-LM loss, 0.5 where nothing is given; the distillation loss gets `1 - alpha`. With 1 no teacher
             is needed: plain MLM training.
-        distillation_loss (`str`, *optional*, defaults to `"mse"`): With `alpha`: `"mse"` for `logits_mse`, `"kl"` for `logits_kl`.
+        distillation_loss (`str`, *optional*, defaults to `"mse"`): With `alpha`: `"mse"` is `logits_mse`, `"kl"` is `logits_kl`.
         distillation_positions (`str`, *optional*, defaults to `"all"`):
             The tokens that the means of logit losses are over: `"all"` but padding, as in the paper, or only the `"masked"` ones.
         temperature (`float`, *optional*, defaults to 1.0): Divides the logits in the KL loss.
@@ -70,7 +70,7 @@ class DistillationConfig(TrainingArguments):
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to mask."})
     disable_dropout: bool = field(default=False, metadata={"help": "Train the student without dropout."})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_choice("distillation_loss", self.distillation_loss, DISTILLATION_LOSSES)
         _check_choice("distillation_positions", self.distillation_positions, DISTILLATION_POSITIONS)
         if self.losses is None:

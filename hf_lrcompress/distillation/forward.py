@@ -42,22 +42,20 @@ def return_losses(
 ) -> None:
     """Teach the student's forward the argument `distillation`, with which it returns losses instead of logits.
 
-    `distillation` holds `labels` (-100 where no token is masked, or `None`), `mask` (False at padding), both of shape
-    `(batch, sequence)`, and `teacher`, what was observed of it, or `None`. In training mode the result is of shape `(losses,)`:
+    `distillation` holds `labels` (-100 where no token is masked), `mask` (False at padding), both of shape `(batch, sequence)`,
+    and `teacher`, what was observed of it. In training mode the result is of shape `(losses,)`:
     each of `args.loss_weights`, summed over its units. In eval mode it is of shape `(batch, losses)`, the same for each row; with
     `mlm` among them a last column has how many of the row's masked tokens were predicted.
     """
     plain_forward = student.forward
     wanted = wanted_of_student(args, projections)
     settings: dict[str, Any] = {
-        "projections": projections,
+        "projections": projections or (),
         "temperature": args.temperature,
         "relation_heads": args.relation_heads or student.config.num_attention_heads,
     }
-    if teacher is not None and wanted_of_teacher(args, projections).features:
-        settings["teacher_head"] = teacher.get_output_embeddings()
-    if "logits_mse" in args.loss_weights:
-        settings["teacher_gram"] = gram(settings["teacher_head"].weight)
+    if teacher is not None and "logits_mse" in args.loss_weights:
+        settings["teacher_gram"] = gram(teacher.get_output_embeddings().weight)
 
     def forward(
         self: PreTrainedModel, *positional: Any, distillation: dict[str, Any] | None = None, **inputs: torch.Tensor
@@ -66,14 +64,11 @@ def return_losses(
             return plain_forward(*positional, **inputs)
         on_masked = args.distillation_positions == "masked"
         pair = Comparison(
-            student=observe(self, wanted, **inputs),
-            teacher=distillation["teacher"],
-            mask=distillation["mask"],
-            labels=distillation["labels"],
-            positions=distillation["labels"] != -100 if on_masked else distillation["mask"],
-            student_head=self.get_output_embeddings(),
-            training=self.training,
+            **distillation,
             **settings,
+            student=observe(self, wanted, **inputs),
+            positions=distillation["labels"] != -100 if on_masked else distillation["mask"],
+            training=self.training,
         )
         losses = {name: LOSSES[name].compute(pair) for name in args.loss_weights}
         if self.training:
@@ -83,8 +78,9 @@ def return_losses(
             columns.append(_row_sums(pair.found.float(), "masked_tokens", pair))
         return torch.stack(columns, dim=1)
 
-    forward.__signature__ = inspect.signature(type(student).forward)  # type: ignore[attr-defined]  # the Trainer drops columns by it
-    student.forward = MethodType(forward, student)  # type: ignore[method-assign]
+    taught: Any = student
+    taught.forward = MethodType(forward, student)
+    taught.forward.__func__.__signature__ = inspect.signature(type(student).forward)  # the Trainer drops data columns by it
 
 
 def _row_sums(values: torch.Tensor, unit: str, pair: Comparison) -> torch.Tensor:

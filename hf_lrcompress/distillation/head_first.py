@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, Trainer, get_scheduler
+from transformers import PreTrainedModel, get_scheduler
+
+from hf_lrcompress.distillation.sharding import ShardingTrainer
 
 
-class HeadFirstTrainer(Trainer):
+class HeadFirstTrainer(ShardingTrainer):
     """A Trainer whose encoder stands still for the first `args.head_steps` steps.
 
     The parameters outside of the base model follow the schedule of the whole run. Those of the base model, tied embeddings among
@@ -17,6 +19,7 @@ class HeadFirstTrainer(Trainer):
     """
 
     def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:
+        """The Trainer's optimiser, its groups of parameters split into those of the encoder and the others."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(*args)
         if self.args.head_steps and is_new:
@@ -25,9 +28,8 @@ class HeadFirstTrainer(Trainer):
             raise ValueError("head_steps needs an optimizer that the Trainer makes; give none, or set head_steps=0")
         return optimizer
 
-    def create_scheduler(
-        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
-    ) -> torch.optim.lr_scheduler.LRScheduler:
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the configuration; the encoder's begins after `head_steps`."""
         if not self.args.head_steps or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
         head = self._schedule(num_training_steps)
@@ -40,12 +42,13 @@ class HeadFirstTrainer(Trainer):
 
     def _schedule(self, steps: int) -> Callable[[int], float]:
         """The learning rate's factor by step, in a run of so many steps."""
+        kwargs: Any = self.args.lr_scheduler_kwargs  # a mapping: the Trainer has parsed it
         scheduler = get_scheduler(
             self.args.lr_scheduler_type,
             torch.optim.SGD([torch.zeros(1)], lr=1.0),
             num_warmup_steps=self.args.get_warmup_steps(steps),
             num_training_steps=steps,
-            scheduler_specific_kwargs=self.args.lr_scheduler_kwargs,
+            scheduler_specific_kwargs=kwargs,
         )
         if not isinstance(scheduler, LambdaLR):
             raise ValueError(f"head_steps needs a schedule that depends on the step alone, not {self.args.lr_scheduler_type}")

@@ -3,13 +3,13 @@
 A new loss is a pure function and a row in [`LOSSES`].
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import nn
 
+from hf_lrcompress.distillation.cross_entropy import linear_cross_entropy
 from hf_lrcompress.distillation.feature_losses import (
     hidden_state_cosine,
     hidden_state_mse,
@@ -17,9 +17,9 @@ from hf_lrcompress.distillation.feature_losses import (
     mean_pooled,
     self_attention_relations,
 )
-from hf_lrcompress.distillation.losses import linear_cross_entropy, linear_kl, linear_mse, linear_predictions
+from hf_lrcompress.distillation.losses import linear_kl, linear_mse, linear_predictions
 from hf_lrcompress.distillation.observing import Observed
-from hf_lrcompress.distillation.projections import StateProjections
+from hf_lrcompress.distillation.projections import StateProjection
 
 COUNTED = ("masked_tokens", "tokens", "sentences")
 """What is counted in every batch, in this order."""
@@ -31,14 +31,12 @@ class Comparison:
 
     Args:
         student ([`Observed`]): What was kept of the student's run.
-        teacher ([`Observed`], *optional*): What was kept of the teacher's.
+        teacher ([`Observed`]): What was kept of the teacher's; nothing where there is none.
         mask (`torch.BoolTensor` of shape `(batch, sequence)`): False at padding.
-        labels (`torch.LongTensor` of shape `(batch, sequence)`, *optional*): -100 where no token is masked.
+        labels (`torch.LongTensor` of shape `(batch, sequence)`): -100 where no token is masked.
         positions (`torch.BoolTensor` of shape `(batch, sequence)`): The tokens whose logits are compared.
-        student_head (`nn.Module`, *optional*): The student's output layer.
-        teacher_head (`nn.Module`, *optional*): The teacher's.
-        teacher_gram (`torch.Tensor` of shape `(hidden, hidden)`, *optional*): [`gram`] of the teacher's output weight.
-        projections ([`StateProjections`], *optional*): From the student's hidden states to the teacher's.
+        teacher_gram (`torch.Tensor` of shape `(features, features)`, *optional*): [`gram`] of the teacher's output weight.
+        projections (`Sequence` of [`StateProjection`], *optional*): From the student's hidden states to the teacher's.
         temperature (`float`, *optional*, defaults to 1.0): Divides the logits of `logits_kl`.
         relation_heads (`int`, *optional*, defaults to 1): Heads of `relations`.
         training (`bool`, *optional*, defaults to `True`): Whether gradients are needed.
@@ -49,20 +47,18 @@ class Comparison:
     """
 
     student: Observed
+    teacher: Observed
     mask: torch.Tensor
+    labels: torch.Tensor
     positions: torch.Tensor
-    teacher: Observed | None = None
-    labels: torch.Tensor | None = None
-    student_head: nn.Module | None = None
-    teacher_head: nn.Module | None = None
     teacher_gram: torch.Tensor | None = None
-    projections: StateProjections | None = None
+    projections: Sequence[StateProjection] = ()
     temperature: float = 1.0
     relation_heads: int = 1
     training: bool = True
 
-    def __post_init__(self):
-        self.output_weight = None if self.student_head is None else self.student_head.weight
+    def __post_init__(self) -> None:
+        self.output_weight = self.student.output_weight
         self.found: torch.Tensor | None = None
 
     @cached_property
@@ -79,8 +75,7 @@ class Comparison:
     @cached_property
     def positions_by_unit(self) -> dict[str, torch.Tensor]:
         """Where the tokens of each unit stand: `torch.BoolTensor` of shape `(batch, sequence)`."""
-        where = {"tokens": self.mask, "positions": self.positions}
-        return where if self.labels is None else where | {"masked_tokens": self.labels != -100}
+        return {"masked_tokens": self.labels != -100, "tokens": self.mask, "positions": self.positions}
 
 
 @dataclass(frozen=True)
@@ -103,29 +98,31 @@ class Loss:
     needs_teacher: bool = True
 
 
+def _logits_of(seen: Observed, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What a model's logits are made of at some positions: features, weight and bias."""
+    return seen.features[positions], seen.output_weight, seen.output_bias
+
+
 def _logits_mse(pair: Comparison) -> torch.Tensor:
-    student, teacher = pair.student_head, pair.teacher_head
-    features = pair.student.features[pair.positions]
-    targets = pair.teacher.features[pair.positions]
-    losses, pair.output_weight = linear_mse(
-        features, student.weight, student.bias, targets, teacher.weight, teacher.bias, pair.teacher_gram
-    )
+    student = _logits_of(pair.student, pair.positions)
+    teacher = _logits_of(pair.teacher, pair.positions)
+    losses, pair.output_weight = linear_mse(*student, *teacher, pair.teacher_gram)
     return losses
 
 
 def _logits_kl(pair: Comparison) -> torch.Tensor:
-    student, teacher = pair.student_head, pair.teacher_head
-    features = pair.student.features[pair.positions]
-    targets = pair.teacher.features[pair.positions]
-    return linear_kl(features, student.weight, student.bias, targets, teacher.weight, teacher.bias, pair.temperature)
+    student = _logits_of(pair.student, pair.positions)
+    teacher = _logits_of(pair.teacher, pair.positions)
+    return linear_kl(*student, *teacher, pair.temperature)
 
 
 def _masked_lm(pair: Comparison) -> torch.Tensor:
     masked = pair.positions_by_unit["masked_tokens"]
-    inputs = pair.student.features[masked], pair.output_weight, pair.student_head.bias, pair.labels[masked]
+    features = pair.student.features[masked]
+    labels = pair.labels[masked]
     if pair.training:
-        return linear_cross_entropy(*inputs)
-    losses, pair.found = linear_predictions(*inputs)
+        return linear_cross_entropy(features, pair.output_weight, pair.student.output_bias, labels)
+    losses, pair.found = linear_predictions(features, pair.output_weight, pair.student.output_bias, labels)
     return losses
 
 

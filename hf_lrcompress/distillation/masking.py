@@ -1,19 +1,21 @@
 """Masking tokens for masked-LM training."""
 
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     DataCollatorForLanguageModeling,
+    DataCollatorWithPadding,
     PreTrainedTokenizerBase,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
+
+from hf_lrcompress.distillation.config import DistillationConfig
 
 
 class ReproducibleMasking(DataCollatorForLanguageModeling):
@@ -31,12 +33,13 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
         epoch (`int`): Set it as training goes on, or every epoch masks the same tokens.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, mlm_probability: float, seed: int):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, mlm_probability: float, seed: int) -> None:
         super().__init__(tokenizer, mlm_probability=mlm_probability)
         self.mask_seed = seed
         self.epoch = 0
 
-    def torch_call(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def torch_call(self, examples: list[Any]) -> dict[str, torch.Tensor]:
+        """A padded batch of masked examples, each a mapping with `input_ids`."""
         masked = [self._masked(example) for example in examples]
         padding = {"input_ids": self.tokenizer.pad_token_id, "labels": -100}
         return {
@@ -58,8 +61,28 @@ class MaskAnew(TrainerCallback):
         collator ([`ReproducibleMasking`]): The collator of the training.
     """
 
-    def __init__(self, collator: ReproducibleMasking):
+    def __init__(self, collator: ReproducibleMasking) -> None:
         self.collator = collator
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Tell the collator which epoch begins."""
         self.collator.epoch = int((state.epoch or 0) + 1e-6)
+
+
+def default_collator(
+    args: DistillationConfig, tokenizer: PreTrainedTokenizerBase | None
+) -> DataCollatorWithPadding | ReproducibleMasking:
+    """Pads, and masks where a loss needs masked tokens.
+
+    Args:
+        args ([`DistillationConfig`]): The losses, the share of tokens to mask and the seed.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): The tokenizer of the text.
+
+    Raises:
+        ValueError: If there is no tokenizer.
+    """
+    if tokenizer is None:
+        raise ValueError("give a data_collator that masks tokens, or the tokenizer as processing_class")
+    if args.needs_masked_tokens:
+        return ReproducibleMasking(tokenizer, args.mlm_probability, args.seed)
+    return DataCollatorWithPadding(tokenizer)

@@ -1,8 +1,8 @@
 """Running an encoder and keeping of it what losses are made of."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,15 +30,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was kept.
+    """What was kept; empty where it was not wanted.
 
     Args:
-        features (`torch.Tensor` of shape `(batch, sequence, head size)`, *optional*): The inputs of the output layer.
+        features (`torch.Tensor` of shape `(batch, sequence, features)`): The inputs of the output layer.
+        output_weight (`torch.Tensor` of shape `(vocabulary, features)`): That layer's weight.
+        output_bias (`torch.Tensor` of shape `(vocabulary,)`, *optional*): Its bias, where it has one.
         hidden_states (`tuple` of `torch.Tensor` of shape `(batch, sequence, hidden)`): Those asked for, in that order.
         attention (three `torch.Tensor` of shape `(batch, sequence, hidden)`): Queries, keys and values, heads side by side.
     """
 
-    features: torch.Tensor | None = None
+    features: torch.Tensor = torch.empty(0)
+    output_weight: torch.Tensor = torch.empty(0)
+    output_bias: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] = ()
     attention: tuple[torch.Tensor, ...] = ()
 
@@ -51,22 +55,23 @@ def observe(model: PreTrainedModel, wanted: Wanted, **inputs: torch.Tensor) -> O
         wanted ([`Wanted`]): What to keep.
         inputs (`torch.Tensor`): What the model's forward takes.
     """
-    runs = model if wanted.features else model.base_model
-    skip = identity_output_layer(model) if wanted.features else nullcontext()
-    watch = nullcontext({}) if wanted.attention_layer is None else _attention_vectors(model, wanted.attention_layer)
-    with skip, watch as vectors:
+    runs: Any = model if wanted.features else model.base_model
+    with identity_output_layer(model), _attention_vectors(model, wanted.attention_layer) as vectors:
         outputs = type(runs).forward(runs, **inputs, output_hidden_states=bool(wanted.hidden_states))
-    return Observed(
-        features=outputs.logits if wanted.features else None,
+    observed = Observed(
         hidden_states=tuple(outputs.hidden_states[i] for i in wanted.hidden_states),
         attention=torch.cat(list(vectors.values()), dim=-1).chunk(3, dim=-1) if vectors else (),
     )
+    if not wanted.features:
+        return observed
+    layer = model.get_output_embeddings()
+    return replace(observed, features=outputs.logits, output_weight=layer.weight, output_bias=layer.bias)
 
 
 @contextmanager
 def identity_output_layer(model: PreTrainedModel) -> Iterator[None]:
     """Let the output layer, where there is one, pass its input through: the model's "logits" are then the features before it."""
-    layer = model.get_output_embeddings()
+    layer: Any = model.get_output_embeddings()
     if layer is not None:
         layer.forward = lambda features: features
     try:
@@ -77,15 +82,18 @@ def identity_output_layer(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def _attention_vectors(model: PreTrainedModel, index: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Collects the outputs of a layer's query, key and value projections while the model runs.
+def _attention_vectors(model: PreTrainedModel, index: int | None) -> Iterator[dict[str, torch.Tensor]]:
+    """Collects the outputs of a layer's query, key and value projections while the model runs; of no layer, nothing.
 
     Of a layer that is run several times (ALBERT) those of the last time; of projections that a layer uses again for relative
     positions (DeBERTa) those of the tokens, which come first.
     """
+    outputs: dict[str, torch.Tensor] = {}
+    if index is None:
+        yield outputs
+        return
     layers = layers_of(model)
     layer = layers[-1 if len(layers) == 1 else index]
-    outputs: dict[str, torch.Tensor] = {}
     hooks = [layer.register_forward_pre_hook(lambda module, inputs: outputs.clear())]
     for name in _query_key_value(model):
         hooks.append(layer.get_submodule(name).register_forward_hook(partial(_collect_first, outputs, name)))
@@ -107,5 +115,6 @@ def _query_key_value(model: PreTrainedModel) -> tuple[str, ...]:
 
 def attention_widths(model: PreTrainedModel) -> list[int]:
     """Width of queries, keys and values in the last layer: heads × head size of each."""
-    sizes = [layers_of(model)[-1].get_submodule(name).out_features for name in _query_key_value(model)]
+    layer = layers_of(model)[-1]
+    sizes = [len(layer.get_parameter(f"{name}.weight")) for name in _query_key_value(model)]
     return sizes if len(sizes) == 3 else [sizes[0] // 3] * 3

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedModel
 
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.loss_table import that_need
 from hf_lrcompress.distillation.observing import Wanted, identity_output_layer, observe
 from hf_lrcompress.distillation.projections import (
     TOKENS_PER_DIMENSION,
@@ -18,6 +20,7 @@ from hf_lrcompress.distillation.projections import (
     StateProjections,
     least_squares_start,
     part_of,
+    same_relative_depth,
 )
 from hf_lrcompress.distillation.sharding import ShardingTrainer, load_whole_model, whole_state
 
@@ -30,12 +33,28 @@ def token_mask(inputs: dict[str, Any]) -> torch.Tensor:
     return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
 
 
+def projections_between(student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig) -> StateProjections | None:
+    """A projection for each hidden state that the losses compare: all, or the last where only sentences are compared."""
+    names = that_need("hidden_states", args.loss_weights)
+    if not names:
+        return None
+    layers = student.config.num_hidden_layers
+    states = tuple(range(layers + 1))
+    targets = tuple(args.hidden_layers or same_relative_depth(layers, teacher.config.num_hidden_layers))
+    if names == ["sentence_cosine"]:
+        states = states[-1:]
+        targets = targets[-1:]
+    projections = StateProjections(states, targets, student.config.hidden_size, teacher.config.hidden_size)
+    return projections.to(student.device, student.dtype)
+
+
 class ProjectingTrainer(ShardingTrainer):
     """A Trainer of a student whose hidden states are compared with a teacher's through [`StateProjections`].
 
     They start as the least-squares maps on examples of the training data, chosen by the seed: the same ones in every process.
     """
 
+    train_dataset: Any
     teacher_model: PreTrainedModel | None
     projections: StateProjections | None = None
     _projections_started = False
@@ -59,7 +78,8 @@ class ProjectingTrainer(ShardingTrainer):
         self._projections_started = True
 
     def _moments(self) -> list[StateMoments]:
-        assert self.projections is not None and self.teacher_model is not None
+        assert self.projections is not None  # see start_projections
+        assert self.teacher_model is not None
         size = self.model.config.hidden_size
         moments = [StateMoments(size) for _ in self.projections.student_states]
         wanted = Wanted(hidden_states=self.projections.teacher_states)
@@ -88,6 +108,7 @@ class ProjectingTrainer(ShardingTrainer):
             yield inputs
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train, from the beginning, from a checkpoint or on from where the last call ended, as the Trainer does."""
         if resume_from_checkpoint:
             self._projections_started = True  # by what is loaded
         self.start_projections()
@@ -108,7 +129,7 @@ class ProjectingTrainer(ShardingTrainer):
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if not self.args.save_only_model and not self.is_deepspeed_enabled:
-            self._load_projections(self.state.best_model_checkpoint)
+            self._load_projections(str(self.state.best_model_checkpoint))
 
     def _load_projections(self, checkpoint: str) -> None:
         if self.projections is None:

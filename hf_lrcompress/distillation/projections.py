@@ -6,6 +6,7 @@ own, and in no saved model.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class StateProjection(nn.Module):
     teacher_mean: torch.Tensor
     teacher_variance: torch.Tensor
 
-    def __init__(self, student_size: int, teacher_size: int):
+    def __init__(self, student_size: int, teacher_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(teacher_size, student_size))
         self.bias = nn.Parameter(torch.zeros(teacher_size))
@@ -60,7 +61,9 @@ class StateProjections(nn.ModuleList):
         teacher_size (`int`): Hidden size of the teacher.
     """
 
-    def __init__(self, student_states: tuple[int, ...], teacher_states: tuple[int, ...], student_size: int, teacher_size: int):
+    def __init__(
+        self, student_states: tuple[int, ...], teacher_states: tuple[int, ...], student_size: int, teacher_size: int
+    ) -> None:
         super().__init__(StateProjection(student_size, teacher_size) for _ in student_states)
         self.student_states = student_states
         self.teacher_states = teacher_states
@@ -77,10 +80,11 @@ def part_of(student: PreTrainedModel, projections: StateProjections | None) -> I
     if projections is None:
         yield
         return
-    ignored = student._keys_to_ignore_on_save
+    ignored: Any = student._keys_to_ignore_on_save
     names = {f"{NAME}.{name}" for name in projections.state_dict()}
     setattr(student, NAME, projections)
-    student._keys_to_ignore_on_save = names | set(ignored or ())
+    unsaved: Any = names | set(ignored or ())
+    student._keys_to_ignore_on_save = unsaved
     try:
         yield
     finally:
@@ -95,15 +99,15 @@ class StateMoments:
         student_size (`int`): Hidden size of the student.
     """
 
-    def __init__(self, student_size: int):
+    def __init__(self, student_size: int) -> None:
         self.student_size = student_size
         self.count = 0
-        self.shift: torch.Tensor | None = None  # near the mean, so that products of differences keep their digits
+        self.shift = torch.empty(0)  # near the mean, so that products of differences keep their digits
 
     def add(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
         """Add states of the same tokens: shapes `(tokens, student's size)` and `(tokens, teacher's size)`."""
         both = torch.cat([student.float(), teacher.float()], dim=1)
-        if self.shift is None:
+        if not self.count:
             self.shift = both.mean(dim=0)
             self.sums = torch.zeros_like(self.shift)
             self.products = both.new_zeros(both.shape[1], both.shape[1])

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.models.architectures import layers_of
 
 
@@ -21,6 +22,10 @@ class ShardingTrainer(Trainer):
     Checkpoints have the files of an unsharded run, so that either resumes the other. The Trainer's own can be read by FSDP only.
     """
 
+    model: PreTrainedModel
+    args: DistillationConfig
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: Any
     _sharded = False
 
     def shard_if_asked(self) -> None:
@@ -31,26 +36,28 @@ class ShardingTrainer(Trainer):
         if plugin.fsdp_version != 2:
             raise ValueError("FSDP 1 keeps the output layer from the loss; set fsdp_version: 2 in accelerate's configuration")
         shard(self.model, cpu_offload=isinstance(plugin.cpu_offload, CPUOffloadPolicy))
-        self._sharded, self.is_fsdp_enabled = True, False
+        self._sharded = True
+        self.is_fsdp_enabled = False
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, whole, and the tokenizer, from the main process. All processes must call it."""
         if not self._sharded:
             return super().save_model(output_dir, _internal_call)
         state = whole_state(self.model)  # all processes gather
         if self.args.should_save:
             self._save(output_dir or self.args.output_dir, state_dict=state)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if not self._sharded:
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
         load_whole_model(self.model, load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
 
-    def _load_best_model(self):
+    def _load_best_model(self) -> None:
         if not self._sharded:
             return super()._load_best_model()
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
-    def _save_optimizer_and_scheduler(self, output_dir):
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self._sharded:
             return super()._save_optimizer_and_scheduler(output_dir)
         state = gathered(self.optimizer.state_dict())  # all processes gather
@@ -58,7 +65,7 @@ class ShardingTrainer(Trainer):
             torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
-    def _load_optimizer_and_scheduler(self, checkpoint):
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or self.is_deepspeed_enabled or not (Path(checkpoint) / OPTIMIZER_NAME).is_file():
             return super()._load_optimizer_and_scheduler(checkpoint)
         # Unsharded too: the Trainer cannot load on the CPU where there are several processes (torch.load to "cpu:0").
@@ -101,12 +108,14 @@ def load_whole_model(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Load whole tensors into a module that is sharded, or not.
 
     Raises:
-        ValueError: If a tensor is missing; a file holds tied weights under one of their names.
+        ValueError: If a tensor is missing that the model would save; a file holds tied weights under one of their names.
     """
     own = model.state_dict(keep_vars=True)
     model.load_state_dict({name: _sharded_like(own[name], tensor) for name, tensor in state.items()}, strict=False)
     loaded = {id(own[name]) for name in state}
-    if missing := [name for name, tensor in own.items() if id(tensor) not in loaded]:
+    elsewhere = getattr(model, "_keys_to_ignore_on_save", None) or ()  # not in this file
+    missing = [name for name, tensor in own.items() if id(tensor) not in loaded and name not in elsewhere]
+    if missing:
         raise ValueError(f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}")
 
 

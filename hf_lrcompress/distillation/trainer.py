@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import DynamoBackend
-from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
@@ -15,10 +16,10 @@ from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
 from hf_lrcompress.distillation.head_first import HeadFirstTrainer
 from hf_lrcompress.distillation.loss_table import COUNTED, LOSSES, that_need, unit_of
-from hf_lrcompress.distillation.masking import MaskAnew, ReproducibleMasking
-from hf_lrcompress.distillation.observing import observe
-from hf_lrcompress.distillation.projecting import ProjectingTrainer, token_mask
-from hf_lrcompress.distillation.projections import StateProjections, part_of, same_relative_depth
+from hf_lrcompress.distillation.masking import MaskAnew, ReproducibleMasking, default_collator
+from hf_lrcompress.distillation.observing import Observed, observe
+from hf_lrcompress.distillation.projecting import ProjectingTrainer, projections_between, token_mask
+from hf_lrcompress.distillation.projections import part_of
 from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.models.architectures import disable_dropout, layers_of
 
@@ -64,14 +65,14 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
         processing_class: Any = None,
         teacher_processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
         super().__init__(
             model,
             args,
-            data_collator or _default_collator(args, processing_class),
+            data_collator or default_collator(args, processing_class),
             processing_class=processing_class,
             compute_metrics=self._evaluation_metrics,
             **kwargs,
@@ -85,8 +86,8 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
             disable_dropout(model)
         self.teacher_model = teacher_model if args.needs_teacher else None
         if self.teacher_model is not None:
-            self.teacher_model.to(args.device)
-            self.projections = _projections(model, self.teacher_model, args)
+            self.teacher_model.to(args.device)  # type: ignore[arg-type]  # transformers wraps `to` without its own types
+            self.projections = projections_between(model, self.teacher_model, args)
         self._wanted_of_teacher = wanted_of_teacher(args, self.projections)
         return_losses(model, self.teacher_model, self.projections, args)
         self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # it would compile the whole student, losses and all
@@ -109,13 +110,15 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
                 layer.compile(backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Forward and backward pass of one batch; a loss that is not finite ends the training."""
         loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             self._stop(f"the loss is {loss.item()}", self.state.global_step + 1)
         return loss
 
     def _stop(self, reason: str, step: int) -> None:
-        checkpoint = get_last_checkpoint(self.args.output_dir) if Path(self.args.output_dir).is_dir() else None
+        directory = str(self.args.output_dir)
+        checkpoint = get_last_checkpoint(directory) if Path(directory).is_dir() else None
         rest = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was saved before"
         raise FloatingPointError(f"{reason} at step {step}; {rest}; lower the learning rate, or train without fp16 or bf16")
 
@@ -136,11 +139,12 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
 
     def compute_loss(
         self,
-        model: torch.nn.Module,
+        model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
+        """The weighted sum of the losses: their sums over a batch, divided by the counts of the optimiser step."""
         if num_items_in_batch is None:
             num_items_in_batch = self._get_num_items_in_batch([inputs], self.args.device)
         outputs = self._run_student(model, inputs)
@@ -152,35 +156,40 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
         loss = (self._weights * losses).sum()
         return (loss, outputs) if return_outputs else loss
 
-    def _run_student(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+    def _run_student(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         self.start_projections()
-        inputs = dict(inputs)
-        distillation = {"labels": inputs.pop("labels", None), "mask": token_mask(inputs), "teacher": None}
+        mask = token_mask(inputs)
+        labels = inputs["labels"] if "labels" in inputs else torch.full_like(inputs["input_ids"], -100)
+        inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+        teacher = Observed()
         if self.teacher_model is not None:
             with torch.no_grad(), self.accelerator.autocast():
-                distillation["teacher"] = observe(self.teacher_model, self._wanted_of_teacher, **inputs)
-        return model(**inputs, distillation=distillation)
+                teacher = observe(self.teacher_model, self._wanted_of_teacher, **inputs)
+        return model(**inputs, distillation={"teacher": teacher, "labels": labels, "mask": mask})
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        epoch = getattr(self.data_collator, "epoch", None)
+        """Evaluate each loss by its name, and with `mlm` the accuracy at masked tokens."""
+        collator: Any = self.data_collator
+        epoch = getattr(collator, "epoch", None)
         if epoch is not None:
-            self.data_collator.epoch = 0  # the same masks in every evaluation
+            collator.epoch = 0  # the same masks in every evaluation
         try:
             return super().evaluate(*args, **kwargs)
         finally:
             if epoch is not None:
-                self.data_collator.epoch = epoch
+                collator.epoch = epoch
 
     def prediction_step(
-        self, model: torch.nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
-    ) -> tuple[None, torch.Tensor, torch.Tensor]:
+        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> Any:
+        """The sums and counts of a batch's rows, in place of predictions and labels."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             outputs = self._run_student(model, inputs)
         return None, outputs, self._row_counts(inputs)  # _evaluation_metrics divides, once
 
     def _evaluation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        sums = prediction.predictions.astype(np.float64).sum(axis=0)
+        sums = np.asarray(prediction.predictions, dtype=np.float64).sum(axis=0)
         counts = torch.as_tensor(prediction.label_ids).sum(dim=0)
         losses = sums[: len(self._weights)] / self._divisors(counts).cpu().numpy()
         metrics = {"loss": float((self._weights.cpu().numpy() * losses).sum())}
@@ -205,6 +214,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
         self._logged_losses += losses.detach()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and with the training loss each of its parts."""
         if "loss" in logs and self._logged_from is not None:
             steps = max(1, self.state.global_step - self._logged_from)
             means = self.accelerator.reduce(self._logged_losses, reduction="mean") / steps
@@ -214,35 +224,18 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
         super().log(logs, start_time)
 
     def _inner_training_loop(
-        self, batch_size: int | None = None, args: Any = None, resume_from_checkpoint: str | None = None, **kwargs: Any
+        self,
+        batch_size: Any = None,
+        args: Any = None,
+        resume_from_checkpoint: Any = None,
+        trial: Any = None,
+        ignore_keys_for_eval: Any = None,
     ) -> Any:
         if resume_from_checkpoint and not self.args.auto_find_batch_size:
             batch_size = self.args.train_batch_size  # not the checkpoint's: there may be more or fewer processes now
-        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, **kwargs)
+        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, trial, ignore_keys_for_eval)
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):
             self._stop("a weight is not finite", self.state.global_step)
         super()._save_checkpoint(model, trial)
-
-
-def _default_collator(args: DistillationConfig, tokenizer: Any) -> Any:
-    if tokenizer is None:
-        raise ValueError("give a data_collator that masks tokens, or the tokenizer as processing_class")
-    if args.needs_masked_tokens:
-        return ReproducibleMasking(tokenizer, args.mlm_probability, args.seed)
-    return DataCollatorWithPadding(tokenizer)
-
-
-def _projections(student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig) -> StateProjections | None:
-    """One for each hidden state that the losses compare: all, or the last where only sentences are compared."""
-    names = that_need("hidden_states", args.loss_weights)
-    if not names:
-        return None
-    layers = student.config.num_hidden_layers
-    states = tuple(range(layers + 1))
-    targets = tuple(args.hidden_layers or same_relative_depth(layers, teacher.config.num_hidden_layers))
-    if names == ["sentence_cosine"]:
-        states, targets = states[-1:], targets[-1:]
-    projections = StateProjections(states, targets, student.config.hidden_size, teacher.config.hidden_size)
-    return projections.to(student.device, student.dtype)

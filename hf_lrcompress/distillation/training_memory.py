@@ -2,7 +2,7 @@
 
 from transformers import PretrainedConfig
 
-from hf_lrcompress.distillation.losses import TOKENS_AT_ONCE
+from hf_lrcompress.distillation.cross_entropy import TOKENS_AT_ONCE
 from hf_lrcompress.models.architectures import ffn_inputs_of
 from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from conftest import tiny_model
-from distillation.test_trainer import history, make_trainer
+from tiny_trainers import history, make_trainer
 from transformers import TrainerCallback
 
 from hf_lrcompress import reduce_layers

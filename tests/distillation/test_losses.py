@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_lrcompress.distillation import losses
+from hf_lrcompress.distillation import cross_entropy, losses
 
 TOKENS, VOCABULARY, STUDENT, TEACHER = 23, 61, 8, 12
 
@@ -12,8 +12,8 @@ TOKENS, VOCABULARY, STUDENT, TEACHER = 23, 61, 8, 12
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(losses, "CHUNK_LOGITS", 5 * VOCABULARY)  # 23 tokens: four full chunks and a part
-    monkeypatch.setattr(losses, "TOKENS_AT_ONCE", 5)
-    monkeypatch.setattr(losses, "SLICE", 8)  # 61 rows: seven full slices and a part
+    monkeypatch.setattr(cross_entropy, "TOKENS_AT_ONCE", 5)
+    monkeypatch.setattr(cross_entropy, "SLICE", 8)  # 61 rows: seven full slices and a part
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_mse(student, teacher):
 def test_a_loss_that_takes_the_weight_from_the_mse_shares_its_gradient(student, teacher, labels, alpha):
     features, _, bias = student
     mse, weight = losses.linear_mse(*student, *teacher)
-    mlm = losses.linear_cross_entropy(features, weight, bias, labels)
+    mlm = cross_entropy.linear_cross_entropy(features, weight, bias, labels)
     naive_mse = (logits(*student) - logits(*teacher)).square().sum(dim=-1)
     naive_mlm = F.cross_entropy(logits(*student), labels, reduction="sum")
     expected = alpha * naive_mlm + (1 - alpha) * naive_mse.mean()
@@ -68,7 +68,7 @@ def test_the_weight_from_the_mse_serves_without_the_mse(student, teacher, labels
     features, _, bias = student
     _, weight = losses.linear_mse(*student, *teacher)
     expected = F.cross_entropy(logits(*student), labels, reduction="sum")
-    assert_same_loss_and_gradients(losses.linear_cross_entropy(features, weight, bias, labels), expected, student)
+    assert_same_loss_and_gradients(cross_entropy.linear_cross_entropy(features, weight, bias, labels), expected, student)
 
 
 @pytest.mark.parametrize("without", ["student", "teacher", "both"])
@@ -90,14 +90,16 @@ def test_mse_is_computed_in_fp32_inside_autocast(student, teacher):
 
 def test_cross_entropy(student, labels):
     expected = F.cross_entropy(logits(*student), labels, reduction="sum")
-    assert_same_loss_and_gradients(losses.linear_cross_entropy(*student, labels), expected, student)
+    assert_same_loss_and_gradients(cross_entropy.linear_cross_entropy(*student, labels), expected, student)
 
 
 def test_cross_entropy_without_bias_and_without_tokens(student, labels):
     features, weight, _ = student
     expected = F.cross_entropy(features @ weight.T, labels, reduction="sum")
-    assert_same_loss_and_gradients(losses.linear_cross_entropy(features, weight, None, labels), expected, [features, weight])
-    none = losses.linear_cross_entropy(features[:0], weight, None, labels[:0])
+    assert_same_loss_and_gradients(
+        cross_entropy.linear_cross_entropy(features, weight, None, labels), expected, [features, weight]
+    )
+    none = cross_entropy.linear_cross_entropy(features[:0], weight, None, labels[:0])
     assert none == 0
     assert torch.autograd.grad(none, weight)[0].eq(0).all()
 
@@ -108,7 +110,7 @@ def test_cross_entropy_of_large_logits(student, labels, factor):
     features = (factor * features).detach().requires_grad_()
     expected = F.cross_entropy(logits(features, weight, bias), labels, reduction="sum")
     assert_same_loss_and_gradients(
-        losses.linear_cross_entropy(features, weight, bias, labels), expected, [features, weight, bias]
+        cross_entropy.linear_cross_entropy(features, weight, bias, labels), expected, [features, weight, bias]
     )
 
 
@@ -125,7 +127,7 @@ def test_cross_entropy_of_sure_tokens_keeps_its_gradient_in_bf16(student):
     tensors = [features, weight]
     exact = torch.autograd.grad(loss[chosen].sum(), tensors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = torch.autograd.grad(losses.linear_cross_entropy(features[chosen], weight, bias, sure[chosen]), tensors)
+        actual = torch.autograd.grad(cross_entropy.linear_cross_entropy(features[chosen], weight, bias, sure[chosen]), tensors)
     for mine, naive in zip(actual, exact, strict=True):
         assert (mine - naive).norm() < 0.05 * naive.norm()
 

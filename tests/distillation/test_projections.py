@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from conftest import tiny_model
-from distillation.test_trainer import collate, history, make_trainer
+from tiny_trainers import collate, history, make_trainer
 from torch.nn import functional as F
 
 from hf_lrcompress import reduce_layers, truncate_hidden

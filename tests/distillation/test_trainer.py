@@ -160,15 +160,16 @@ def test_masked_positions_only(student, teacher, dataset, tmp_path, distillation
 def test_feature_losses_are_learnt_resumed_and_left_out_of_the_model(teacher, dataset, tmp_path, name, hidden_size):
     student = reduce_layers(truncate_hidden(teacher, hidden_size), keep_two_layers(teacher))
     names = set(student.state_dict())
-    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 6, "learning_rate": 5e-3}
-    settings["losses"] = {"mlm": 0.5, "logits_mse": 0.5, name: 3.0}
+    rate = 1e-3 if hidden_size == 24 and name != "relations" else 5e-3  # it starts where least squares can bring it
+    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 6, "learning_rate": rate}
+    settings["losses"] = {"mlm": 0.5, "logits_mse": 0.5, name: 10.0}
     whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, **settings)
     whole.train()
     features = history(whole, f"{name}_loss")
     assert features[-1] < 0.9 * features[0]
     parts = zip(*(history(whole, key) for key in ("loss", "mlm_loss", "logits_mse_loss")), features, strict=True)
     for total, mlm, mse, feature in parts:
-        assert total == pytest.approx(0.5 * mlm + 0.5 * mse + 3 * feature, abs=2e-4)
+        assert total == pytest.approx(0.5 * mlm + 0.5 * mse + 10 * feature, abs=2e-4)
     assert set(whole.model.state_dict()) == names
     _, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "checkpoint-6", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]

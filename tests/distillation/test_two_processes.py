@@ -76,7 +76,11 @@ def train(output: Path, mode: str, accumulation: int = 1, checkpoint: Path | str
     processes = 1 if mode == "one" else 2
     batch_size = 8 // processes // accumulation
     arguments = [str(part) for part in (output / "train.py", output, mode, checkpoint, batch_size, accumulation)]
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     command = [sys.executable, *(LAUNCH if processes == 2 else []), *arguments]
     done = subprocess.run(command, env=environment | (FSDP if mode == "fsdp" else {}), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-6000:]
