@@ -5,8 +5,8 @@ meta device, and what has another shape there is cut.
 """
 
 import copy
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -32,29 +32,21 @@ def resized_on_meta(model: PreTrainedModel, config: PretrainedConfig) -> PreTrai
 
 
 def masked_lm_on_meta(config: PretrainedConfig) -> PreTrainedModel:
-    """The masked-language-model class of a config, built without memory for its weights.
-
-    Raises:
-        ValueError: If transformers has no masked-LM class for the config.
-    """
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise ValueError(
-            f"model type {config.model_type!r} has no masked-LM class in transformers; choose an encoder such as XLM-R"
-        )
-    return on_meta(cast(type[PreTrainedModel], MODEL_FOR_MASKED_LM_MAPPING[type(config)]), config)
+    """[`on_meta`] with the masked-LM class of a config; a `ValueError` if transformers has none."""
+    return _class_on_meta(MODEL_FOR_MASKED_LM_MAPPING, config, "masked-LM")
 
 
 def encoder_on_meta(config: PretrainedConfig) -> PreTrainedModel:
-    """The class of a config without a head and without a pooler, built without memory for its weights.
-
-    Raises:
-        ValueError: If transformers has no such class for the config.
-    """
-    if type(config) not in MODEL_MAPPING:
-        raise ValueError(f"model type {config.model_type!r} has no encoder class in transformers; choose one such as XLM-R")
-    encoder = on_meta(cast(type[PreTrainedModel], MODEL_MAPPING[type(config)]), config)
+    """[`on_meta`] with the class of a config without a head, and without a pooler; a `ValueError` if transformers has none."""
+    encoder = _class_on_meta(MODEL_MAPPING, config, "encoder")
     drop_pooler(encoder)
     return encoder
+
+
+def _class_on_meta(classes: Mapping[Any, Any], config: PretrainedConfig, kind: str) -> PreTrainedModel:
+    if type(config) not in classes:
+        raise ValueError(f"model type {config.model_type!r} has no {kind} class in transformers; choose an encoder such as XLM-R")
+    return on_meta(classes[type(config)], config)
 
 
 def drop_pooler(encoder: PreTrainedModel) -> None:
@@ -96,17 +88,15 @@ def with_hidden_size(config: PretrainedConfig, hidden_size: int) -> PretrainedCo
         ValueError: If the class cannot be built with that size; the message names the nearest sizes that work.
     """
     row = architecture_of(config)
+    heads = config.num_attention_heads
     sizes = {key: hidden_size for key in row.same_as_hidden if getattr(config, key, None) == config.hidden_size}
-    if row.head_size and getattr(config, row.head_size, None):
-        _check_head_size(config, getattr(config, row.head_size))
-        sizes[row.head_size] = hidden_size // config.num_attention_heads
+    head_size = getattr(config, row.head_size, None) if row.head_size else None
+    if row.head_size and head_size:
+        if head_size != config.hidden_size // heads:
+            raise ValueError(f"hidden truncation needs heads of hidden_size / num_attention_heads, this model's have {head_size}")
+        sizes[row.head_size] = hidden_size // heads
     _check_hidden_size(config, hidden_size)
     return changed(config, hidden_size=hidden_size, **sizes)
-
-
-def _check_head_size(config: PretrainedConfig, head_size: int) -> None:
-    if head_size != config.hidden_size // config.num_attention_heads:
-        raise ValueError(f"hidden truncation needs heads of hidden_size / num_attention_heads, this model's have {head_size}")
 
 
 def _check_hidden_size(config: PretrainedConfig, hidden_size: int) -> None:

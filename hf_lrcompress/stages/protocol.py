@@ -62,7 +62,7 @@ class RunInputs:
     block_size: int = 512
     seed: int = 42
     trust_remote_code: bool = False
-    _counts: dict[CorpusSource, torch.LongTensor] = field(default_factory=dict, repr=False, compare=False)
+    _counts: dict[CorpusSource, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def teacher_config(self) -> PretrainedConfig:
@@ -80,7 +80,7 @@ class RunInputs:
         with PartialState().main_process_first():
             return load_corpus(self.validation)["text"]
 
-    def token_counts(self, source: CorpusSource) -> torch.LongTensor:
+    def token_counts(self, source: CorpusSource) -> torch.Tensor:
         """How often each of the teacher's tokens occurs in a text: shape `(len(tokenizer),)`."""
         if source not in self._counts:
             self._counts[source] = cached_counts(source, self.tokenizer)

@@ -177,7 +177,11 @@ def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_
     new_id = {old: new for new, old in enumerate(keep_ids.tolist())}
     if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
         new_id.pop(tokenizer.unk_token_id)
-    return [[new_id[i] for i in row] if new_id.keys() >= set(row) else None for row in rows]
+    renumbered: list[list[int] | None] = []
+    for row in rows:
+        is_kept = new_id.keys() >= set(row)
+        renumbered.append([new_id[i] for i in row] if is_kept else None)
+    return renumbered
 
 
 def _coverage(rows: list[list[int]], keep_ids: torch.Tensor) -> float:

@@ -119,7 +119,7 @@ def _plain(texts: list[str], added: list[str]) -> list[bool]:
     joined = "".join(texts)
     found = [content for content in added if content in joined]
     suspicious = {character for character in set(joined) if _is_suspicious(character)}
-    return [_is_plain(text, suspicious) and not any(content in text for content in found) for text in texts]
+    return [_is_plain(text, suspicious, found) for text in texts]
 
 
 def _is_suspicious(character: str) -> bool:
@@ -127,7 +127,9 @@ def _is_suspicious(character: str) -> bool:
     return character == "▁" or (character != " " and unicodedata.category(character)[0] in "MCZ")
 
 
-def _is_plain(text: str, suspicious: set[str]) -> bool:
+def _is_plain(text: str, suspicious: set[str], added: list[str]) -> bool:
+    if any(content in text for content in added):
+        return False
     if suspicious.isdisjoint(text):
         return "  " not in text and text == text.strip(" ")
     words = text.split()
