@@ -1,0 +1,143 @@
+"""Hidden truncation after calibration: what is removed is predicted from what is kept.
+
+The parts change a model that was cut already, in place. They see from the modules' sizes which of them read the hidden dimensions.
+"""
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from hf_lrcompress.models.architectures import architecture_of, layer_pattern
+from hf_lrcompress.surgery.folding import augmented, folded, predictor, selection, write
+from hf_lrcompress.surgery.moments import LAST_HIDDEN_STATE, Moments, centred
+
+
+def stream_covariance(config: PretrainedConfig, moments: Moments) -> torch.Tensor:
+    """The covariance of the hidden dimensions, averaged over the places that read them, each with trace 1.
+
+    Places are what the encoder returns, and in every layer the inputs of attention and of the feed-forward network.
+
+    Args:
+        config ([`~transformers.PretrainedConfig`]): The encoder's config.
+        moments ([`Moments`]): Its second moments.
+
+    Returns:
+        `torch.Tensor` of shape `(hidden_size, hidden_size)`.
+    """
+    row = architecture_of(config)
+    pattern = layer_pattern(config)
+    readers = (row.attention_inputs[0], row.ffn_inputs[0])
+    places = [LAST_HIDDEN_STATE]
+    for path in moments.sums:
+        match = pattern.match(path)
+        if match and match["rest"] in readers:
+            places.append(path)
+    covariances = [centred(moments.mean(path, config.hidden_size)).cpu() for path in places]
+    return torch.stack([covariance / covariance.trace() for covariance in covariances]).mean(dim=0)
+
+
+def scale_norms(model: PreTrainedModel, small: PreTrainedModel, keep_dims: torch.Tensor, moments: Moments) -> None:
+    """Multiply the gain of every norm by the standard deviation over the kept dimensions against that over all, in place.
+
+    A norm over fewer dimensions divides by their standard deviation (or root mean square): so kept dimensions come out as
+    before, on average over the text.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The encoder as it was.
+        small ([`~transformers.PreTrainedModel`]): The encoder that was cut; changed.
+        keep_dims (`torch.LongTensor` of shape `(hidden_size,)`): The dimensions that it keeps.
+        moments ([`Moments`]): Second moments of `model`.
+    """
+    for path, norm in small.named_modules():
+        weight = getattr(norm, "weight", None)
+        old_size = len(model.get_submodule(path).weight) if weight is not None else 0
+        if weight is None or weight.ndim != 1 or len(weight) == old_size:
+            continue
+        second = moments.mean(path, old_size)[:-1, :-1]
+        is_centred = isinstance(norm, nn.LayerNorm)
+        kept = _spread(second[keep_dims][:, keep_dims], is_centred)
+        with torch.no_grad():
+            weight *= (kept / _spread(second, is_centred)).sqrt().to(weight)
+
+
+def _spread(second: torch.Tensor, is_centred: bool) -> torch.Tensor:
+    """The mean over tokens of the variance over dimensions, or of the mean square."""
+    square = second.diagonal().mean()
+    return square - second.mean() if is_centred else square
+
+
+def fold_readers(model: PreTrainedModel, small: PreTrainedModel, keep_dims: torch.Tensor, moments: Moments) -> None:
+    """Fold the removed dimensions into every linear map outside of attention that reads them, in place.
+
+    Where the weight is an embedding's (a tied output layer), only its bias takes in the mean of what is removed. A map that was
+    given fewer inputs than it has dimensions (a pooler, which reads one token a text) stays as it was cut.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The encoder as it was.
+        small ([`~transformers.PreTrainedModel`]): The encoder that was cut; changed.
+        keep_dims (`torch.LongTensor` of shape `(hidden_size,)`): The dimensions that it keeps.
+        moments ([`Moments`]): Second moments of `model`.
+    """
+    embeddings = small.get_input_embeddings().weight
+    for path, new in readers_of(model, small).items():
+        old = model.get_submodule(path)
+        if path not in moments.sums:
+            continue
+        moment = moments.mean(path, old.weight.shape[1])
+        basis = selection(keep_dims, old.weight.shape[1]).to(moment.device)
+        rows = keep_dims if len(new.weight) != len(old.weight) else slice(None)
+        if new.weight is embeddings:
+            add_mean(old, new, keep_dims, moment[:-1, -1])
+        elif isinstance(new, nn.Conv1d):
+            fold_convolution(old, new, rows, predictor(moment, basis))
+        else:
+            predict = predictor(moment, basis, constant=new.bias is not None)
+            write(new, folded(augmented(old)[rows], predict.to(old.weight.device)))
+
+
+def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, nn.Linear | nn.Conv1d]:
+    """The linear maps of a cut encoder, outside of attention, that are given fewer dimensions than before, by path."""
+    row = architecture_of(model.config)
+    pattern = layer_pattern(model.config)
+    attention = (*row.attention_inputs, row.attention_output)
+    readers = {}
+    for path, module in small.named_modules():
+        match = pattern.match(path)
+        inside = match is not None and match["rest"] in attention
+        if isinstance(module, nn.Linear | nn.Conv1d) and not inside:
+            if module.weight.shape[1] != model.get_submodule(path).weight.shape[1]:
+                readers[path] = module
+    return readers
+
+
+def add_mean(old: nn.Linear, new: nn.Linear, keep_dims: torch.Tensor, mean: torch.Tensor) -> None:
+    """Add to a bias what the removed dimensions gave on average, in place.
+
+    Args:
+        old (`nn.Linear`): The layer as it was.
+        new (`nn.Linear`): The layer that was cut; changed.
+        keep_dims (`torch.LongTensor` of shape `(hidden_size,)`): The dimensions that it keeps.
+        mean (`torch.Tensor` of shape `(old hidden_size,)`): Mean of the old layer's input.
+    """
+    if new.bias is None:
+        return
+    removed = mean.clone()
+    removed[keep_dims.to(mean.device)] = 0.0
+    with torch.no_grad():
+        new.bias += old.weight @ removed.to(old.weight)
+
+
+def fold_convolution(old: nn.Conv1d, new: nn.Conv1d, rows: torch.Tensor | slice, predict: torch.Tensor) -> None:
+    """Fold the removed dimensions into every tap of a convolution over the text, in place.
+
+    Args:
+        old (`nn.Conv1d`): The convolution as it was.
+        new (`nn.Conv1d`): The convolution that was cut; changed.
+        rows (`torch.Tensor` or `slice`): The output dimensions that it keeps.
+        predict (`torch.Tensor` of shape `(old size, size + 1)`): From [`predictor`].
+    """
+    weight = torch.einsum("oik,ij->ojk", old.weight.detach().double()[rows], predict.to(old.weight.device))
+    with torch.no_grad():
+        new.weight.copy_(weight[:, :-1])
+        if new.bias is not None:
+            new.bias.add_(weight[:, -1].sum(dim=1))
