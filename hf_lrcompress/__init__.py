@@ -1,11 +1,13 @@
 """Turn a multilingual encoder into a small monolingual one."""
 
 from hf_lrcompress.calibration.importance import GradientImportanceCallback
+from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
-from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
+from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
-from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers, select_layers_measured
+from hf_lrcompress.surgery.moments import Moments
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 from hf_lrcompress.vocabulary.counting import count_tokens
 from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
@@ -14,10 +16,14 @@ __all__ = [
     "DistillationConfig",
     "DistillationTrainer",
     "GradientImportanceCallback",
+    "Moments",
+    "collect_moments",
     "count_tokens",
+    "output_importance",
     "prune_ffn",
     "reduce_layers",
     "select_layers",
+    "select_layers_measured",
     "select_neurons",
     "select_tokens",
     "trim_vocab",
