@@ -1,7 +1,7 @@
 """Second moments of what the modules of an encoder are given, measured on text."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import torch
@@ -45,10 +45,8 @@ class _OutputLayerReached(Exception):
 
 
 def _run(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> None:
-    try:
+    with suppress(_OutputLayerReached):
         model(**inputs)
-    except _OutputLayerReached:
-        pass
 
 
 @contextmanager

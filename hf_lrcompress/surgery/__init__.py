@@ -1,0 +1,1 @@
+"""Surgeries: a model in, a new and smaller model out."""

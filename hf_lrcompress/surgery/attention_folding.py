@@ -6,7 +6,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern
-from hf_lrcompress.surgery.folding import augmented, folded, predictor, selection, write
+from hf_lrcompress.surgery.folding import augmented, folded, linear_at, predictor, selection, write
 from hf_lrcompress.surgery.head_reduction import score_bases, value_basis
 from hf_lrcompress.surgery.moments import Moments, centred
 
@@ -109,31 +109,31 @@ def _fold_layer(
     sizes: HeadSizes,
     moments: Moments,
 ) -> None:
-    output = model.get_submodule(output_path)
+    output = linear_at(model, output_path)
     kept_output = augmented(output)[keep_dims]
     context = moments.mean(output_path, output.in_features).to(kept_output.device)
     bases = _bases(projections, kept_output, context, sizes, has_positions(model.config))
     made: dict[str, list[torch.Tensor]] = {}
     for projection in projections:
-        has_bias = small.get_submodule(projection.path).bias is not None
+        has_bias = linear_at(small, projection.path).bias is not None
         kept = selection(keep_dims.to(kept_output.device), model.config.hidden_size)
         reading = folded(projection.affine, predictor(projection.moment, kept, constant=has_bias))
         made.setdefault(projection.path, []).append(bases.of(projection.role) @ reading)
     for path, parts in made.items():
-        write(small.get_submodule(path), torch.cat(parts))
+        write(linear_at(small, path), torch.cat(parts))
     predict = predictor(context, bases.of_context(), constant=output.bias is not None)
-    write(small.get_submodule(output_path), folded(kept_output, predict))
+    write(linear_at(small, output_path), folded(kept_output, predict))
 
 
 def _projections(model: PreTrainedModel, prefix: str, moments: Moments) -> list[Projection]:
     """Those that a layer has. A fused module holds queries, keys and values one after another."""
-    modules = dict(model.named_modules())
+    paths = {path for path, _ in model.named_modules()}
     names = architecture_of(model.config).attention_inputs
     found = []
     for index, name in enumerate(names):
-        if prefix + name not in modules:
+        if prefix + name not in paths:
             continue
-        affine = augmented(modules[prefix + name])
+        affine = augmented(linear_at(model, prefix + name))
         moment = moments.mean(prefix + name, affine.shape[1] - 1).to(affine.device)
         roles = ROLES[index : index + 1] if len(names) > 1 else ROLES[:3]
         for role, part in zip(roles, affine.chunk(len(roles)), strict=True):

@@ -1,7 +1,9 @@
 """Hidden truncation after calibration: what is removed is predicted from what is kept.
 
-The parts change a model that was cut already, in place. They see from the modules' sizes which of them read the hidden dimensions.
+The parts change a model that was cut already, in place. They see from the modules' sizes which of them read hidden dimensions.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,15 +51,17 @@ def scale_norms(model: PreTrainedModel, small: PreTrainedModel, keep_dims: torch
         moments ([`Moments`]): Second moments of `model`.
     """
     for path, norm in small.named_modules():
-        weight = getattr(norm, "weight", None)
-        old_size = len(model.get_submodule(path).weight) if weight is not None else 0
-        if weight is None or weight.ndim != 1 or len(weight) == old_size:
+        gain = norm._parameters.get("weight")
+        if gain is None or gain.ndim != 1:
+            continue
+        old_size = model.get_parameter(f"{path}.weight").numel()
+        if old_size == len(gain):
             continue
         second = moments.mean(path, old_size)[:-1, :-1]
         is_centred = isinstance(norm, nn.LayerNorm)
         kept = _spread(second[keep_dims][:, keep_dims], is_centred)
         with torch.no_grad():
-            weight *= (kept / _spread(second, is_centred)).sqrt().to(weight)
+            gain *= (kept / _spread(second, is_centred)).sqrt().to(gain)
 
 
 def _spread(second: torch.Tensor, is_centred: bool) -> torch.Tensor:
@@ -80,23 +84,32 @@ def fold_readers(model: PreTrainedModel, small: PreTrainedModel, keep_dims: torc
     """
     embeddings = small.get_input_embeddings().weight
     for path, new in readers_of(model, small).items():
-        old = model.get_submodule(path)
         if path not in moments.sums:
             continue
+        old: Any = model.get_submodule(path)
         moment = moments.mean(path, old.weight.shape[1])
-        basis = selection(keep_dims, old.weight.shape[1]).to(moment.device)
-        rows = keep_dims if len(new.weight) != len(old.weight) else slice(None)
         if new.weight is embeddings:
             add_mean(old, new, keep_dims, moment[:-1, -1])
-        elif isinstance(new, nn.Conv1d):
-            fold_convolution(old, new, rows, predictor(moment, basis))
+            continue
+        rows = keep_dims if len(new.weight) != len(old.weight) else torch.arange(len(old.weight))
+        kept = selection(keep_dims.to(moment.device), old.weight.shape[1])
+        predict = predictor(moment, kept, constant=new.bias is not None).to(old.weight.device)
+        if isinstance(new, nn.Conv1d):
+            fold_convolution(old, new, rows, predict)
         else:
-            predict = predictor(moment, basis, constant=new.bias is not None)
-            write(new, folded(augmented(old)[rows], predict.to(old.weight.device)))
+            write(new, folded(augmented(old)[rows], predict))
 
 
-def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, nn.Linear | nn.Conv1d]:
-    """The linear maps of a cut encoder, outside of attention, that are given fewer dimensions than before, by path."""
+def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, Any]:
+    """The linear maps of a cut encoder, outside of attention, that are given fewer dimensions than before.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The encoder as it was.
+        small ([`~transformers.PreTrainedModel`]): The encoder that was cut.
+
+    Returns:
+        `dict[str, nn.Linear | nn.Conv1d]`: Modules of `small`, by path.
+    """
     row = architecture_of(model.config)
     pattern = layer_pattern(model.config)
     attention = (*row.attention_inputs, row.attention_output)
@@ -104,9 +117,10 @@ def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, nn.L
     for path, module in small.named_modules():
         match = pattern.match(path)
         inside = match is not None and match["rest"] in attention
-        if isinstance(module, nn.Linear | nn.Conv1d) and not inside:
-            if module.weight.shape[1] != model.get_submodule(path).weight.shape[1]:
-                readers[path] = module
+        if inside or not isinstance(module, nn.Linear | nn.Conv1d):
+            continue
+        if module.weight.shape[1] != model.get_parameter(f"{path}.weight").shape[1]:
+            readers[path] = module
     return readers
 
 
@@ -124,16 +138,16 @@ def add_mean(old: nn.Linear, new: nn.Linear, keep_dims: torch.Tensor, mean: torc
     removed = mean.clone()
     removed[keep_dims.to(mean.device)] = 0.0
     with torch.no_grad():
-        new.bias += old.weight @ removed.to(old.weight)
+        new.bias.add_(old.weight @ removed.to(old.weight))
 
 
-def fold_convolution(old: nn.Conv1d, new: nn.Conv1d, rows: torch.Tensor | slice, predict: torch.Tensor) -> None:
+def fold_convolution(old: nn.Conv1d, new: nn.Conv1d, rows: torch.Tensor, predict: torch.Tensor) -> None:
     """Fold the removed dimensions into every tap of a convolution over the text, in place.
 
     Args:
         old (`nn.Conv1d`): The convolution as it was.
         new (`nn.Conv1d`): The convolution that was cut; changed.
-        rows (`torch.Tensor` or `slice`): The output dimensions that it keeps.
+        rows (`torch.LongTensor`): The output dimensions that it keeps.
         predict (`torch.Tensor` of shape `(old size, size + 1)`): From [`predictor`].
     """
     weight = torch.einsum("oik,ij->ojk", old.weight.detach().double()[rows], predict.to(old.weight.device))

@@ -5,6 +5,8 @@ from torch import nn
 
 RIDGE = 1e-4
 """Ridge of the least squares, a share of the mean second moment of the kept inputs."""
+SMALLEST_RIDGE = 1e-30
+"""Where all that is kept is 0."""
 
 
 def selection(keep: torch.Tensor, size: int) -> torch.Tensor:
@@ -23,12 +25,12 @@ def selection(keep: torch.Tensor, size: int) -> torch.Tensor:
 def predictor(moment: torch.Tensor, basis: torch.Tensor, constant: bool = True) -> torch.Tensor:
     """The affine map that predicts a whole input x from z = B x, by ridge least squares.
 
-    With C the second moments of x, what the pseudo-inverse B⁺ leaves of x is predicted by (C Bᵀ − B⁺ B C Bᵀ)(B C Bᵀ + λ)⁻¹. With a
-    constant C is centred, and the mean is predicted exactly. Of dimensions that are kept as they are nothing is left.
+    With C the second moments of x, what Bᵀz leaves of x is predicted by (C Bᵀ − BᵀB C Bᵀ)(B C Bᵀ + λ)⁻¹. With a constant C is
+    centred, and the mean is predicted exactly. Of dimensions that are kept as they are nothing is left to predict.
 
     Args:
         moment (`torch.Tensor` of shape `(size + 1, size + 1)`): Second moments of x, see [`Moments.mean`].
-        basis (`torch.Tensor` of shape `(kept, size)`): B; for kept dimensions a [`selection`].
+        basis (`torch.Tensor` of shape `(kept, size)`): B, with orthonormal rows; for kept dimensions a [`selection`].
         constant (`bool`, *optional*, defaults to `True`): Whether the map may add a constant.
 
     Returns:
@@ -36,10 +38,9 @@ def predictor(moment: torch.Tensor, basis: torch.Tensor, constant: bool = True) 
     """
     mean = moment[:-1, -1] if constant else torch.zeros_like(moment[:-1, -1])
     second = moment[:-1, :-1] - torch.outer(mean, mean)
-    inverse = torch.linalg.pinv(basis)
     cross = second @ basis.T
     given = basis @ cross
-    weight = inverse + ridge(given, cross - inverse @ given)
+    weight = basis.T + ridge(given, cross - basis.T @ given)
     shift = mean - weight @ (basis @ mean)
     return torch.cat([weight, shift[:, None]], dim=1)
 
@@ -54,9 +55,28 @@ def ridge(second: torch.Tensor, cross: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(size, kept)`: W, so that x ≈ W z.
     """
-    strength = RIDGE * second.diagonal().mean().clamp_min(torch.finfo(second.dtype).tiny)
+    strength = RIDGE * second.diagonal().mean().clamp_min(SMALLEST_RIDGE)
     identity = torch.eye(len(second), dtype=second.dtype, device=second.device)
     return torch.linalg.solve(second + strength * identity, cross.T).T
+
+
+def linear_at(model: nn.Module, path: str) -> nn.Linear:
+    """The linear module at a path.
+
+    Args:
+        model (`nn.Module`): The model.
+        path (`str`): The path.
+
+    Returns:
+        `nn.Linear`: The module.
+
+    Raises:
+        TypeError: If it is another module.
+    """
+    module = model.get_submodule(path)
+    if not isinstance(module, nn.Linear):
+        raise TypeError(f"{path} is a {type(module).__name__}, not a linear module")
+    return module
 
 
 def augmented(linear: nn.Linear) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Smaller attention heads that compute nearly the same scores and outputs: every head is given a basis of its own.
 
-A head of d dimensions computes scores qᵀk and outputs W Σ a v. With bases B_q, B_k, B_v of r < d rows its queries, keys and values
-become B_q q, B_k k and B_v v: the head stays the head it was, in fewer dimensions.
+A head of d dimensions computes scores qᵀk and outputs W Σ a v. With bases B_q, B_k, B_v of fewer rows its queries, keys and
+values become B_q q, B_k k and B_v v: the head stays the head it was, in fewer dimensions.
 """
 
 import torch
@@ -13,9 +13,9 @@ SMALLEST = 1e-9
 def score_bases(queries: torch.Tensor, keys: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The bases in which the scores of queries with keys change least.
 
-    For independent q and k the expected square of qᵀk − (B_q q)ᵀ(B_k k) is least where B_qᵀB_k = Q^-½ U S Vᵀ K^-½, with U S Vᵀ the
-    `size` largest singular triples of Q^½ K^½. Both are multiplied by (size / d)^¼, since the smaller head divides its scores by
-    the root of `size` where the larger one divided by the root of d.
+    For independent q and k the expected square of qᵀk − (B_q q)ᵀ(B_k k) is least where B_qᵀB_k = Q^-½ U S Vᵀ K^-½, with U, S, V
+    the `size` largest singular triples of Q^½ K^½. Both are multiplied by (size / d)^¼: the smaller head divides its scores by
+    the root of `size`, the larger one divided by the root of d.
 
     Args:
         queries (`torch.Tensor` of shape `(d, d)`): Q, the second moments of the queries; summed, where several share the keys.
@@ -47,15 +47,13 @@ def value_basis(values: torch.Tensor, output: torch.Tensor, size: int) -> torch.
         size (`int`): Dimensions of the smaller head.
 
     Returns:
-        `torch.Tensor` of shape `(size, d)`: B. It shares the weight evenly between B and A.
+        `torch.Tensor` of shape `(size, d)`: B, with orthonormal rows.
     """
     if size == len(values):
         return _identity(values)
     root, inverse = square_roots(values)
-    squares, vectors = torch.linalg.eigh(root @ output @ root)
-    weights = squares.clamp_min(0.0).flip(0)[:size].pow(0.25)
-    weights = weights.clamp_min(SMALLEST * weights.max())
-    return weights[:, None] * (vectors.flip(1)[:, :size].T @ inverse)
+    _, vectors = torch.linalg.eigh(root @ output @ root)
+    return torch.linalg.qr(inverse @ vectors[:, -size:]).Q.T
 
 
 def square_roots(moment: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,7 +66,7 @@ def square_roots(moment: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         `tuple[torch.Tensor, torch.Tensor]`: C^½ and C^-½.
     """
     values, vectors = torch.linalg.eigh(moment)
-    smallest = (SMALLEST * values.max()).clamp_min(torch.finfo(values.dtype).tiny)
+    smallest = (SMALLEST * values.max()).clamp_min(1e-30)
     values = values.clamp_min(smallest)
     return (vectors * values.sqrt()) @ vectors.T, (vectors * values.rsqrt()) @ vectors.T
 

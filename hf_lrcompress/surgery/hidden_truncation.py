@@ -101,8 +101,8 @@ def truncation_record(config: PretrainedConfig, hidden_size: int, moments: Momen
         moments ([`Moments`]): The model's second moments.
 
     Returns:
-        `dict`: `explained` and `explained_by_first`, the share of the hidden dimensions' variance that the chosen ones and as many
-        first ones explain; `scores`, how the dimensions of queries and keys were reduced.
+        `dict`: `explained` and `explained_by_first`, the share of the hidden dimensions' variance that the chosen ones and as
+        many first ones explain; `scores`, how the dimensions of queries and keys were reduced.
     """
     covariance = stream_covariance(config, moments)
     chosen = select_dims(config, hidden_size, "calibrated", moments)

@@ -1,14 +1,16 @@
 """Layer reduction: keep some of the layers of an encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern, layers_of
 from hf_lrcompress.models.rebuilding import on_meta, rebuild, with_layers
 
 STRATEGIES = ("stride", "last", "first", "first_last")
+Kind = dict[str, object]
+"""What tells a layer from the others of its class."""
 
 
 def select_layers(num_hidden_layers: int, target: int, strategy: str = "stride") -> list[int]:
@@ -34,8 +36,7 @@ def select_layers(num_hidden_layers: int, target: int, strategy: str = "stride")
     [0, 1, 10, 11]
     ```
     """
-    if not 1 <= target <= num_hidden_layers:
-        raise ValueError(f"cannot keep {target} of {num_hidden_layers} layers; give a number from 1 to {num_hidden_layers}")
+    _check_target(num_hidden_layers, target)
     if strategy == "stride":
         return [i * num_hidden_layers // target for i in range(target)]
     if strategy == "last":
@@ -46,6 +47,39 @@ def select_layers(num_hidden_layers: int, target: int, strategy: str = "stride")
         bottom = (target + 1) // 2
         return [*range(bottom), *range(num_hidden_layers - target + bottom, num_hidden_layers)]
     raise ValueError(f"unknown strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
+
+
+def select_layers_measured(num_hidden_layers: int, target: int, error: Callable[[list[int]], float]) -> list[int]:
+    """Choose layers by what they contribute: one after another, the layer goes whose removal costs the least.
+
+    Args:
+        num_hidden_layers (`int`): Layers of the teacher.
+        target (`int`): Layers of the student.
+        error (`Callable[[list[int]], float]`): Given the indices of the layers that are kept, ascending, the error of the encoder
+            with these alone, such as the loss that is distilled. Called about `num_hidden_layers`² / 2 times at most.
+
+    Returns:
+        `list[int]`: `target` layer indices (from 0), ascending. Of equal errors the upper layer goes.
+
+    Raises:
+        ValueError: If `target` is not in 1 … `num_hidden_layers`.
+
+    Example:
+    ```python
+    >>> select_layers_measured(12, 6, lambda keep_layers: evaluate(reduce_layers(model, keep_layers)))
+    ```
+    """
+    _check_target(num_hidden_layers, target)
+    keep_layers = list(range(num_hidden_layers))
+    while len(keep_layers) > target:
+        remaining = [keep_layers[:place] + keep_layers[place + 1 :] for place in reversed(range(len(keep_layers)))]
+        keep_layers = min(remaining, key=error)
+    return keep_layers
+
+
+def _check_target(num_hidden_layers: int, target: int) -> None:
+    if not 1 <= target <= num_hidden_layers:
+        raise ValueError(f"cannot keep {target} of {num_hidden_layers} layers; give a number from 1 to {num_hidden_layers}")
 
 
 def reduce_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> PreTrainedModel:
@@ -84,7 +118,9 @@ def reduce_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> PreTrai
 
     def old_name(name: str) -> str:
         match = pattern.match(name)
-        return f"{match['prefix']}{keep_layers[int(match['layer'])]}.{match['rest']}" if match else name
+        if match is None:
+            return name
+        return f"{match['prefix']}{keep_layers[int(match['layer'])]}.{match['rest']}"
 
     return rebuild(model, with_layers(model.config, len(keep_layers)), old_name=old_name)
 
@@ -92,24 +128,36 @@ def reduce_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> PreTrai
 def fitting_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> list[int]:
     """The layers nearest to `keep_layers` that can follow one another in a smaller model of the same class.
 
+    Args:
+        model ([`~transformers.PreTrainedModel`]): An encoder, with or without a head.
+        keep_layers (`Sequence[int]`): Indices of the layers that are wanted (from 0), ascending.
+
+    Returns:
+        `list[int]`: As many indices, ascending.
+
     Raises:
         ValueError: If all layers share their weights.
     """
-    old, new = model.config, with_layers(model.config, len(keep_layers))
-    row = architecture_of(old)
+    row = architecture_of(model.config)
     if row.shared_layers:
         raise ValueError(
             "all layers of this model share one set of weights: fewer would be no smaller; leave layer reduction out"
         )
-    kinds, places = ([_kind(layer) for layer in layers_of(on_meta(type(model), config))] for config in (old, new))
-    if row.first_layer_key and getattr(old, row.first_layer_key, 0):
-        kinds[0][row.first_layer_key] = places[0][row.first_layer_key] = True
+    kinds = _kinds_of_layers(model, model.config)
+    places = _kinds_of_layers(model, with_layers(model.config, len(keep_layers)))
+    if row.first_layer_key and getattr(model.config, row.first_layer_key, None):
+        kinds[0][row.first_layer_key] = True
+        places[0][row.first_layer_key] = True
     return _nearest(kinds, places, keep_layers)
 
 
-def _kind(layer: nn.Module) -> dict[str, object]:
+def _kinds_of_layers(model: PreTrainedModel, config: PretrainedConfig) -> list[Kind]:
+    return [_kind(layer) for layer in layers_of(on_meta(type(model), config))]
+
+
+def _kind(layer: nn.Module) -> Kind:
     """What a class makes differently from layer to layer: the modules inside and their plain attributes, but for its index."""
-    kind = {}
+    kind: Kind = {}
     for path, module in layer.named_modules():
         kind[path] = type(module)
         for name, value in vars(module).items():
@@ -118,13 +166,18 @@ def _kind(layer: nn.Module) -> dict[str, object]:
     return kind
 
 
-def _nearest(kinds: list[dict], places: list[dict], wanted: Sequence[int]) -> list[int]:
-    """Ascending layers that are of their places' kinds, at the least total distance from those wanted."""
+def _nearest(kinds: list[Kind], places: list[Kind], wanted: Sequence[int]) -> list[int]:
+    """Ascending layers that are of their places' kinds, at the least total distance from those wanted.
+
+    One place after another: for every layer that can be there, the best layers up to it.
+    """
     best: dict[int, tuple[int, list[int]]] = {-1: (0, [])}  # last layer so far → total distance, layers
     for place, target in zip(places, wanted, strict=True):
-        best = {
-            layer: min((cost + abs(layer - target), [*layers, layer]) for last, (cost, layers) in best.items() if last < layer)
-            for layer, kind in enumerate(kinds)
-            if kind == place and layer > min(best)
-        }
+        reached = {}
+        for layer, kind in enumerate(kinds):
+            before = [found for last, found in best.items() if last < layer]
+            if kind == place and before:
+                distance, layers = min(before)
+                reached[layer] = (distance + abs(layer - target), [*layers, layer])
+        best = reached
     return min(best.values())[1]

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from conftest import ROWS, logits_of, tiny_config, tiny_model
@@ -17,8 +19,8 @@ def test_sizes_that_do_not_fit_are_refused_with_the_nearest_that_do(family):
         truncate_hidden(model, 13)
     with pytest.raises(ValueError, match="hidden_size 27 is not in 1 to 24"):
         truncate_hidden(model, 27)
-    with pytest.raises(ValueError, match="unknown method 'svd'; choose one of truncate"):
-        truncate_hidden(model, 12, "svd")
+    with pytest.raises(ValueError, match="unknown method 'first'; choose one of truncate, calibrated, svd"):
+        truncate_hidden(model, 12, "first")
 
 
 @pytest.mark.parametrize("family", sorted(ROTATED & set(ROWS)))
@@ -99,3 +101,16 @@ def test_the_result_is_the_model_with_the_other_dimensions_held_at_zero(model, i
         if "Norm" in type(module).__name__ and weight.shape == (24,):
             module.register_forward_hook(norm_of_kept)
     torch.testing.assert_close(logits_of(small, inputs), logits_of(model, inputs))
+
+
+def test_svd_cuts_the_best_approximation_of_each_matrix(model, inputs):
+    small = truncate_hidden(model, 12, "svd")
+    approximated = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in approximated.parameters():
+            if parameter.ndim == 2 and 24 in parameter.shape:
+                left, values, right = torch.linalg.svd(parameter, full_matrices=False)
+                parameter.copy_((left[:, :12] * values[:12]) @ right[:12])
+    torch.testing.assert_close(
+        logits_of(small, inputs), logits_of(truncate_hidden(approximated, 12), inputs), rtol=1e-3, atol=1e-3
+    )

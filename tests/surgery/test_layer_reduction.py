@@ -5,7 +5,7 @@ import torch
 from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, logits_of, tiny_model
 
 from hf_lrcompress.models.architectures import layers_of
-from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
+from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers, select_layers_measured
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,38 @@ def test_any_number_gives_that_many_ascending_layers(strategy, count):
     for target in range(1, count + 1):
         layers = select_layers(count, target, strategy)
         assert len(layers) == target and layers == sorted(set(layers)) and 0 <= layers[0] <= layers[-1] < count
+
+
+def test_the_layer_whose_removal_costs_least_goes_first():
+    worth = [5, 1, 4, 1, 3, 2]
+    asked = []
+
+    def error(keep_layers):
+        asked.append(tuple(keep_layers))
+        return -sum(worth[layer] for layer in keep_layers) + 10 * (keep_layers == [0, 1, 2, 4, 5])
+
+    assert select_layers_measured(6, 4, error) == [0, 2, 4, 5]
+    assert len(asked) == 6 + 5
+    assert select_layers_measured(6, 6, error) == [0, 1, 2, 3, 4, 5]
+    assert select_layers_measured(3, 1, lambda keep_layers: 0.0) == [0]
+    with pytest.raises(ValueError, match="cannot keep 7 of 6 layers"):
+        select_layers_measured(6, 7, error)
+
+
+def test_layers_can_be_chosen_by_what_their_absence_changes(inputs):
+    """A layer that adds nothing to the stream is the first to go."""
+    model = tiny_model("xlm-roberta-xl")
+    nothing = layers_of(model)[2]
+    with torch.no_grad():
+        for linear in (nothing.attention.output.dense, nothing.output.dense):
+            linear.weight.zero_()
+            linear.bias.zero_()
+    expected = logits_of(model, inputs)
+
+    def error(keep_layers):
+        return (logits_of(reduce_layers(model, keep_layers), inputs) - expected).square().mean().item()
+
+    assert select_layers_measured(4, 3, error) == [0, 1, 3]
 
 
 def test_too_many_layers_and_unknown_strategies_are_refused():
