@@ -8,9 +8,9 @@ from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
-from hf_lrcompress.surgery.vocab_trimming import TrimmedVocab, trim_vocab
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers, select_layers_measured
 from hf_lrcompress.surgery.moments import Moments
+from hf_lrcompress.surgery.vocab_trimming import TrimmedVocab, trim_vocab
 from hf_lrcompress.vocabulary.counting import count_tokens
 from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
 

@@ -66,7 +66,7 @@ def test_imports_go_down_only(path):
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parts[1] == "surgery"], ids=str)
 def test_surgery_knows_torch_and_transformers_only(path):
     allowed = {"torch", "transformers", "tokenizers", "hf_lrcompress", "collections", "dataclasses", "itertools", "json"}
-    allowed |= {"copy", "heapq", "re", "unicodedata"}
+    allowed |= {"copy", "typing", "heapq", "re", "unicodedata"}
     assert {name.split(".")[0] for name in imports_of(path)} <= allowed
 
 

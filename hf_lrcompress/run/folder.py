@@ -172,9 +172,10 @@ def read_complete_run(output_dir: Path) -> dict[str, Any]:
     """
     records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
     report = output_dir / REPORT_FILE
-    done = bool(records) and all(record and record.complete for record in records)
-    if done and report.is_file() and (output_dir / MODEL_DIR).is_dir():
+    last = records[-1] if records else None
+    done = all(record and record.complete for record in records)
+    if last and done and report.is_file() and (output_dir / MODEL_DIR).is_dir():
         content = json.loads(report.read_text(encoding="utf-8"))
-        if content["fingerprint"] == records[-1].fingerprint:
+        if content["fingerprint"] == last.fingerprint:
             return content
     raise ValueError(f"{output_dir} holds no complete run; start the same recipes/compress.py again to finish it")

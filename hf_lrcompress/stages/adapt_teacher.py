@@ -40,11 +40,11 @@ class AdaptTeacher(TrainingStage):
 
     def teacher(self, parent: str, inputs: RunInputs) -> str | None:
         """The parent, if there is a loss against it."""
-        return parent if self.arguments(inputs, ".").needs_teacher else None
+        return parent if self.configured(inputs, ".").needs_teacher else None
 
     def run(self, task: StageTask) -> dict[str, Any]:
         """Train the parent itself."""
         model, tokenizer = task.load_parent()
-        arguments = self.arguments(task.inputs, str(task.stage_dir))
+        arguments = self.configured(task.inputs, str(task.stage_dir))
         teacher = task.inputs.load_model(task.parent) if arguments.needs_teacher else None
         return train_student(task, model, teacher, tokenizer, arguments)

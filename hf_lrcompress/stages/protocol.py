@@ -1,7 +1,7 @@
 """What a stage is, and what it is given: the inputs of the run and its place in the run's folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -94,11 +94,7 @@ class RunInputs:
     def calibration_batches(self, tokenizer: PreTrainedTokenizerFast, blocks: int) -> Iterator[dict[str, torch.Tensor]]:
         """Blocks of the training text, chosen by the seed, as a model takes them: the same ones in every process."""
         corpus = self.blocks(self.train, tokenizer)
-        if isinstance(corpus, Sized):
-            order = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(self.seed))
-            rows = (corpus[index] for index in order[:blocks].tolist())
-        else:
-            rows = islice(corpus, blocks)
+        rows = islice(corpus if self.train.streaming else corpus.shuffle(seed=self.seed), blocks)
         while batch := list(islice(rows, CALIBRATION_BATCH_SIZE)):
             yield {name: torch.tensor([row[name] for row in batch], dtype=torch.long) for name in batch[0]}
 

@@ -1,4 +1,4 @@
-"""Stage: remove the feed-forward neurons that matter least for masked-LM on the validation text."""
+"""Stage: remove the feed-forward neurons that matter least."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,11 +8,14 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.calibration.importance import score_neurons
+from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.rebuilding import with_intermediate_size
 from hf_lrcompress.stages.protocol import Cut, Stage, StageTask
 from hf_lrcompress.stages.training import training_arguments
-from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
+from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
+
+METHODS = ("first_order", "refit")
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,30 @@ class PruneFFN(Stage):
 
     Args:
         intermediate_size (`int`, *optional*, defaults to 2048): Neurons to keep in each layer.
-        batch_size (`int`, *optional*, defaults to 8): Blocks whose gradient makes one importance term.
+        method (`str`, *optional*, defaults to `"first_order"`):
+            `"first_order"`, as in the paper: by the importance for masked LM on the validation text, see [`score_neurons`].
+            `"refit"`: by what the network's output loses on the training text, with the kept neurons' output matrix refitted, see
+            [`output_importance`] and [`prune_ffn`].
+        batch_size (`int`, *optional*, defaults to 8): For `"first_order"`: blocks whose gradient makes one importance term.
+        calibration_blocks (`int`, *optional*, defaults to 512): Blocks of training text that `"refit"` measures.
+
+    Raises:
+        ValueError: If the method is unknown, or a number is not positive.
     """
 
     training_settings: ClassVar[frozenset[str]] = frozenset({"bf16", "fp16"})
     cut_rank: ClassVar[int | None] = 1
     intermediate_size: int = 2048
+    method: str = "first_order"
     batch_size: int = 8
+    calibration_blocks: int = 512
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"prune_ffn: method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        for name in ("batch_size", "calibration_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"prune_ffn: {name} must be 1 or more, got {getattr(self, name)}")
 
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer neurons a layer."""
@@ -47,6 +67,8 @@ class PruneFFN(Stage):
 
     def run(self, task: StageTask) -> dict[str, Any]:
         """Score the parent's neurons, and cut them from it."""
+        if self.method == "refit":
+            return self._run_refit(task)
         inputs = task.inputs
         scored, tokenizer = task.load_parent()
         blocks = inputs.blocks(inputs.validation, tokenizer)
@@ -57,3 +79,10 @@ class PruneFFN(Stage):
         parent, _ = task.load_parent()  # again: scoring has changed the first one's dropout
         task.save(prune_ffn(parent, keep_neurons), tokenizer)
         return {"importance_kept": kept_share.item()}
+
+    def _run_refit(self, task: StageTask) -> dict[str, Any]:
+        parent, tokenizer = task.load_parent()
+        moments = collect_moments(parent, task.inputs.calibration_batches(tokenizer, self.calibration_blocks))
+        keep_neurons = select_neurons(output_importance(parent, moments), self.intermediate_size)
+        task.save(prune_ffn(parent, keep_neurons, moments), tokenizer)
+        return {}

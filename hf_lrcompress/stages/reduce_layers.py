@@ -6,11 +6,16 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, PreTrainedModel
 
+from hf_lrcompress.calibration.layer_errors import measure_layers
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import with_layers
 from hf_lrcompress.stages.protocol import Cut, StageTask
 from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
+
+MEASURED = "measured"
+MEASURED_BLOCKS = 32
+"""Blocks of training text that layers are measured on: some sixty passes over them for 6 of 12 layers."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,9 @@ class ReduceLayers(DistillingStage):
 
     Args:
         num_hidden_layers (`int`, *optional*, defaults to 6): Layers to keep.
-        strategy (`str`, *optional*, defaults to `"stride"`): Which, see [`select_layers`].
+        strategy (`str`, *optional*, defaults to `"stride"`):
+            Which, see [`select_layers`]; or `"measured"`: those without which the last states are lost least, see
+            [`measure_layers`].
         keep_layers (`tuple[int, ...]`, *optional*): Exactly these layers (from 0), instead of the two above.
         training, distil, distil_from: See [`DistillingStage`].
     """
@@ -42,6 +49,8 @@ class ReduceLayers(DistillingStage):
 
     def with_size(self, size: int, model: PreTrainedModel) -> "ReduceLayers":
         """Keep `size` layers: those of the strategy, or the nearest that can follow one another."""
+        if self._is_measured:
+            return replace(self, num_hidden_layers=size)
         wanted = select_layers(model.config.num_hidden_layers, size, self.strategy)
         fitting = fitting_layers(model, wanted)
         return replace(self, num_hidden_layers=size, keep_layers=() if fitting == wanted else tuple(fitting))
@@ -50,10 +59,19 @@ class ReduceLayers(DistillingStage):
         """Cut, and distil from the parent."""
         teacher, tokenizer = task.load_parent()
         keep_layers = self._select(teacher.config)
+        if self._is_measured:
+            batches = list(task.inputs.calibration_batches(tokenizer, MEASURED_BLOCKS))
+            keep_layers = measure_layers(teacher, self.num_hidden_layers, batches)
         student = reduce_layers(teacher, keep_layers)
         return {"keep_layers": keep_layers} | self.distilled(task, student, teacher, tokenizer)
 
+    @property
+    def _is_measured(self) -> bool:
+        return self.strategy == MEASURED and not self.keep_layers
+
     def _select(self, config: PretrainedConfig) -> list[int]:
+        """The layers to keep; where they are still to be measured, as many as will be kept."""
         if self.keep_layers:
             return list(self.keep_layers)
-        return select_layers(config.num_hidden_layers, self.num_hidden_layers, self.strategy)
+        strategy = "first" if self._is_measured else self.strategy
+        return select_layers(config.num_hidden_layers, self.num_hidden_layers, strategy)

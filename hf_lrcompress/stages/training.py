@@ -51,8 +51,12 @@ class TrainingStage(Stage):
 
     training: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
-    def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig:
+    def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig | None:
         """The run's training arguments with the stage's own."""
+        return self.configured(inputs, output_dir)
+
+    def configured(self, inputs: RunInputs, output_dir: str) -> DistillationConfig:
+        """What it trains by, if it trains."""
         return training_arguments(self.merged(inputs.training), output_dir, inputs.seed)
 
     def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
