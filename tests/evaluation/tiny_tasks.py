@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from conftest import tiny_model
-from vocabulary.test_tokenizer_trimming import make_texts, xlm_roberta
+from made_up_texts import make_texts
+from trained_tokenizers import xlm_roberta
 
 SPLITS = {"train": 48, "dev": 10, "test": 13}
 
