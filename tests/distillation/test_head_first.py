@@ -41,7 +41,7 @@ def test_only_the_head_moves_at_first(student, dataset, tmp_path):
     trainer.add_callback(kept)
     trainer.train()
     moved = [{name for name in before if not torch.equal(before[name], weights[name])} for weights in kept.weights]
-    head = {name for name in before if name.startswith("lm_head.")}
+    head = {name for name in before if name.startswith("lm_head.") and name != "lm_head.decoder.weight"}
     assert head and student.lm_head.decoder.weight is student.roberta.embeddings.word_embeddings.weight
     assert moved[0] == set()  # of the run's first step the warm-up makes nothing, as always
     assert moved[1] == moved[2] == head

@@ -51,15 +51,17 @@ def test_every_family_is_distilled_and_saved_without_a_head(model_type, dataset,
             parameter += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * parameter.std()
     assert type(student) is type(teacher)
     names = set(student.state_dict())
-    args = arguments(tmp_path, losses=losses_for(teacher), max_steps=12, learning_rate=1e-4, save_strategy="steps", save_steps=4)
+    args = arguments(
+        tmp_path, losses=losses_for(teacher), max_steps=30, per_device_train_batch_size=32, save_strategy="steps", save_steps=10
+    )
     trainer = DistillationTrainer(
         student, args, teacher_model=teacher, train_dataset=dataset, eval_dataset=dataset[:8], data_collator=pad
     )
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
-    assert trainer.evaluate()["eval_loss"] < before
+    assert trainer.evaluate()["eval_loss"] < 0.8 * before
     trainer.save_model(tmp_path / "saved")
-    for directory in (tmp_path / "saved", tmp_path / "checkpoint-4"):
+    for directory in (tmp_path / "saved", tmp_path / "checkpoint-30"):
         loaded, info = AutoModel.from_pretrained(directory, output_loading_info=True)
         assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     assert set(student.state_dict()) == names == set(loaded.state_dict())
