@@ -3,8 +3,6 @@
 The parts change a model that was cut already, in place. They see from the modules' sizes which of them read hidden dimensions.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -12,6 +10,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern
 from hf_lrcompress.surgery.folding import augmented, folded, predictor, selection, write
 from hf_lrcompress.surgery.moments import LAST_HIDDEN_STATE, Moments, centred
+
+Reader = nn.Linear | nn.Conv1d
+"""What reads hidden dimensions."""
 
 
 def stream_covariance(config: PretrainedConfig, moments: Moments) -> torch.Tensor:
@@ -83,24 +84,24 @@ def fold_readers(model: PreTrainedModel, small: PreTrainedModel, keep_dims: torc
         moments ([`Moments`]): Second moments of `model`.
     """
     embeddings = small.get_input_embeddings().weight
-    for path, new in readers_of(model, small).items():
+    for path, (old, new) in readers_of(model, small).items():
         if path not in moments.sums:
             continue
-        old: Any = model.get_submodule(path)
-        moment = moments.mean(path, old.weight.shape[1])
+        size = old.weight.shape[1]
+        moment = moments.mean(path, size)
         if new.weight is embeddings:
             add_mean(old, new, keep_dims, moment[:-1, -1])
             continue
-        rows = keep_dims if len(new.weight) != len(old.weight) else torch.arange(len(old.weight))
-        kept = selection(keep_dims.to(moment.device), old.weight.shape[1])
+        kept = selection(keep_dims.to(moment.device), size)
         predict = predictor(moment, kept, constant=new.bias is not None).to(old.weight.device)
-        if isinstance(new, nn.Conv1d):
+        rows = keep_dims if len(new.weight) != len(old.weight) else torch.arange(len(old.weight))
+        if isinstance(old, nn.Conv1d):
             fold_convolution(old, new, rows, predict)
         else:
             write(new, folded(augmented(old)[rows], predict))
 
 
-def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, Any]:
+def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, tuple[Reader, Reader]]:
     """The linear maps of a cut encoder, outside of attention, that are given fewer dimensions than before.
 
     Args:
@@ -108,28 +109,28 @@ def readers_of(model: PreTrainedModel, small: PreTrainedModel) -> dict[str, Any]
         small ([`~transformers.PreTrainedModel`]): The encoder that was cut.
 
     Returns:
-        `dict[str, nn.Linear | nn.Conv1d]`: Modules of `small`, by path.
+        `dict[str, tuple[Reader, Reader]]`: For a path the module of `model` and that of `small`.
     """
     row = architecture_of(model.config)
     pattern = layer_pattern(model.config)
     attention = (*row.attention_inputs, row.attention_output)
     readers = {}
-    for path, module in small.named_modules():
+    for path, new in small.named_modules():
         match = pattern.match(path)
-        inside = match is not None and match["rest"] in attention
-        if inside or not isinstance(module, nn.Linear | nn.Conv1d):
+        if match and match["rest"] in attention:
             continue
-        if module.weight.shape[1] != model.get_parameter(f"{path}.weight").shape[1]:
-            readers[path] = module
+        old = model.get_submodule(path)
+        if isinstance(old, Reader) and isinstance(new, Reader) and old.weight.shape[1] != new.weight.shape[1]:
+            readers[path] = (old, new)
     return readers
 
 
-def add_mean(old: nn.Linear, new: nn.Linear, keep_dims: torch.Tensor, mean: torch.Tensor) -> None:
+def add_mean(old: Reader, new: Reader, keep_dims: torch.Tensor, mean: torch.Tensor) -> None:
     """Add to a bias what the removed dimensions gave on average, in place.
 
     Args:
-        old (`nn.Linear`): The layer as it was.
-        new (`nn.Linear`): The layer that was cut; changed.
+        old (`Reader`): The layer as it was.
+        new (`Reader`): The layer that was cut; changed.
         keep_dims (`torch.LongTensor` of shape `(hidden_size,)`): The dimensions that it keeps.
         mean (`torch.Tensor` of shape `(old hidden_size,)`): Mean of the old layer's input.
     """
@@ -141,17 +142,17 @@ def add_mean(old: nn.Linear, new: nn.Linear, keep_dims: torch.Tensor, mean: torc
         new.bias.add_(old.weight @ removed.to(old.weight))
 
 
-def fold_convolution(old: nn.Conv1d, new: nn.Conv1d, rows: torch.Tensor, predict: torch.Tensor) -> None:
+def fold_convolution(old: nn.Conv1d, new: Reader, rows: torch.Tensor, predict: torch.Tensor) -> None:
     """Fold the removed dimensions into every tap of a convolution over the text, in place.
 
     Args:
         old (`nn.Conv1d`): The convolution as it was.
-        new (`nn.Conv1d`): The convolution that was cut; changed.
+        new (`Reader`): The convolution that was cut; changed.
         rows (`torch.LongTensor`): The output dimensions that it keeps.
         predict (`torch.Tensor` of shape `(old size, size + 1)`): From [`predictor`].
     """
     weight = torch.einsum("oik,ij->ojk", old.weight.detach().double()[rows], predict.to(old.weight.device))
     with torch.no_grad():
         new.weight.copy_(weight[:, :-1])
-        if new.bias is not None:
-            new.bias.add_(weight[:, -1].sum(dim=1))
+        if new.bias is not None and old.bias is not None:
+            new.bias.copy_(old.bias[rows] + weight[:, -1].sum(dim=1))

@@ -105,7 +105,7 @@ def folded(affine: torch.Tensor, predict: torch.Tensor) -> torch.Tensor:
     return product
 
 
-def write(linear: nn.Linear, affine: torch.Tensor) -> None:
+def write(linear: nn.Linear | nn.Conv1d, affine: torch.Tensor) -> None:
     """Set weight and bias, in place; the constant of a layer without a bias is left out.
 
     Args:

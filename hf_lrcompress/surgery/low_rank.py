@@ -1,9 +1,9 @@
 """Low-rank weight matrices: the variant of hidden truncation that the paper tried."""
 
-import copy
-
 import torch
 from transformers import PreTrainedModel
+
+from hf_lrcompress.models.rebuilding import rebuild
 
 
 def with_low_rank(model: PreTrainedModel, rank: int) -> PreTrainedModel:
@@ -18,7 +18,7 @@ def with_low_rank(model: PreTrainedModel, rank: int) -> PreTrainedModel:
     Returns:
         [`~transformers.PreTrainedModel`]: A new model of the same sizes.
     """
-    approximated = copy.deepcopy(model)
+    approximated = rebuild(model, model.config)
     with torch.no_grad():
         for parameter in approximated.parameters():
             if parameter.ndim == 2 and model.config.hidden_size in parameter.shape:

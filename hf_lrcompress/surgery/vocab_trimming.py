@@ -45,7 +45,7 @@ def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_
     """
     keep_ids = torch.as_tensor(keep_ids)
     config = trimmed_config(model.config, tokenizer, keep_ids)
-    trimmed = trim_tokenizer(tokenizer, keep_ids)
+    trimmed = trim_tokenizer(tokenizer, keep_ids.tolist())
     return TrimmedVocab(rebuild(model, config, lambda name, dim, length: keep_ids), trimmed, keep_ids)
 
 
