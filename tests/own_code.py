@@ -26,7 +26,7 @@ class OwnForTokenClassification(transformers.XLMRobertaForTokenClassification):
 """
 ADD_ROW = """
 from dataclasses import replace
-from hf_lrcompress import architectures
+from hf_lrcompress.models import architectures
 row = next(row for row in architectures.ARCHITECTURES if "xlm-roberta" in row.model_types)
 architectures.ARCHITECTURES += (replace(row, model_types=("own-xlmr",)),)
 """

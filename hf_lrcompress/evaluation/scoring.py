@@ -14,8 +14,8 @@ from hf_lrcompress.evaluation.metrics import check_installed
 from hf_lrcompress.evaluation.task_data import TaskData, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import TaskTraining
-from hf_lrcompress.files import fingerprint
-from hf_lrcompress.models.loading import model_identity
+from hf_lrcompress.files import file_hash, fingerprint
+from hf_lrcompress.models.loading import hub_commit
 from hf_lrcompress.texts.languages import Language
 
 
@@ -86,7 +86,7 @@ def score_models(
     seeds = list(seeds)[:1] if training.quick else list(seeds)
     rows = []
     for model in models:
-        identity = model_identity(model.path, model.revision)
+        identity = _identity(model)
         own = training.of_model(AutoConfig.from_pretrained(model.path, revision=model.revision).hidden_size)
         for data in tasks:
             wanted = fingerprint(identity, asdict(data), asdict(own))
@@ -142,3 +142,11 @@ def _row(jobs: list[ScoringJob]) -> dict[str, Any]:
         "reduction_factor": training.reduction_factor,
         "extra": {"accuracy": float(np.mean([result["scores"]["accuracy"] for result in results]))},
     }
+
+
+def _identity(model: ModelUnderTest) -> Any:
+    """Of a directory its files' contents; of a model on the Hub its id and commit."""
+    if not Path(model.path).is_dir():
+        return [model.path, hub_commit(model.path, model.revision)]
+    names = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
+    return {path.name: file_hash(path) for name in names for path in sorted(Path(model.path).glob(name))}

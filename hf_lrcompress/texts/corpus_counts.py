@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 COUNTS_FILE = "token_counts-{}.safetensors"
 
 
-def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_proc: int = 1) -> torch.Tensor:
+def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_proc: int = 1) -> torch.LongTensor:
     """Count the tokens of a corpus, in every process of `accelerate launch` a part of it.
 
     Args:
@@ -48,7 +48,7 @@ def count_corpus(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, num_p
     return reduce(counts.to(state.device), reduction="sum").cpu()
 
 
-def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
     """[`count_corpus`], with the counts kept in [`~data.cache_dir`]: no text is counted twice by one tokenizer."""
     name = COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
     path, state = cache_dir() / name, PartialState()
@@ -71,7 +71,7 @@ def save_counts(path: str | Path, counts: torch.Tensor, tokenizer: PreTrainedTok
     os.replace(partial_path, path)
 
 
-def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
     """Read counts and add them up.
 
     Raises:
@@ -101,7 +101,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
 
-def _count_shard(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, shards: int, index: int) -> torch.Tensor:
+def _count_shard(source: CorpusSource, tokenizer: PreTrainedTokenizerFast, shards: int, index: int) -> torch.LongTensor:
     corpus = load_corpus(source)
     if source.streaming:
         return count_tokens(tokenizer, (row["text"] for row in islice(corpus, index, None, shards)))
