@@ -50,7 +50,19 @@ def trim_vocab(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, keep_
 
 
 def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, keep_ids: torch.Tensor) -> PretrainedConfig:
-    """The config of a model with a smaller vocabulary; raises what [`trim_vocab`] would, without the model."""
+    """The config of a model with a smaller vocabulary, without the model.
+
+    Args:
+        config ([`~transformers.PretrainedConfig`]): The config of the model.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Its tokenizer.
+        keep_ids (`torch.LongTensor` of shape `(vocab_size,)`): The tokens to keep, ascending.
+
+    Returns:
+        [`~transformers.PretrainedConfig`]: A new config, in which every token id is the new one.
+
+    Raises:
+        ValueError: What [`trim_vocab`] would raise.
+    """
     if config.vocab_size < len(tokenizer):
         raise ValueError(
             f"the model has {config.vocab_size} rows, but its tokenizer {len(tokenizer)} tokens; they do not belong together"
@@ -64,14 +76,13 @@ def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast,
 def _new_token_ids(config: PretrainedConfig, keep_ids: list[int]) -> dict[str, int | list[int]]:
     """Every `*_token_id` of a config as it is after trimming."""
     new_id = {old: new for new, old in enumerate(keep_ids)}
+    token_ids = {key: value for key, value in config.to_dict().items() if key.endswith("_token_id") and value is not None}
     renumbered: dict[str, int | list[int]] = {}
-    for key, value in config.to_dict().items():
-        if not key.endswith("_token_id") or value is None:
-            continue
-        ids = value if isinstance(value, list) else [value]
-        lost = [token_id for token_id in ids if token_id not in new_id]
-        if lost:
-            raise ValueError(f"the config's {key} {lost[0]} is not among the kept tokens")
-        new_ids = [new_id[token_id] for token_id in ids]
+    for key, value in token_ids.items():
+        old_ids = value if isinstance(value, list) else [value]
+        for old_id in old_ids:
+            if old_id not in new_id:
+                raise ValueError(f"the config's {key} {old_id} is not among the kept tokens")
+        new_ids = [new_id[old_id] for old_id in old_ids]
         renumbered[key] = new_ids if isinstance(value, list) else new_ids[0]
     return renumbered
