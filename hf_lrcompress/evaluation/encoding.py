@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.task_data import Example, TaskData
 from hf_lrcompress.models.architectures import architecture_of
-from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.models.loading import load_config, load_tokenizer
 
 IGNORED = -100
 """The label of a token that has none, as torch's cross-entropy has it."""
@@ -138,21 +138,7 @@ class ModelUnderTest:
         config = load_config(self.path, self.revision)
         architecture_of(config)
         check_task_classes(config)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path, revision=self.revision)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            ImportError,
-        ) as error:
-            raise ValueError(f"{self.path} has no tokenizer; save one beside the model") from error
-        if not tokenizer.is_fast:
-            raise ValueError(f"{self.path} has only a slow tokenizer; save it with a tokenizer.json first")
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            raise ValueError(f"{self.path} has no tokenizer; save one beside the model")
-        return tokenizer
+        return load_tokenizer(self.path, self.revision)
 
 
 @dataclass(frozen=True)

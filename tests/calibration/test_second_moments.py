@@ -1,22 +1,12 @@
 import pytest
 import torch
 from conftest import tiny_model
+from tiny_surgeries import batches
 from transformers import AutoModel
 
 from hf_lrcompress import Moments, collect_moments
 from hf_lrcompress.models.architectures import architecture_of, layers_of
 from hf_lrcompress.surgery.moments import LAST_HIDDEN_STATE, centred
-
-
-def batches(count=6, rows=10, length=12):
-    generator = torch.Generator().manual_seed(3)
-    made = []
-    for _ in range(count):
-        ids = torch.randint(5, 101, (rows, length), generator=generator)
-        mask = torch.ones_like(ids)
-        mask[1::2, 8:] = 0
-        made.append({"input_ids": ids, "attention_mask": mask})
-    return made
 
 
 def moments_by_hand(states, masks):

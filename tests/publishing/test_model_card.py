@@ -12,7 +12,7 @@ from conftest import tiny_model
 from hub_server import card_errors
 from huggingface_hub import ModelCard, ModelCardData
 from sentence_transformers import SentenceTransformer
-from vocabulary.test_tokenizer_trimming import xlm_roberta
+from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.publishing.index import render_index
 from hf_lrcompress.publishing.licence import teacher_license

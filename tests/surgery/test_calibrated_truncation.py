@@ -4,9 +4,8 @@ import copy
 
 import pytest
 import torch
-from calibration.test_second_moments import batches
 from conftest import logits_of, randomise, tiny_model
-from surgery.test_surgery_promises import ties
+from tiny_surgeries import batches, ties
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 

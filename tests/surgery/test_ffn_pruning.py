@@ -1,7 +1,7 @@
 import pytest
 import torch
-from calibration.test_second_moments import batches
 from conftest import logits_of
+from tiny_surgeries import batches
 from torch import nn
 
 from hf_lrcompress.calibration.second_moments import collect_moments

@@ -6,11 +6,11 @@ import pytest
 import torch
 from conftest import MODEL_TYPES, SHARED_LAYERS, logits_of, randomise, tiny_model
 from known_sizes import MBERT, XLMR_BASE
-from tiny_surgeries import SURGERIES
+from tiny_surgeries import SURGERIES, ties
 from transformers import AutoModel, AutoModelForMaskedLM, BertTokenizerFast
 
 from hf_lrcompress.models.architectures import layers_of
-from hf_lrcompress.models.rebuilding import masked_lm_on_meta, tensors_of
+from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
 from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
@@ -40,14 +40,6 @@ def model_type(case):
 @pytest.fixture
 def name(case):
     return case[1]
-
-
-def ties(model) -> set[frozenset[str]]:
-    """Names that share a tensor."""
-    names = {}
-    for name, tensor in tensors_of(model).items():
-        names.setdefault(id(tensor), set()).add(name)
-    return {frozenset(group) for group in names.values() if len(group) > 1}
 
 
 def test_keeping_everything_changes_nothing(model, inputs, name):
