@@ -104,7 +104,8 @@ def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedM
         ValueError: If the checkpoint has no masked-LM head, or lacks other weights.
     """
     model, missing = _load(AutoModelForMaskedLM, name_or_dir, revision)
-    _check_complete(model, missing, name_or_dir, "choose a checkpoint that was saved with its masked-LM head")
+    advice = "choose a checkpoint that was saved with its masked-LM head, or set objective: representation, which needs none"
+    _check_complete(model, missing, name_or_dir, advice)
     return model
 
 
