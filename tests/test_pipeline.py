@@ -309,7 +309,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(compress, tmp_path, arguments, m
 
 def test_nothing_is_read_counted_or_planned_twice(compress, tmp_path, monkeypatch):
     calls = []
-    for name in ("hf_lrcompress.run.preparation.make_plan", "hf_lrcompress.stages.protocol.cached_counts"):
+    for name in ("hf_lrcompress.run.preparation.make_plan", "hf_lrcompress.stages.inputs.cached_counts"):
         module, _, function = name.rpartition(".")
         plain = getattr(sys.modules[module], function)
         monkeypatch.setattr(name, lambda *arguments, plain=plain, function=function: calls.append(function) or plain(*arguments))

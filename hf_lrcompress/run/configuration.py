@@ -13,7 +13,7 @@ import yaml
 
 from hf_lrcompress.demo.texts import DEMO
 from hf_lrcompress.stages import STAGES, Stage
-from hf_lrcompress.stages.protocol import OBJECTIVES
+from hf_lrcompress.stages.inputs import OBJECTIVES
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
 

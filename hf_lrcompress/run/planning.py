@@ -6,13 +6,15 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel
 
+from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import model_identity
+from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.run.folder import StageRecord
 from hf_lrcompress.stages import Stage
-from hf_lrcompress.stages.protocol import RunInputs
+from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.texts.corpus import corpus_fingerprint
 
 
@@ -65,36 +67,47 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     parent = model_identity(inputs.teacher.path, inputs.teacher.revision)
     plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), parent)]
     model = teacher
-    configs = {"teacher": teacher.config}
+    made_so_far = {"teacher": teacher}
     for index, (name, stage) in enumerate(stages.items(), start=1):
         try:
             made = stage.resized(model)
+            memory = _check_training(stage, inputs, made, _teacher_of(stage, inputs, made_so_far))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         further = [part for part in [stage.inputs()] if part]
         own = fingerprint(parent, read, name, stage.settings_that_matter(inputs.training), *further)
-        against = stage.teacher(list(configs)[-1], inputs)
-        memory = _training_mb(name, stage, inputs, made.config, configs.get(against) if against else None)
         plan.append(PlannedStage(name, f"{index:02d}-{name}", stage, made.config, made.num_parameters(), own, memory))
         model = made
         if stage.makes_model:
             parent = own
-            configs[name] = made.config
+            made_so_far[name] = made
     return plan
 
 
-def _training_mb(
-    name: str, stage: Stage, inputs: RunInputs, student: PretrainedConfig, teacher: PretrainedConfig | None
-) -> float | None:
-    """Estimated memory of a stage's training, once its arguments are known to be possible."""
+def _teacher_of(stage: Stage, inputs: RunInputs, made_so_far: Mapping[str, PreTrainedModel]) -> PreTrainedModel | None:
+    """The model that a stage's own is trained against; the last of `made_so_far` is its parent."""
+    *_, parent = made_so_far
+    name = stage.teacher(parent, inputs)
+    if name is None:
+        return None
+    if name not in made_so_far:
+        raise ValueError(f"distil_from: {name!r} is no earlier stage; there are: {', '.join(('parent', *made_so_far))}")
+    return made_so_far[name]
+
+
+def _check_training(stage: Stage, inputs: RunInputs, student: PreTrainedModel, teacher: PreTrainedModel | None) -> float | None:
+    """Estimated memory of a stage's training in MB, once it is known to be possible; models on the meta device."""
     arguments = stage.arguments(inputs, output_dir=".")
     if arguments is None:
         return None
     if arguments.n_gpu > 1:
         raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
     if inputs.train.streaming and arguments.max_steps <= 0:
-        raise ValueError(f"{name}: streamed text has no end; say how long to train, such as training.max_steps=10000")
-    return training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size)
+        raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
+    trained = resized_on_meta(student, student.config)  # a stage that changes no size is given its parent itself
+    check_student_and_teacher(trained, teacher.eval() if teacher else None, None, None, arguments)
+    teacher_config = teacher.config if teacher else None
+    return training_memory_mb(student.config, teacher_config, arguments.per_device_train_batch_size, inputs.block_size)
 
 
 def summary(plan: Sequence[PlannedStage]) -> list[dict[str, Any]]:

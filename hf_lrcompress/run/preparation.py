@@ -17,7 +17,7 @@ from hf_lrcompress.run.planning import PlannedStage, make_plan
 from hf_lrcompress.run.sentences import read_sentence_modules
 from hf_lrcompress.run.size_target import meet_budget
 from hf_lrcompress.stages import Stage
-from hf_lrcompress.stages.protocol import ModelSource, RunInputs
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.readers import DEMO_COMMAND
 

@@ -11,7 +11,7 @@ from hf_lrcompress.models.sentence_modules import (
     pooled_states,
     read_modules,
 )
-from hf_lrcompress.stages.protocol import ModelSource, RunInputs
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import load_corpus
 
 TEXTS_TO_FIT = 2048

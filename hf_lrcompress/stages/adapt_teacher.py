@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_lrcompress.stages.protocol import RunInputs, StageTask
+from hf_lrcompress.stages.inputs import RunInputs
+from hf_lrcompress.stages.protocol import StageTask
 from hf_lrcompress.stages.training import TrainingStage, train_student
 
 LOSS_ARGUMENTS = frozenset(

@@ -17,7 +17,8 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_facto
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.files import file_hash
-from hf_lrcompress.stages.protocol import ModelSource, RunInputs, Stage, StageTask
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
+from hf_lrcompress.stages.protocol import Stage, StageTask
 from hf_lrcompress.texts.languages import Language
 
 logger = logging.getLogger(__name__)

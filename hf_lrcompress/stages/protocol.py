@@ -1,111 +1,19 @@
 """What a stage is, and what it is given: the inputs of the run and its place in the run's folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
-from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
+from hf_lrcompress.models.loading import load_tokenizer
 from hf_lrcompress.models.saving import save_tokenizer
-from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus, tokenize_corpus
-from hf_lrcompress.texts.corpus_counts import cached_counts
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.languages import Language
-
-CALIBRATION_BATCH_SIZE = 16
-OBJECTIVES = ("masked_lm", "representation")
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where a model is.
-
-    Args:
-        path (`str`): Directory or Hub id.
-        revision (`str`, *optional*): Git revision on the Hub.
-    """
-
-    path: str
-    revision: str | None = None
-
-
-@dataclass(frozen=True)
-class RunInputs:
-    """What a run starts from, with files in the place of the demo: each is read or counted once.
-
-    Args:
-        language ([`Language`]): The target language.
-        teacher ([`ModelSource`]): The multilingual teacher.
-        train ([`CorpusSource`]): The text to train on.
-        validation ([`CorpusSource`]): The text to measure on.
-        training (`Mapping`): Training arguments of all stages; a stage's own go first.
-        objective (`str`, *optional*, defaults to `"masked_lm"`): What models are for, see [`~configuration.RunConfig`].
-        block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
-        seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
-        trust_remote_code (`bool`, *optional*, defaults to `False`): Whether the teacher's own code may be run.
-    """
-
-    language: Language
-    teacher: ModelSource
-    train: CorpusSource
-    validation: CorpusSource
-    training: Mapping[str, Any]
-    objective: str = "masked_lm"
-    block_size: int = 512
-    seed: int = 42
-    trust_remote_code: bool = False
-    _counts: dict[CorpusSource, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
-
-    @cached_property
-    def teacher_config(self) -> PretrainedConfig:
-        """The teacher's config."""
-        return load_config(self.teacher.path, self.teacher.revision, self.trust_remote_code)
-
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The teacher's tokenizer."""
-        return load_tokenizer(self.teacher.path, self.teacher.revision)
-
-    @cached_property
-    def validation_texts(self) -> Sequence[str]:
-        """The documents of the validation text."""
-        with PartialState().main_process_first():
-            return load_corpus(self.validation)["text"]
-
-    def token_counts(self, source: CorpusSource) -> torch.Tensor:
-        """How often each of the teacher's tokens occurs in a text: shape `(len(tokenizer),)`."""
-        if source not in self._counts:
-            self._counts[source] = cached_counts(source, self.tokenizer)
-        return self._counts[source]
-
-    def blocks(self, source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> Corpus:
-        """A text as full blocks of tokens."""
-        with PartialState().main_process_first():
-            return tokenize_corpus(load_corpus(source), tokenizer, self.block_size)
-
-    def calibration_batches(self, tokenizer: PreTrainedTokenizerFast, blocks: int) -> Iterator[dict[str, torch.Tensor]]:
-        """Blocks of the training text, chosen by the seed, as a model takes them: the same ones in every process."""
-        corpus = self.blocks(self.train, tokenizer)
-        rows = islice(corpus if self.train.streaming else corpus.shuffle(seed=self.seed), blocks)
-        while batch := list(islice(rows, CALIBRATION_BATCH_SIZE)):
-            yield {name: torch.tensor([row[name] for row in batch], dtype=torch.long) for name in batch[0]}
-
-    def load_model(self, source: ModelSource) -> PreTrainedModel:
-        """A model of the run in fp32: with its masked-LM head, or where the objective needs none without one."""
-        load = load_masked_lm if self.objective == "masked_lm" else load_encoder
-        return load(source.path, source.revision)
-
-    def on_meta(self, config: PretrainedConfig) -> PreTrainedModel:
-        """The class that [`RunInputs.load_model`] would load, without memory for its weights."""
-        return masked_lm_on_meta(config) if self.objective == "masked_lm" else encoder_on_meta(config)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Stage: remove the feed-forward neurons that matter least."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from hf_lrcompress.calibration.importance import score_neurons
 from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.rebuilding import with_intermediate_size
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageTask
 from hf_lrcompress.stages.training import training_arguments
 from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
@@ -29,17 +30,21 @@ class PruneFFN(Stage):
             `"refit"`: by what the network's output loses on the training text, with the kept neurons' output matrix refitted, see
             [`output_importance`] and [`prune_ffn`].
         batch_size (`int`, *optional*, defaults to 8): For `"first_order"`: blocks whose gradient makes one importance term.
+        score_against (`str`, *optional*):
+            For `"first_order"`: the stage whose model the run's losses compare with, in place of masked LM. It must compute
+            something else than the model that is cut: where nothing is lost yet no neuron would count.
         calibration_blocks (`int`, *optional*, defaults to 512): Blocks of training text that `"refit"` measures.
 
     Raises:
         ValueError: If the method is unknown, or a number is not positive.
     """
 
-    training_settings: ClassVar[frozenset[str]] = frozenset({"bf16", "fp16"})
+    training_settings: ClassVar[frozenset[str]] = frozenset({"bf16", "fp16", "losses"})
     cut_rank: ClassVar[int | None] = 1
     intermediate_size: int = 2048
     method: str = "first_order"
     batch_size: int = 8
+    score_against: str | None = None
     calibration_blocks: int = 512
 
     def __post_init__(self) -> None:
@@ -53,6 +58,15 @@ class PruneFFN(Stage):
         """The model with fewer neurons a layer."""
         scores = torch.zeros(len(layers_of(model)), intermediate_size_of(model.config))
         return prune_ffn(model, select_neurons(scores, self.intermediate_size))
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
+        """Refuse scores by masked LM without a head, and a model to compare with that is not there."""
+        if self.method == "first_order" and self.score_against is None and inputs.objective == "representation":
+            raise ValueError("without a masked-LM head neurons need score_against, an earlier stage; or use method: refit")
+        if self.method == "refit":
+            inputs.check_calibration(self.calibration_blocks)
+        if self.score_against not in (None, *models):
+            raise ValueError(f"score_against: {self.score_against!r} is no earlier stage; there are: {', '.join(models)}")
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
         """Two thirds of the neurons."""
@@ -72,8 +86,18 @@ class PruneFFN(Stage):
         inputs = task.inputs
         scored, tokenizer = task.load_parent()
         blocks = inputs.blocks(inputs.validation, tokenizer)
-        bf16 = training_arguments(inputs.training, str(task.stage_dir), inputs.seed).bf16
-        scores = score_neurons(scored, blocks, tokenizer, batch_size=self.batch_size, seed=inputs.seed, bf16=bf16)
+        training = training_arguments(inputs.training, str(task.stage_dir), inputs.seed)
+        against = task.models[self.score_against] if self.score_against else None
+        scores = score_neurons(
+            scored,
+            blocks,
+            tokenizer,
+            batch_size=self.batch_size,
+            seed=inputs.seed,
+            bf16=training.bf16,
+            losses=training.loss_weights if against else None,
+            teacher=inputs.load_model(against) if against else None,
+        )
         keep_neurons = select_neurons(scores, self.intermediate_size)
         kept_share = scores.gather(1, keep_neurons).sum() / scores.sum()
         parent, _ = task.load_parent()  # again: scoring has changed the first one's dropout

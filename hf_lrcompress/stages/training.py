@@ -15,7 +15,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import computes_in_bf16
-from hf_lrcompress.stages.protocol import ModelSource, RunInputs, Stage, StageTask
+from hf_lrcompress.stages.inputs import RunInputs
+from hf_lrcompress.stages.protocol import Stage, StageTask
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
 PARENT = "parent"
@@ -99,11 +100,6 @@ class DistillingStage(TrainingStage):
         if not self.distil:
             return None
         return parent if self.distil_from == PARENT else self.distil_from
-
-    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
-        """Refuse a teacher that is not there."""
-        if self.distil_from not in (PARENT, *models):
-            raise ValueError(f"distil_from: {self.distil_from!r} is no earlier stage; there are: {', '.join((PARENT, *models))}")
 
     def distilled(
         self, task: StageTask, student: PreTrainedModel, parent: PreTrainedModel, tokenizer: PreTrainedTokenizerFast

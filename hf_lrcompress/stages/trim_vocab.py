@@ -11,7 +11,8 @@ from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.models.rebuilding import changed, resized_on_meta
-from hf_lrcompress.stages.protocol import Cut, ModelSource, RunInputs, Stage, StageTask
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
+from hf_lrcompress.stages.protocol import Cut, Stage, StageTask
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, check_coverage, write_certificate

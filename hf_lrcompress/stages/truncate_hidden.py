@@ -1,6 +1,6 @@
 """Stage: keep some of the hidden dimensions, then distil from the model that had them all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import hidden_multiple, with_hidden_size
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, StageTask
 from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.hidden_truncation import METHODS, truncate_hidden, truncation_record
@@ -43,6 +44,11 @@ class TruncateHidden(DistillingStage):
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer dimensions."""
         return truncate_hidden(model, self.hidden_size)  # all methods make the same sizes
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
+        """Refuse too little text to calibrate on."""
+        if self.method == "calibrated":
+            inputs.check_calibration(self.calibration_blocks)
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
         """Some shares of the dimensions."""

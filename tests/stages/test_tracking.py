@@ -9,7 +9,8 @@ from made_up_texts import make_texts
 from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
-from hf_lrcompress.stages.protocol import ModelSource, RunInputs, StageTask
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
+from hf_lrcompress.stages.protocol import StageTask
 from hf_lrcompress.stages.training import train_student, training_arguments
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
