@@ -2,12 +2,13 @@ import copy
 
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import randomise, tiny_config, tiny_model
 from tiny_tokenizers import unigram
 from tiny_trainers import collate
-from transformers import Trainer, TrainingArguments
+from torch.nn import functional as F
+from transformers import AutoModel, Trainer, TrainingArguments
 
-from hf_lrcompress import GradientImportanceCallback, prune_ffn, select_neurons
+from hf_lrcompress import GradientImportanceCallback, prune_ffn, reduce_layers, select_neurons
 from hf_lrcompress.calibration.importance import score_neurons
 from hf_lrcompress.models.architectures import disable_dropout, ffn_inputs_of, layers_of
 
@@ -119,3 +120,35 @@ def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type="bert
     assert scores.shape == (4, 36) and (scores > 0).all()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(score_neurons(tiny_model(model_type), rows, tokenizer, batch_size=2), scores)
+
+
+def test_scores_are_those_of_the_loss_that_is_distilled(tmp_path):
+    teacher = tiny_model("bert")
+    student = reduce_layers(teacher, [1, 3])
+    rows = [{"input_ids": [0, *range(5, 5 + n), 2], "attention_mask": [1] * (n + 2)} for n in (15, 9, 12, 15)]
+    losses = {"logits_kl": 1.0}
+    scores = score_neurons(copy.deepcopy(student), rows, unigram(), batch_size=4, losses=losses, teacher=teacher)
+    disable_dropout(student)
+    batch = unigram().pad(rows, return_tensors="pt")
+    real = batch["attention_mask"].bool()
+    log_student = student(**batch).logits[real].log_softmax(-1)
+    F.kl_div(log_student, teacher(**batch).logits[real].softmax(-1), reduction="batchmean").backward()
+    for layer, (linear,) in enumerate(ffn_inputs_of(student)):
+        terms = (linear.weight * linear.weight.grad).sum(1) + linear.bias * linear.bias.grad
+        torch.testing.assert_close(scores[layer], terms.abs().detach(), rtol=1e-3, atol=1e-6)
+
+
+def test_scores_for_the_representation_need_no_head():
+    teacher = randomise(AutoModel.from_config(tiny_config("bert"))).eval()
+    student = reduce_layers(teacher, [1, 3])
+    rows = [{"input_ids": [0, *range(5, 20), 2], "attention_mask": [1] * 17} for _ in range(6)]
+    losses = {"relations": 1.0, "hidden_cosine": 1.0}
+    scores = score_neurons(student, rows, unigram(), batch_size=2, losses=losses, teacher=teacher)
+    assert scores.shape == (2, 36) and (scores > 0).all()
+
+
+def test_scores_need_the_teacher_that_their_loss_compares_with():
+    model = tiny_model("bert")
+    rows = [{"input_ids": [0, *range(5, 20), 2], "attention_mask": [1] * 17} for _ in range(2)]
+    with pytest.raises(ValueError, match="relations compare with a teacher"):
+        score_neurons(model, rows, unigram(), losses={"relations": 1.0})
