@@ -43,11 +43,13 @@ def test_what_the_feature_losses_compare_belongs_to_the_tokens(model, inputs):
     with torch.no_grad():
         whole = model.base_model(**inputs, output_hidden_states=True)
         seen = observe(model, Wanted(hidden_states=(0, 2, 4), attention_layer=-1), **inputs)
+        with_features = observe(model, Wanted(features=True, hidden_states=(0, 2, 4)), **inputs)
     states, relations = seen.hidden_states, seen.attention
     assert [state.shape for state in states] == [(2, 12, 24)] * 3
-    for state, i in zip(states, (0, 2, 4), strict=True):
-        assert torch.equal(state, whole.hidden_states[i])
-    assert torch.equal(states[-1], whole.last_hidden_state)
+    assert torch.equal(states[0], whole.hidden_states[0]) and torch.equal(states[1], whole.hidden_states[2])
+    assert torch.equal(states[2], whole.last_hidden_state)
+    for state, other in zip(states, with_features.hidden_states, strict=True):
+        assert torch.equal(state, other)
     assert len(relations) == 3 and all(each.shape[:2] == (2, 12) for each in relations)
     if getattr(model.config, "num_key_value_heads", 3) == 3:
         assert {each.shape for each in relations} == {(2, 12, 24)}

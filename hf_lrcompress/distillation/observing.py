@@ -56,16 +56,46 @@ def observe(model: PreTrainedModel, wanted: Wanted, **inputs: torch.Tensor) -> O
         inputs (`torch.Tensor`): What the model's forward takes.
     """
     runs: Any = model if wanted.features else model.base_model
-    with identity_output_layer(model), _attention_vectors(model, wanted.attention_layer) as vectors:
+    with (
+        identity_output_layer(model),
+        base_model_outputs(model) as encoded,
+        _attention_vectors(model, wanted.attention_layer) as vectors,
+    ):
         outputs = type(runs).forward(runs, **inputs, output_hidden_states=bool(wanted.hidden_states))
     observed = Observed(
-        hidden_states=tuple(outputs.hidden_states[i] for i in wanted.hidden_states),
+        hidden_states=hidden_states_of(encoded[0] if wanted.features else outputs, wanted.hidden_states),
         attention=torch.cat(list(vectors.values()), dim=-1).chunk(3, dim=-1) if vectors else (),
     )
     if not wanted.features:
         return observed
     layer = model.get_output_embeddings()
     return replace(observed, features=outputs.logits, output_weight=layer.weight, output_bias=layer.bias)
+
+
+def hidden_states_of(outputs: Any, indices: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+    """Some of an encoder's hidden states, each of shape `(batch, sequence, hidden)`.
+
+    The last is the one that it returns: ModernBERT's list ends before its final norm.
+
+    Args:
+        outputs (`~transformers.utils.ModelOutput`): What the base model returned.
+        indices (`tuple[int, ...]`): Which: 0 after the embeddings, i after layer i.
+    """
+    if not indices:
+        return ()
+    states = (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+    return tuple(states[i] for i in indices)
+
+
+@contextmanager
+def base_model_outputs(model: PreTrainedModel) -> Iterator[list[Any]]:
+    """Collects what the base model returns while the model around it runs."""
+    outputs: list[Any] = []
+    hook = model.base_model.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        hook.remove()
 
 
 @contextmanager

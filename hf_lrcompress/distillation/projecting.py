@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.loss_table import that_need
-from hf_lrcompress.distillation.observing import Wanted, identity_output_layer, observe
+from hf_lrcompress.distillation.observing import Wanted, base_model_outputs, hidden_states_of, identity_output_layer, observe
 from hf_lrcompress.distillation.projections import (
     TOKENS_PER_DIMENSION,
     StateMoments,
@@ -85,14 +85,21 @@ class ProjectingTrainer(ShardingTrainer):
         wanted = Wanted(hidden_states=self.projections.teacher_states)
         for inputs in self._first_batches():
             mask = token_mask(inputs)
-            with torch.no_grad(), self.accelerator.autocast(), identity_output_layer(self.model):
-                outputs = self.model(**inputs, output_hidden_states=True)  # its own call: FSDP gathers the weights there
+            with torch.no_grad(), self.accelerator.autocast():
                 targets = observe(self.teacher_model, wanted, **inputs).hidden_states
-            for each, index, target in zip(moments, self.projections.student_states, targets, strict=True):
-                each.add(outputs.hidden_states[index][mask], target[mask])
+                states = self._student_states(inputs)
+            for each, state, target in zip(moments, states, targets, strict=True):
+                each.add(state[mask], target[mask])
             if moments[0].count >= TOKENS_PER_DIMENSION * size:
                 break
         return moments
+
+    def _student_states(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        """The student's hidden states, by a call of the whole model: that is where FSDP gathers its weights."""
+        assert self.projections is not None
+        with identity_output_layer(self.model), base_model_outputs(self.model) as encoded:
+            self.model(**inputs, output_hidden_states=True)
+        return hidden_states_of(encoded[0], self.projections.student_states)
 
     def _first_batches(self) -> Iterator[dict[str, Any]]:
         """Batches of the training data, shuffled by the seed, the same whatever the number of processes."""

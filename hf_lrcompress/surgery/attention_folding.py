@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern
 from hf_lrcompress.surgery.folding import augmented, folded, linear_at, predictor, selection, write
@@ -45,14 +45,10 @@ class Projection:
     affine: torch.Tensor
     moment: torch.Tensor
 
-    def outputs(self, size: int, is_centred: bool = False) -> torch.Tensor:
+    def outputs(self, size: int) -> torch.Tensor:
         """Second moments of what comes out, for each head of `size` dimensions: shape `(heads, size, size)`."""
-        moment = self.moment
-        if is_centred:
-            mean = moment[:, -1]
-            moment = moment - torch.outer(mean, mean)
         heads = self.affine.view(-1, size, self.affine.shape[1])
-        return heads @ moment @ heads.transpose(1, 2)
+        return heads @ self.moment @ heads.transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ def _fold_layer(
     output = linear_at(model, output_path)
     kept_output = augmented(output)[keep_dims]
     context = moments.mean(output_path, output.in_features).to(kept_output.device)
-    bases = _bases(projections, kept_output, context, sizes, has_positions(model.config))
+    bases = _bases(projections, kept_output, context, sizes)
     made: dict[str, list[torch.Tensor]] = {}
     for projection in projections:
         has_bias = linear_at(small, projection.path).bias is not None
@@ -141,16 +137,9 @@ def _projections(model: PreTrainedModel, prefix: str, moments: Moments) -> list[
     return found
 
 
-def has_positions(config: PretrainedConfig) -> bool:
-    """Whether queries and keys are also made of relative positions, and scored."""
-    return len(architecture_of(config).attention_inputs) > ROLES.index("value") + 1
-
-
-def _bases(
-    projections: list[Projection], output: torch.Tensor, context: torch.Tensor, sizes: HeadSizes, with_positions: bool
-) -> HeadBases:
+def _bases(projections: list[Projection], output: torch.Tensor, context: torch.Tensor, sizes: HeadSizes) -> HeadBases:
     queries = _moments_of_heads(projections, "query", sizes.old)
-    keys = _moments_of_heads(projections, "key", sizes.old, is_centred=not with_positions)
+    keys = _moments_of_heads(projections, "key", sizes.old)
     shared_by = len(queries) // len(keys)
     queries = queries.view(len(keys), shared_by, sizes.old, sizes.old).sum(dim=1)
     if sizes.rotated is None:
@@ -165,9 +154,9 @@ def _bases(
     )
 
 
-def _moments_of_heads(projections: list[Projection], role: str, size: int, is_centred: bool = False) -> torch.Tensor:
+def _moments_of_heads(projections: list[Projection], role: str, size: int) -> torch.Tensor:
     """Second moments of all that is made for a role: shape `(heads, size, size)`."""
-    return torch.stack([part.outputs(size, is_centred) for part in projections if part.role == role]).sum(dim=0)
+    return torch.stack([part.outputs(size) for part in projections if part.role == role]).sum(dim=0)
 
 
 def _value_bases(output: torch.Tensor, context: torch.Tensor, shared_by: int, sizes: HeadSizes) -> list[torch.Tensor]:

@@ -19,8 +19,7 @@ def score_bases(queries: torch.Tensor, keys: torch.Tensor, size: int) -> tuple[t
 
     Args:
         queries (`torch.Tensor` of shape `(d, d)`): Q, the second moments of the queries; summed, where several share the keys.
-        keys (`torch.Tensor` of shape `(d, d)`): K, the second moments of the keys. Centred ones will do where nothing but these
-            keys is scored: what is the same for all keys the softmax does not see.
+        keys (`torch.Tensor` of shape `(d, d)`): K, the second moments of the keys.
         size (`int`): Dimensions of the smaller head.
 
     Returns:

@@ -240,10 +240,11 @@ def _loss_difference(work: Work, text: str) -> dict[str, float]:
         logits = [model(**inputs).logits for model in (student.eval(), teacher)]
         naive = [F.cross_entropy(logits[0][labels != -100], labels[labels != -100]), F.mse_loss(*(part[real] for part in logits))]
         counts = trainer._get_num_items_in_batch([batch], torch.device("cpu"))
-        ours = trainer._run_student(student.train(), batch) / trainer._divisor(counts)
+        losses = trainer._run_student(student.train(), batch) / trainer._divisors(counts)
+    ours = dict(zip(trainer.args.loss_weights, losses, strict=True))
     return {
-        "mlm_loss_difference": abs(ours[0] / naive[0] - 1).item(),
-        "distillation_loss_difference": abs(ours[1] / naive[1] - 1).item(),
+        "mlm_loss_difference": abs(ours["mlm"] / naive[0] - 1).item(),
+        "distillation_loss_difference": abs(ours["logits_mse"] / naive[1] - 1).item(),
     }
 
 

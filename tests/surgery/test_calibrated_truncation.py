@@ -156,3 +156,18 @@ def test_moments_are_needed_and_must_be_the_models():
         truncate_hidden(model, 12, "calibrated")
     with pytest.raises(ValueError, match="there are no moments of"):
         truncate_hidden(model, 12, "calibrated", collect_moments(tiny_model("roberta"), batches()))
+
+
+def test_dtype_mode_and_requires_grad_are_kept(model_type):
+    model = tiny_model(model_type).to(torch.bfloat16).train()
+    model.get_input_embeddings().weight.requires_grad_(False)
+    small = truncate_hidden(model, 12, "calibrated", collect_moments(model, batches()))
+    assert ties(small) == ties(model)
+    assert small.training and not small.get_input_embeddings().weight.requires_grad
+    assert {parameter.dtype for parameter in small.parameters()} == {torch.bfloat16}
+
+
+def test_a_calibrated_model_still_trains(model, moments, inputs):
+    small = truncate_hidden(model, 12, "calibrated", moments).train()
+    small(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in small.parameters())
