@@ -61,8 +61,10 @@ class TrainingStage(Stage):
         return training_arguments(self.merged(inputs.training), output_dir, inputs.seed)
 
     def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """The training arguments of the run with the stage's own."""
-        return dict(training) | dict(self.training)
+        """The training arguments of the run with the stage's own; of `alpha` and `losses` those of the stage, if it has any."""
+        instead = {"losses": "alpha", "alpha": "losses"}
+        replaced = {instead[key] for key in self.training if key in instead}
+        return {key: value for key, value in training.items() if key not in replaced} | dict(self.training)
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, with the training arguments that the stage ends up with."""

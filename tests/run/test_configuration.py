@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
+from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.training import training_arguments
 from hf_lrcompress.texts.languages import Language
@@ -24,6 +25,14 @@ def test_every_recipe_is_valid_and_survives_a_round_trip(path, tag, tmp_path):
     assert RunConfig.from_mapping(first.to_mapping(), language) == first
     for stage in first.stages.values():
         training_arguments(dict(first.training) | dict(getattr(stage, "training", {})), str(tmp_path), first.seed)
+
+
+def test_a_stage_has_its_own_losses_or_those_of_the_run():
+    run = {"alpha": 0.5, "learning_rate": 1.0}
+    assert ReduceLayers(training={"losses": {"mlm": 1}}).merged(run) == {"learning_rate": 1.0, "losses": {"mlm": 1}}
+    assert ReduceLayers(training={"alpha": 1}).merged({"losses": {"mlm": 1}}) == {"alpha": 1}
+    assert ReduceLayers().merged(run) == run
+    assert AdaptTeacher().merged({"losses": {"hidden_cosine": 1}, "learning_rate": 1.0}) == {"alpha": 1.0, "learning_rate": 1.0}
 
 
 def test_the_default_is_the_papers():
