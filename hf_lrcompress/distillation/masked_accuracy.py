@@ -85,7 +85,9 @@ def masked_token_accuracy(
     Raises:
         ValueError: If the tokenizer has other tokens at the chosen places.
     """
-    found, loss, count = 0, 0.0, 0
+    found = 0
+    loss = 0.0
+    count = 0
     layer = model.get_output_embeddings()
     with in_eval_mode(model):
         for rows in batches_by_length(masked.texts, batch_size):

@@ -141,7 +141,8 @@ def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
 @torch.no_grad()
 def _states(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean states of the sentences, and states of the tokens, of shape `(sentences, hidden)` and `(tokens, hidden)`."""
-    sentences, tokens = [], []
+    sentences = []
+    tokens = []
     with in_eval_mode(model):
         for rows in batches_by_length(sample.texts, BATCH_SIZE):
             texts = [sample.texts[row] for row in rows]

@@ -76,11 +76,9 @@ def encode(
     rows = [encoder.text(example) if isinstance(example.inputs, str) else encoder.words(example) for example in examples]
     rows.sort(key=lambda row: -len(row.feature["input_ids"]))
     tagged = not isinstance(examples[0].inputs, str)
-    return EncodedSplit(
-        examples=tuple(row.example for row in rows),
-        features=tuple(row.feature for row in rows),
-        first_tokens=tuple(row.first_tokens for row in rows) if tagged else (),
-    )
+    features = tuple(row.feature for row in rows)
+    first_tokens = tuple(row.first_tokens for row in rows)
+    return EncodedSplit(tuple(row.example for row in rows), features, first_tokens if tagged else ())
 
 
 @dataclass(frozen=True)

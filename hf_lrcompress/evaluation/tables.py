@@ -52,7 +52,8 @@ def score_notes(scores: Sequence[Mapping[str, Any]], skipped: Sequence[str] = ()
         skipped (`Sequence[str]`, *optional*): Names of the tasks that have no data in the language.
     """
     lines = [QUICK_NOTICE] if any(row["quick"] for row in scores) else []
-    lines += [_task_note([row for row in scores if row["task"] == name]) for name in dict.fromkeys(row["task"] for row in scores)]
+    for name in dict.fromkeys(row["task"] for row in scores):
+        lines.append(_task_note([row for row in scores if row["task"] == name]))
     if any(row["model"] == UNDISTILLED for row in scores):
         lines.append(f"{UNDISTILLED}: the same surgeries on the adapted teacher, with no training after them.")
     if any(row.get("majority") is not None for row in scores):
@@ -100,11 +101,9 @@ def _tasks(scores: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cells(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A model's part of the table that its scores make."""
     retained = [row["retention"] for row in own if row.get("retention") is not None]
-    return {
-        **{row["task"]: row for row in own},
-        "average": 100 * np.mean([row["mean"] for row in own]),
-        "retention": 100 * np.mean(retained) if retained else None,
-    }
+    average = 100 * np.mean([row["mean"] for row in own])
+    retention = 100 * np.mean(retained) if retained else None
+    return {row["task"]: row for row in own} | {"average": average, "retention": retention}
 
 
 def _score(row: Mapping[str, Any]) -> str:

@@ -171,7 +171,9 @@ def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, valu
 
 
 def _on_task(score: Mapping[str, Any]) -> EvalResult:
-    task, dataset, metric = score["task"], score.get("dataset"), score["metric"]
+    task = score["task"]
+    dataset = score.get("dataset")
+    metric = score["metric"]
     return EvalResult(
         task_type=TASK_TYPES[task],
         dataset_type=dataset or task,

@@ -51,7 +51,8 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
 
 def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured."""
-    efficiency, vocabulary = report.get("efficiency", ()), report.get("vocabulary")
+    efficiency = report.get("efficiency", ())
+    vocabulary = report.get("vocabulary")
     return {
         "stages": stage_table(report),
         "notes": stage_notes(report),
@@ -91,7 +92,8 @@ def _vocabulary_table(certificate: Mapping[str, Any]) -> str:
 
 def _total(total: Mapping[str, float]) -> str:
     """Time and energy of the whole run in words."""
-    seconds, energy = total.get("seconds"), total.get("energy_kwh")
+    seconds = total.get("seconds")
+    energy = total.get("energy_kwh")
     time = "the seconds in the first table" if seconds is None else f"{seconds:,.0f} s"
     used = NOT_MEASURED if energy is None else f"{energy:.4f} kWh of the whole machine, by codecarbon"
     return f"Time: {time}. Energy: {used}."

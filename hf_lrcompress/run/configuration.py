@@ -86,11 +86,12 @@ class RunConfig:
         for key in ("teacher", "train", "validation"):
             if key not in mapping:
                 raise ValueError(f"the configuration has no {key!r}")
+        stages = {name: build(STAGES[name], mapping.get(name) or {}, name) for name in names}
         config = {
             "language": language,
             "train": _source(mapping["train"], "train", language),
             "validation": _source(mapping["validation"], "validation", language),
-            "stages": {name: build(STAGES[name], mapping.get(name) or {}, name) for name in names},
+            "stages": stages,
             "training": mapping.get("training") or {},
         }
         return build(cls, plain | config, "the configuration")

@@ -38,7 +38,8 @@ def explained_share(covariance: torch.Tensor, keep: torch.Tensor) -> float:
     Returns:
         `float`: From 0 to 1.
     """
-    covariance, keep = covariance.double(), keep.to(covariance.device)
+    covariance = covariance.double()
+    keep = keep.to(covariance.device)
     values, vectors = torch.linalg.eigh(covariance[keep][:, keep])
     used = values > len(values) * torch.finfo(torch.float64).eps * values.max()
     projected = vectors.T[used] @ covariance[keep]

@@ -27,7 +27,8 @@ def elimination_costs(moment: torch.Tensor, weight: torch.Tensor, constant: bool
     strength = (RIDGE * second.diagonal().mean()).clamp_min(SMALLEST_RIDGE)
     inverse = torch.linalg.inv(second + strength * torch.eye(len(second), dtype=second.dtype, device=second.device))
     neurons = torch.arange(len(second), device=second.device)
-    ranked, costs = [], []
+    ranked = []
+    costs = []
     while len(neurons):
         cost, order = (weight.square().sum(dim=0) / inverse.diagonal()).sort()
         removed, kept = order.tensor_split([-(-len(second) // STEPS)])

@@ -46,7 +46,8 @@ def alphabet_ids(
     singles = sorted((i, token) for token, i in forms.vocab.items() if len(token) == 1)
     near = [token for _, token in singles if ord(token) // BLOCK in blocks and token not in occurring]
     needed_ids = {i for character in needed for i in forms.ids_of(character)}
-    others = [i for character in [*rest, *filter(_is_visible, near)] for i in forms.ids_of(character)]
+    visible = list(filter(_is_visible, near))
+    others = [i for character in [*rest, *visible] for i in forms.ids_of(character)]
     return needed_ids, [i for i in others if i not in needed_ids]
 
 

@@ -155,5 +155,5 @@ def trim_bpe(state: dict, new_id: Mapping[int, int]) -> dict:
         for part in table.parents(token):
             if part not in vocab:
                 raise ValueError(f"keep_ids holds {token!r}, but not {part!r} that it is made of; use select_tokens")
-    merges = [pair for pair in model["merges"] if vocab.keys() >= {*pair, table.merged(*pair)}]
+    merges = [pair for pair in model["merges"] if vocab.keys() >= set(pair) | {table.merged(*pair)}]
     return {**model, "vocab": vocab, "merges": merges}

@@ -98,7 +98,8 @@ def special_ids(tokenizer: PreTrainedTokenizerFast, state: dict | None = None) -
     """
     state = state or json.loads(tokenizer.backend_tokenizer.to_str())
     model = state["model"]
-    ids = {*tokenizer.all_special_ids, *(token["id"] for token in state["added_tokens"] if token["special"])}
+    ids = set(tokenizer.all_special_ids)
+    ids.update(token["id"] for token in state["added_tokens"] if token["special"])
     ids.update(holder[key] for holder, key in _post_processor_slots(state["post_processor"]))
     if state["padding"]:
         ids.add(state["padding"]["pad_id"])
@@ -153,7 +154,8 @@ def _post_processor_slots(processor: dict | None) -> Iterator[tuple[list, int]]:
 def _arguments(tokenizer: PreTrainedTokenizerFast) -> dict:
     """What to make a tokenizer of the same class from, apart from its vocabulary: as it is now, not as it was made."""
     special = dict.fromkeys(tokenizer.SPECIAL_TOKENS_ATTRIBUTES)
-    names = {*tokenizer.init_kwargs, *CURRENT_ATTRIBUTES} - {*STALE_ARGUMENTS, *special}
+    names = tokenizer.init_kwargs.keys() | set(CURRENT_ATTRIBUTES)
+    names -= special.keys() | set(STALE_ARGUMENTS)
     arguments = {name: getattr(tokenizer, name, tokenizer.init_kwargs.get(name)) for name in names}
     if hasattr(tokenizer, "special_tokens_map_extended"):  # transformers 4: with lstrip, rstrip ...
         return {**arguments, **special, **tokenizer.special_tokens_map_extended}

@@ -28,7 +28,9 @@ def unreachable_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     bodies = {token: token.removeprefix(prefix).removesuffix(suffix) for token in _chosen_tokens(tokenizer)}
     before = {body for token, body in bodies.items() if prefix and not token.startswith(prefix)}
     after = {body for token, body in bodies.items() if suffix and token.endswith(suffix)}
-    words = [("", ""), *((start, "") for start in sorted(before, key=len)), *(("", end) for end in sorted(after, key=len))]
+    words = [("", "")]
+    words += [(start, "") for start in sorted(before, key=len)]
+    words += [("", end) for end in sorted(after, key=len)]
     open_tokens = [token for token, body in bodies.items() if len(body) > 1]
     for start, end in words:
         if not open_tokens:
