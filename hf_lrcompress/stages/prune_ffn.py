@@ -33,7 +33,7 @@ class PruneFFN(Stage):
         score_against (`str`, *optional*):
             For `"first_order"`: the stage whose model the run's losses compare with, in place of masked LM. It must compute
             something else than the model that is cut: where nothing is lost yet no neuron would count.
-        calibration_blocks (`int`, *optional*, defaults to 512): Blocks of training text that `"refit"` measures.
+        calibration_blocks (`int`, *optional*, defaults to 256): Blocks of training text that `"refit"` measures.
 
     Raises:
         ValueError: If the method is unknown, or a number is not positive.
@@ -45,7 +45,7 @@ class PruneFFN(Stage):
     method: str = "first_order"
     batch_size: int = 8
     score_against: str | None = None
-    calibration_blocks: int = 512
+    calibration_blocks: int = 256
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

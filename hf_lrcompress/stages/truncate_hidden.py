@@ -25,14 +25,14 @@ class TruncateHidden(DistillingStage):
     Args:
         hidden_size (`int`, *optional*, defaults to 564): The new hidden size.
         method (`str`, *optional*, defaults to `"truncate"`): How, see [`truncate_hidden`]; `"truncate"` is the paper's.
-        calibration_blocks (`int`, *optional*, defaults to 512): Blocks of training text that `"calibrated"` measures.
+        calibration_blocks (`int`, *optional*, defaults to 256): Blocks of training text that `"calibrated"` measures.
         training, distil, distil_from: See [`DistillingStage`].
     """
 
     cut_rank: ClassVar[int | None] = 3
     hidden_size: int = 564
     method: str = "truncate"
-    calibration_blocks: int = 512
+    calibration_blocks: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
