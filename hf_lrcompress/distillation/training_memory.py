@@ -1,13 +1,12 @@
 """What training a model takes, from its config alone."""
 
-from transformers import PretrainedConfig
+from transformers import PreTrainedModel
 
 from hf_lrcompress.distillation.cross_entropy import TOKENS_AT_ONCE
 from hf_lrcompress.models.architectures import ffn_inputs_of
-from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 
 
-def training_memory_mb(student: PretrainedConfig, teacher: PretrainedConfig | None, batch_size: int, block_size: int) -> float:
+def training_memory_mb(student: PreTrainedModel, teacher: PreTrainedModel | None, batch_size: int, block_size: int) -> float:
     """Estimate the memory of training with AdamW in fp32, in MB (10⁶ bytes) a process.
 
     16 bytes a parameter of the student (weight, gradient, two moments), 4 of the teacher, the logits of a chunk, and what the
@@ -17,16 +16,17 @@ def training_memory_mb(student: PretrainedConfig, teacher: PretrainedConfig | No
     section 4), without their dropout masks. What the teacher holds while it runs and what bf16 saves is not in it.
 
     Args:
-        student ([`~transformers.PretrainedConfig`]): Config of the model that is trained.
-        teacher ([`~transformers.PretrainedConfig`], *optional*): Config of its teacher, if it has one.
+        student ([`~transformers.PreTrainedModel`]): The model that is trained; it may be on the meta device.
+        teacher ([`~transformers.PreTrainedModel`], *optional*): Its teacher, if it has one.
         batch_size (`int`): Blocks that a process computes at once.
         block_size (`int`): Tokens of a block.
     """
-    model = masked_lm_on_meta(student)
-    weights = 16 * model.num_parameters() + (4 * masked_lm_on_meta(teacher).num_parameters() if teacher else 0)
-    rows = sum(linear.out_features for linear in ffn_inputs_of(model)[0])
-    a_token = 8 * student.hidden_size + 2 * rows
-    if not model._supports_sdpa:
-        a_token += 3 * student.num_attention_heads * block_size
-    activations = 4 * a_token * batch_size * block_size * student.num_hidden_layers
-    return (weights + 4 * TOKENS_AT_ONCE * student.vocab_size + activations) / 1e6
+    config = student.config
+    weights = 16 * student.num_parameters() + (4 * teacher.num_parameters() if teacher else 0)
+    rows = sum(linear.out_features for linear in ffn_inputs_of(student)[0])
+    a_token = 8 * config.hidden_size + 2 * rows
+    if not student._supports_sdpa:
+        a_token += 3 * config.num_attention_heads * block_size
+    activations = 4 * a_token * batch_size * block_size * config.num_hidden_layers
+    logits = 4 * TOKENS_AT_ONCE * config.vocab_size if student.get_output_embeddings() is not None else 0
+    return (weights + logits + activations) / 1e6

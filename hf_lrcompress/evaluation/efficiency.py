@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.models.rebuilding import masked_lm_on_meta
+from hf_lrcompress.models.checkpoints import has_masked_lm_head
+from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 
 LENGTH = 128
 BATCHES = (1, 32)
@@ -23,15 +24,17 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
         models (`Sequence[ModelUnderTest]`): The first is what the others are compared with.
 
     Returns:
-        `list[dict]`: For each model `parameters` and `size_mb` (of the masked LM, fp32), `latency_ms_batch_1` and
-        `latency_ms_batch_32` (128 tokens a text), `tokens_per_second` (batch 32), `speedup` (of that against the first model).
+        `list[dict]`: For each model `parameters` and `size_mb` (fp32; with the masked-LM head, where it has one),
+        `latency_ms_batch_1` and `latency_ms_batch_32` (128 tokens a text), `tokens_per_second` (batch 32), `speedup` (of that
+        against the first model).
     """
     encoders = [AutoModel.from_pretrained(m.path, revision=m.revision, dtype=torch.float32).eval() for m in models]
     seconds = {batch: _median_seconds(encoders, batch) for batch in BATCHES}
     rows = []
     for index, model in enumerate(models):
         config = AutoConfig.from_pretrained(model.path, revision=model.revision)
-        parameters = masked_lm_on_meta(config).num_parameters()
+        has_head = has_masked_lm_head(model.path, model.revision)
+        parameters = (masked_lm_on_meta(config) if has_head else encoder_on_meta(config)).num_parameters()
         rows.append(
             {
                 "model": model.name,

@@ -106,8 +106,7 @@ def _check_training(stage: Stage, inputs: RunInputs, student: PreTrainedModel, t
         raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
     trained = resized_on_meta(student, student.config)  # a stage that changes no size is given its parent itself
     check_student_and_teacher(trained, teacher.eval() if teacher else None, None, None, arguments)
-    teacher_config = teacher.config if teacher else None
-    return training_memory_mb(student.config, teacher_config, arguments.per_device_train_batch_size, inputs.block_size)
+    return training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size)
 
 
 def summary(plan: Sequence[PlannedStage]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from conftest import RECIPES, tiny_config
 from transformers import BertConfig, XLMRobertaConfig
 
 from hf_lrcompress.distillation.training_memory import training_memory_mb
-from hf_lrcompress.models.rebuilding import changed, masked_lm_on_meta
+from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.run.size_target import meet_budget, parse_count
 from hf_lrcompress.stages import STAGES
 
@@ -68,12 +68,14 @@ def test_modernbert_gets_half_of_its_layers():
 
 
 def test_training_memory_grows_by_what_is_trained():
-    small, large = (BertConfig(vocab_size=30_000, num_hidden_layers=layers) for layers in (6, 12))
-    parameters = masked_lm_on_meta(small).num_parameters()
+    small, large = (masked_lm_on_meta(BertConfig(vocab_size=30_000, num_hidden_layers=layers)) for layers in (6, 12))
+    parameters = small.num_parameters()
     alone, distilled = (training_memory_mb(small, teacher, 8, 128) for teacher in (None, large))
     assert alone * 1e6 > 16 * parameters
-    assert (distilled - alone) * 1e6 == pytest.approx(4 * masked_lm_on_meta(large).num_parameters())
+    assert (distilled - alone) * 1e6 == pytest.approx(4 * large.num_parameters())
     assert training_memory_mb(small, None, 16, 128) > training_memory_mb(small, None, 8, 128)
+    without_head = encoder_on_meta(small.config)
+    assert training_memory_mb(without_head, None, 8, 128) * 1e6 < alone * 1e6 - 16 * (parameters - without_head.num_parameters())
 
 
 def test_activations_are_at_most_what_is_estimated_and_not_far_from_it():
@@ -90,7 +92,7 @@ def test_activations_are_at_most_what_is_estimated_and_not_far_from_it():
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.bert.encoder(torch.randn(4, 32, 64, requires_grad=True))
     measured = sum(size for address, (size, _) in saved.items() if address not in own) / 1e6
-    estimate = training_memory_mb(config, None, 4, 32) - training_memory_mb(config, None, 0, 32)
+    estimate = training_memory_mb(model, None, 4, 32) - training_memory_mb(model, None, 0, 32)
     assert measured / 1.5 < estimate < 1.5 * measured
 
 
