@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", required=True, help="text to train on, a sentence a line")
     parser.add_argument("--held_out", required=True, help="text to validate on, a sentence a line")
     parser.add_argument("--work_dir", type=Path, required=True, help="for both run folders")
-    parser.add_argument("--config", default=RECIPES / "configs" / "small-cpu-masked-lm.yaml", help="YAML file (default: small-cpu-masked-lm.yaml)")
+    default = RECIPES / "configs" / "small-cpu-masked-lm.yaml"
+    parser.add_argument("--config", default=default, help="YAML file (default: small-cpu-masked-lm.yaml)")
     parser.add_argument("--max_steps", type=int, default=100, help="of each training")
 
 
