@@ -17,6 +17,7 @@ STAGES = ["trim_vocab", "reduce_layers", "prune_ffn", "truncate_hidden"]
 SETTINGS = {
     "objective": "representation",
     "block_size": 32,
+    "examples": "documents",
     "stages": STAGES,
     "training": {
         "losses": {"hidden_cosine": 1, "sentence_cosine": 1},
@@ -136,6 +137,7 @@ BAD_INPUTS = {
     ),
     "method": (["truncate_hidden.method=best"], "method must be one of truncate, calibrated, svd, got 'best'"),
     "objective": (["objective=sentences"], "objective must be masked_lm or representation, got 'sentences'"),
+    "examples": (["examples=lines"], "examples must be blocks or documents, got 'lines'"),
     "head": (["objective=masked_lm"], "saved with its masked-LM head, or set objective: representation, which needs none"),
 }
 

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from accelerate.utils import DynamoBackend
 from torch import nn
+from torch.utils.data import Sampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
+from hf_lrcompress.distillation.grouping import GroupedByLength, lengths_of
 from hf_lrcompress.distillation.head_first import HeadFirstTrainer
 from hf_lrcompress.distillation.loss_table import COUNTED, LOSSES, that_need, unit_of
 from hf_lrcompress.distillation.masking import MaskAnew, ReproducibleMasking, default_collator
@@ -100,6 +102,12 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
         self._logged_from: int | None = None
         with part_of(model, self.projections):
             self.shard_if_asked()
+
+    def _get_train_sampler(self, *args: Any) -> Sampler | None:
+        lengths = lengths_of(self.train_dataset)
+        if lengths is None:
+            return super()._get_train_sampler(*args)
+        return GroupedByLength(lengths, self.args.train_batch_size, self.args.seed)
 
     def _compile_layers(self) -> None:
         """Compile the layers of student and teacher in place, one graph for all: the losses around them are kernels already."""

@@ -13,7 +13,7 @@ import yaml
 
 from hf_lrcompress.demo.texts import DEMO
 from hf_lrcompress.stages import STAGES, Stage
-from hf_lrcompress.stages.inputs import OBJECTIVES
+from hf_lrcompress.stages.inputs import EXAMPLES, OBJECTIVES
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
 
@@ -27,7 +27,7 @@ KINDS = {
 }
 """What a user calls the types of values."""
 
-PLAIN_KEYS = ("teacher", "teacher_revision", "objective", "block_size", "seed", "license", "trust_remote_code")
+PLAIN_KEYS = ("teacher", "teacher_revision", "objective", "examples", "block_size", "seed", "license", "trust_remote_code")
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class RunConfig:
         train, validation ([`CorpusSource`] or `"demo"`): The texts.
         stages (`Mapping[str, Stage]`): The stages to run and their settings, in order.
         training (`Mapping`): Training arguments of all stages.
-        objective (`str`, *optional*, defaults to `"masked_lm"`):
-            What the models are for: `"masked_lm"` keeps the masked-LM head; `"representation"` needs none, for encoders of
-            sentences such as e5 or LaBSE.
+        objective (`str`, *optional*, defaults to `"masked_lm"`): Or `"representation"`, without a head: for e5, LaBSE, gte.
+        examples (`str`, *optional*, defaults to `"blocks"`):
+            What a training example is: `"blocks"` of `block_size` tokens that documents are packed into, or `"documents"` as they
+            are, cut off at `block_size` tokens, for encoders of sentences.
         teacher_revision (`str`, *optional*): Git revision of the teacher on the Hub.
         block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
         seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
         license (`str`, *optional*): Licence of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether to run the teacher's own code, where transformers has no class for it.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run the teacher's code, if transformers has none.
     """
 
     language: Language
@@ -58,6 +58,7 @@ class RunConfig:
     stages: Mapping[str, Stage]
     training: Mapping[str, Any]
     objective: str = "masked_lm"
+    examples: str = "blocks"
     teacher_revision: str | None = None
     block_size: int = 512
     seed: int = 42
@@ -65,8 +66,9 @@ class RunConfig:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"objective must be {' or '.join(OBJECTIVES)}, got {self.objective!r}")
+        for key, allowed in (("objective", OBJECTIVES), ("examples", EXAMPLES)):
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"{key} must be {' or '.join(allowed)}, got {getattr(self, key)!r}")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
@@ -102,6 +104,7 @@ class RunConfig:
             "teacher": self.teacher,
             "teacher_revision": self.teacher_revision,
             "objective": self.objective,
+            "examples": self.examples,
             "train": _unbuilt(self.train),
             "validation": _unbuilt(self.validation),
             "block_size": self.block_size,

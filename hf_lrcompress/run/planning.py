@@ -63,7 +63,7 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
         ValueError: If a stage does not fit what comes before it, or its training arguments are wrong.
     """
     texts = [corpus_fingerprint(inputs.train), corpus_fingerprint(inputs.validation)]
-    read = fingerprint(*texts, inputs.block_size, inputs.seed, inputs.objective)
+    read = fingerprint(*texts, inputs.block_size, inputs.seed, inputs.objective, inputs.examples)
     parent = model_identity(inputs.teacher.path, inputs.teacher.revision)
     plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), parent)]
     model = teacher

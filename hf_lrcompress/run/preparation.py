@@ -142,6 +142,7 @@ def _resolve(config: RunConfig) -> RunInputs:
         validation,
         config.training,
         config.objective,
+        config.examples,
         config.block_size,
         config.seed,
         config.trust_remote_code,

@@ -14,14 +14,16 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
-from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus, tokenize_corpus
+from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus
 from hf_lrcompress.texts.corpus_counts import cached_counts
 from hf_lrcompress.texts.languages import Language
+from hf_lrcompress.texts.tokenizing import tokenize_corpus, tokenize_documents
 
 CALIBRATION_BATCH_SIZE = 16
 SMALL_TEXT = 5_000_000
 """Bytes of training text below which its blocks are counted before a run."""
 
+EXAMPLES = ("blocks", "documents")
 OBJECTIVES = ("masked_lm", "representation")
 
 
@@ -49,7 +51,8 @@ class RunInputs:
         validation ([`CorpusSource`]): The text to measure on.
         training (`Mapping`): Training arguments of all stages; a stage's own go first.
         objective (`str`, *optional*, defaults to `"masked_lm"`): What models are for, see [`~configuration.RunConfig`].
-        block_size (`int`, *optional*, defaults to 512): Tokens of a training example.
+        examples (`str`, *optional*, defaults to `"blocks"`): What a training example is, see [`~configuration.RunConfig`].
+        block_size (`int`, *optional*, defaults to 512): Most tokens of a training example.
         seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether the teacher's own code may be run.
     """
@@ -60,6 +63,7 @@ class RunInputs:
     validation: CorpusSource
     training: Mapping[str, Any]
     objective: str = "masked_lm"
+    examples: str = "blocks"
     block_size: int = 512
     seed: int = 42
     trust_remote_code: bool = False
@@ -91,6 +95,13 @@ class RunInputs:
         """A text as full blocks of tokens."""
         with PartialState().main_process_first():
             return tokenize_corpus(load_corpus(source), tokenizer, self.block_size)
+
+    def training_examples(self, source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> Corpus:
+        """A text as what a model is trained on: blocks, or documents."""
+        if self.examples == "blocks":
+            return self.blocks(source, tokenizer)
+        with PartialState().main_process_first():
+            return tokenize_documents(load_corpus(source), tokenizer, self.block_size)
 
     def calibration_batches(self, tokenizer: PreTrainedTokenizerFast, blocks: int) -> Iterator[dict[str, torch.Tensor]]:
         """Blocks of the training text, chosen by the seed, as a model takes them: the same ones in every process."""

@@ -139,8 +139,8 @@ def train_student(
         student,
         arguments,
         teacher_model=teacher,
-        train_dataset=task.inputs.blocks(task.inputs.train, tokenizer),
-        eval_dataset=task.inputs.blocks(task.inputs.validation, tokenizer),
+        train_dataset=task.inputs.training_examples(task.inputs.train, tokenizer),
+        eval_dataset=task.inputs.training_examples(task.inputs.validation, tokenizer),
         processing_class=tokenizer,
     )
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(task.stage_dir))

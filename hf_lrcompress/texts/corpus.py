@@ -1,4 +1,4 @@
-"""Text corpora: where they come from, reading them, and cutting them into full blocks of tokens."""
+"""Text corpora: where they come from, and reading them."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-from datasets import Dataset, Features, IterableDataset, List, Value
+from datasets import Dataset, Features, IterableDataset, Value
 from datasets.exceptions import DatasetGenerationError
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.files import file_hash, json_hash
-from hf_lrcompress.models.loading import require_fast
 from hf_lrcompress.texts.readers import READERS, read_hub
 
 Corpus = Dataset | IterableDataset
@@ -89,7 +85,7 @@ def load_corpus(source: CorpusSource) -> Dataset | IterableDataset:
     """
     key = corpus_fingerprint(source)
     if not source.streaming:
-        return _cached(_documents, _TEXT, {"source": source}, key)
+        return cached(_documents, _TEXT, {"source": source}, key)
     corpus = IterableDataset.from_generator(_documents, features=_TEXT, gen_kwargs={"source": source})
     next(iter(corpus))
     return corpus
@@ -111,76 +107,11 @@ def corpus_fingerprint(source: CorpusSource) -> str:
     return json_hash(identity)
 
 
-def tokenize_corpus(
-    corpus: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerFast, block_size: int
-) -> Dataset | IterableDataset:
-    """Pack a corpus into full blocks of tokens: `[cls]`, `block_size - 2` tokens of documents joined by `[sep]`, `[sep]`.
-
-    Nothing is padding and no token is lost but those after the last full block. A `Dataset` is cached; an
-    `IterableDataset` is tokenised as it is read.
-
-    Args:
-        corpus (`Dataset` or `IterableDataset`): With a column `text`.
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Not changed; its truncation and padding do not matter.
-        block_size (`int`): Tokens of a block.
-
-    Returns:
-        `Dataset` or `IterableDataset`: Rows of `input_ids` (int32) and `attention_mask` (int8), each `block_size` long.
-
-    Raises:
-        ValueError: If the tokenizer is slow or has no classification and separator token, if `block_size` is larger than
-            its `model_max_length` or smaller than 3, or if the corpus does not fill one block (an `IterableDataset`
-            raises this when it is read).
-    """
-    require_fast(tokenizer)
-    ends = (tokenizer.cls_token_id, tokenizer.sep_token_id)
-    if None in ends:
-        raise ValueError("the tokenizer has no cls_token or no sep_token; set both, blocks begin and end with them")
-    if not 3 <= block_size <= tokenizer.model_max_length:
-        raise ValueError(f"block_size {block_size} must be from 3 to the tokenizer's {tokenizer.model_max_length}")
-    settings = {"tokenizer_json": tokenizer.backend_tokenizer.to_str(), "ends": ends, "block_size": block_size}
-    features = Features({"input_ids": List(Value("int32"), block_size), "attention_mask": List(Value("int8"), block_size)})
-    if isinstance(corpus, IterableDataset):
-        return IterableDataset.from_generator(_streamed_blocks, features=features, gen_kwargs=settings | {"corpus": corpus})
-    return _cached(_blocks, features, settings | {"corpus": corpus}, json_hash([settings, corpus._fingerprint]))
-
-
 def cache_dir() -> Path:
     """The directory for what this package keeps for later runs, beside the texts that `datasets` caches."""
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "hf_lrcompress"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _blocks(
-    corpus: Dataset | IterableDataset, tokenizer_json: str, ends: tuple[int, int], block_size: int
-) -> Iterator[dict[str, np.ndarray]]:
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    mask = np.ones(block_size, dtype=np.int8)
-    rest = None
-    found = False
-    for batch in corpus.iter(batch_size=_BATCH_SIZE):
-        encodings = tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)
-        documents = (chain((ends[1],), encoding.ids) for encoding in encodings if len(encoding))
-        ids = np.fromiter(chain.from_iterable(documents), dtype=np.int32)
-        ids = ids[1:] if rest is None else np.concatenate([rest, ids])  # no separator before the first document
-        full = len(ids) // (block_size - 2) * (block_size - 2)
-        blocks = np.pad(ids[:full].reshape(-1, block_size - 2), ((0, 0), (1, 1)))
-        blocks[:, 0], blocks[:, -1] = ends
-        for block in blocks:
-            found = True
-            yield {"input_ids": block, "attention_mask": mask}
-        rest = ids[full:] if len(ids) else rest
-    if not found:
-        raise ValueError(f"the text does not fill one block of {block_size} tokens; give more text or a smaller block_size")
-
-
-def _streamed_blocks(**arguments: Any) -> Iterator[dict[str, list[int]]]:
-    """As `_blocks`; what a stream yields goes to the collator as it is, which wants Python numbers."""
-    for row in _blocks(**arguments):
-        yield {name: values.tolist() for name, values in row.items()}
 
 
 def _documents(source: CorpusSource) -> Iterator[dict[str, str]]:
@@ -200,7 +131,7 @@ def _texts(source: CorpusSource) -> Iterator[str | None]:
     return chain.from_iterable(read(file, source.column) for file in source.files)
 
 
-def _cached(generator: Callable[..., Iterator[dict]], features: Features, arguments: dict[str, Any], key: str) -> Dataset:
+def cached(generator: Callable[..., Iterator[dict]], features: Features, arguments: dict[str, Any], key: str) -> Dataset:
     """What `generator` yields, from the cache where it is there."""
     try:
         return Dataset.from_generator(generator, features=features, gen_kwargs=arguments, fingerprint=key[:32])

@@ -32,7 +32,7 @@ from hf_lrcompress import (
 )
 from hf_lrcompress.demo.e5_small import load_e5_small
 from hf_lrcompress.distillation.masking import ReproducibleMasking
-from hf_lrcompress.texts.corpus import tokenize_corpus
+from hf_lrcompress.texts.tokenizing import tokenize_corpus
 
 LENGTH = 512
 PACKED_LENGTH = 128

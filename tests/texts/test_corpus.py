@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast, __version__
 
 from hf_lrcompress.texts import corpus as data
 from hf_lrcompress.texts import readers
-from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus, tokenize_corpus
+from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
+from hf_lrcompress.texts.tokenizing import tokenize_corpus, tokenize_documents
 
 TEXTS = [f"mačka číslo {i} " + "skáče cez deravý plot a hľadá teplé mlieko " * (i % 7) for i in range(700)]
 
@@ -335,3 +336,13 @@ def test_the_parquet_branch_is_read_by_its_files(tmp_path, monkeypatch):
     names = {"path": "facebook/flores", "name": "slk_Latn", "split": "dev", "column": "sentence"}
     corpus = load_corpus(CorpusSource(**names, revision="refs/convert/parquet"))
     assert corpus["text"][:] == ["dobré ráno"]
+
+
+def test_documents_stay_apart_and_are_cut_off(tokenizer, tmp_path):
+    texts = ["one two three", "four", "five " * 50]
+    corpus = load_corpus(write(tmp_path / "a.txt", "\n".join(texts) + "\n"))
+    rows = tokenize_documents(corpus, tokenizer, 12)
+    inner = [tokenizer(text, add_special_tokens=False)["input_ids"][:10] for text in texts]
+    assert list(rows["input_ids"]) == [[tokenizer.cls_token_id, *ids, tokenizer.sep_token_id] for ids in inner]
+    assert list(rows["length"]) == [len(ids) + 2 for ids in inner] and rows["length"][2] == 12
+    assert list(rows["attention_mask"]) == [[1] * length for length in rows["length"]]
