@@ -36,7 +36,7 @@ class Task:
         tokens (`bool`): Whether every token has a label, rather than the text.
         metric (`str`): The metric module that scores it, see [`score`].
         learning_rate (`float`), batch_size, epochs, max_length (`int`): The paper's.
-        quick_epochs (`int`): Of the quick preset.
+        quick_epochs (`int`): Epochs of the quick preset.
         warmup (`float`, *optional*, defaults to 0): Share of the steps in which the learning rate rises.
         everywhere ([`HubSource`], *optional*): A data set with many languages.
         sources (`Mapping`, *optional*): Data sets of single languages, by tag; these go first.

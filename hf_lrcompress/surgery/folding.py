@@ -50,7 +50,7 @@ def ridge(second: torch.Tensor, cross: torch.Tensor) -> torch.Tensor:
 
     Args:
         second (`torch.Tensor` of shape `(kept, kept)`): Second moments of what is given, E zzᵀ.
-        cross (`torch.Tensor` of shape `(size, kept)`): Of what is wanted and what is given, E xzᵀ.
+        cross (`torch.Tensor` of shape `(size, kept)`): Moments of what is wanted with what is given, E xzᵀ.
 
     Returns:
         `torch.Tensor` of shape `(size, kept)`: W, so that x ≈ W z.
