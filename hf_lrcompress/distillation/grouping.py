@@ -49,9 +49,8 @@ class GroupedByLength(Sampler[int]):
 
 
 def lengths_of(dataset: Any) -> Sequence[int] | None:
-    """The lengths of a data set's examples, where it has a column of them."""
-    return (
-        list(dataset[LENGTH])
-        if LENGTH in (getattr(dataset, "column_names", None) or ()) and hasattr(dataset, "__len__")
-        else None
-    )
+    """The lengths of a data set's examples, where it has a column of them and is not streamed."""
+    columns = getattr(dataset, "column_names", None) or ()
+    if LENGTH not in columns or not hasattr(dataset, "__len__"):
+        return None
+    return list(dataset[LENGTH])
