@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_lrcompress.distillation.attention import attention_for_training
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
@@ -119,7 +120,8 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Forward and backward pass of one batch; a loss that is not finite ends the training."""
-        loss = super().training_step(*args, **kwargs)
+        with attention_for_training(self.args.device, compiled=self.args.torch_compile):
+            loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             self._stop(f"the loss is {loss.item()}", self.state.global_step + 1)
         return loss

@@ -1,0 +1,58 @@
+"""The precision of attention in training on a CPU."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from conftest import keep_two_layers, tiny_model
+from tiny_trainers import make_trainer
+from torch.nn import functional as F
+
+from hf_lrcompress import reduce_layers
+from hf_lrcompress.distillation.attention import attention_for_training
+
+CPU = torch.device("cpu")
+
+
+def heads(dtype):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 3, 7, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
+
+
+@pytest.mark.parametrize("mask", [None, torch.zeros(2, 1, 7, 7, dtype=torch.bfloat16), torch.ones(2, 1, 7, 7, dtype=torch.bool)])
+def test_attention_is_computed_in_fp32_though_autocast_says_bf16(mask):
+    given = heads(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16), attention_for_training(CPU):
+        mixed = F.scaled_dot_product_attention(*given, attn_mask=mask)
+    assert mixed.dtype == torch.bfloat16
+    whole = [tensor.detach().float().requires_grad_() for tensor in given]
+    expected = F.scaled_dot_product_attention(*whole)
+    assert torch.equal(mixed, expected.bfloat16())
+    mixed.float().sum().backward()
+    expected.sum().backward()
+    for mine, exact in zip(given, whole, strict=True):
+        assert torch.equal(mine.grad, exact.grad.bfloat16())
+
+
+def test_what_is_in_fp32_already_is_left_alone():
+    given = heads(torch.float32)
+    with attention_for_training(CPU):
+        result = F.scaled_dot_product_attention(query=given[0], key=given[1], value=given[2])
+    assert torch.equal(result, F.scaled_dot_product_attention(*given))
+
+
+def test_on_other_devices_and_in_compiled_layers_nothing_is_changed():
+    assert isinstance(attention_for_training(torch.device("cuda")), nullcontext)
+    assert isinstance(attention_for_training(CPU, compiled=True), nullcontext)
+
+
+def test_layers_that_are_computed_again_for_the_backward_pass_are_computed_alike(tmp_path):
+    teacher = tiny_model("bert")
+    dataset = [{"input_ids": list(range(5, 5 + length))} for length in (9, 7, 5, 9)]
+    losses = []
+    for name, checkpointing in (("kept", False), ("again", True)):
+        student = reduce_layers(teacher, keep_two_layers(teacher))
+        settings = {"bf16": True, "gradient_checkpointing": checkpointing, "max_steps": 3}
+        trainer = make_trainer(student, teacher, dataset, tmp_path / name, **settings)
+        losses.append(trainer.train().training_loss)
+    assert losses[0] == losses[1]
