@@ -29,10 +29,13 @@ class DistillationConfig(TrainingArguments):
             - `hidden_cosine`: 1 − cosine of centred hidden states, mean over tokens, weighted mean over depths.
             - `hidden_mse`: squared error of hidden states over the teacher's variance, the same means.
             - `sentence_cosine`: 1 − cosine of centred mean-pooled last hidden states, mean over sentences.
+            - `sentence_similarity`: 1 − correlation of a sentence's similarities to the others that a process computes at once
+              with the teacher's, mean over sentences. Nothing is projected, and fewer than three sentences count as 0.
 
-            For the last three the student's states go through an affine map, one for each depth, that starts as the
-            least-squares map to the teacher's and is trained along; it is not saved with the student. The last depth weighs 1,
-            the embeddings and all others ¼. Models without a masked-LM head have the last four.
+            For `hidden_cosine`, `hidden_mse` and `sentence_cosine` the student's states go through an affine map, one for each
+            depth, that starts as the least-squares map to the teacher's and is trained along; it is not saved with the student.
+            The last depth weighs 1, the embeddings and all others ¼. Models without a masked-LM head have all but the first
+            three.
         alpha (`float`, *optional*):
             Weight of the masked-LM loss, 0.5 where nothing is given; the distillation loss gets `1 - alpha`. With 1 no teacher
             is needed: plain MLM training.

@@ -55,6 +55,35 @@ def mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return (weights[:, None] @ states.float())[:, 0]
 
 
+def similarity_disagreement(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """1 − Pearson's correlation of what student and teacher find alike: of each sentence's similarities to the batch's others.
+
+    The similarity of two sentences is the cosine of their vectors less the batch's mean (see `similarity.py`). Nothing is
+    projected: what is compared is what a user of the student computes.
+
+    Args:
+        student (`torch.Tensor` of shape `(batch, student's size)`): A vector a sentence.
+        teacher (`torch.Tensor` of shape `(batch, teacher's size)`): The teacher's; sizes may differ.
+
+    Returns:
+        `torch.Tensor` of shape `(batch,)`; zeros where there are fewer than three sentences, which leave nothing to correlate.
+    """
+    if len(student) < 3:
+        return 0 * student.float().sum(dim=1)
+    return 1 - F.cosine_similarity(_varying_similarities(student), _varying_similarities(teacher), dim=-1)
+
+
+def _varying_similarities(vectors: torch.Tensor) -> torch.Tensor:
+    """Each row's centred cosine similarities to the others, less their mean: shape `(batch, batch - 1)`."""
+    count = len(vectors)
+    directions = F.normalize(vectors.float() - vectors.float().mean(dim=0))
+    with torch.autocast(vectors.device.type, enabled=False):
+        similarities = directions @ directions.T
+    # After each element of the diagonal come `count` others, up to the next.
+    others = similarities.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
+    return others - others.mean(dim=1, keepdim=True)
+
+
 def self_attention_relations(
     student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], mask: torch.Tensor, relation_heads: int
 ) -> torch.Tensor:

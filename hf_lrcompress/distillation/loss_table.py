@@ -16,6 +16,7 @@ from hf_lrcompress.distillation.feature_losses import (
     mean_over_depths,
     mean_pooled,
     self_attention_relations,
+    similarity_disagreement,
 )
 from hf_lrcompress.distillation.losses import linear_kl, linear_mse, linear_predictions
 from hf_lrcompress.distillation.observing import Observed
@@ -73,6 +74,13 @@ class Comparison:
         return [projection.centred(states[self.mask]) for projection, states in pairs]
 
     @cached_property
+    def sentence_states(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The student's and the teacher's mean-pooled last states: each of shape `(batch, hidden)`."""
+        student = mean_pooled(self.student.hidden_states[-1], self.mask)
+        teacher = mean_pooled(self.teacher.hidden_states[-1], self.mask)
+        return student, teacher
+
+    @cached_property
     def positions_by_unit(self) -> dict[str, torch.Tensor]:
         """Where the tokens of each unit stand: `torch.BoolTensor` of shape `(batch, sequence)`."""
         return {"masked_tokens": self.labels != -100, "tokens": self.mask, "positions": self.positions}
@@ -89,6 +97,8 @@ class Loss:
             the tokens that `distillation_positions` names.
         over_vocabulary (`bool`, *optional*, defaults to `False`): Whether the sum is divided by the vocabulary's size too.
         needs_teacher (`bool`, *optional*, defaults to `True`): Whether it compares with a teacher.
+        last_state_only (`bool`, *optional*, defaults to `False`): Of hidden states it compares the last one only.
+        projects (`bool`, *optional*, defaults to `True`): Whether hidden states are projected to the teacher's size.
     """
 
     compute: Callable[[Comparison], torch.Tensor]
@@ -96,6 +106,8 @@ class Loss:
     mean_over: str
     over_vocabulary: bool = False
     needs_teacher: bool = True
+    last_state_only: bool = False
+    projects: bool = True
 
 
 def _logits_of(seen: Observed, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -143,9 +155,12 @@ def _hidden_mse(pair: Comparison) -> torch.Tensor:
 
 def _sentence_cosine(pair: Comparison) -> torch.Tensor:
     project = pair.projections[-1]
-    student = project(mean_pooled(pair.student.hidden_states[-1], pair.mask))
-    teacher = project.centred(mean_pooled(pair.teacher.hidden_states[-1], pair.mask))
-    return hidden_state_cosine(student, teacher)
+    student, teacher = pair.sentence_states
+    return hidden_state_cosine(project(student), project.centred(teacher))
+
+
+def _sentence_similarity(pair: Comparison) -> torch.Tensor:
+    return similarity_disagreement(*pair.sentence_states)
 
 
 LOSSES = {
@@ -156,7 +171,10 @@ LOSSES = {
     "relations": Loss(_relations, needs="attention", mean_over="tokens"),
     "hidden_cosine": Loss(_hidden_cosine, needs="hidden_states", mean_over="tokens"),
     "hidden_mse": Loss(_hidden_mse, needs="hidden_states", mean_over="tokens"),
-    "sentence_cosine": Loss(_sentence_cosine, needs="hidden_states", mean_over="sentences"),
+    "sentence_cosine": Loss(_sentence_cosine, needs="hidden_states", mean_over="sentences", last_state_only=True),
+    "sentence_similarity": Loss(
+        _sentence_similarity, needs="hidden_states", mean_over="sentences", last_state_only=True, projects=False
+    ),
 }
 
 

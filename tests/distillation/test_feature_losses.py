@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from hf_lrcompress.distillation.feature_losses import hidden_state_cosine, hidden_state_mse, self_attention_relations
+from hf_lrcompress.distillation.feature_losses import (
+    hidden_state_cosine,
+    hidden_state_mse,
+    self_attention_relations,
+    similarity_disagreement,
+)
+from hf_lrcompress.distillation.similarity import correlation
 
 
 @pytest.fixture
@@ -22,6 +28,30 @@ def test_mse(states):
 def test_cosine(states):
     expected = torch.stack([1 - (s @ t) / (s.norm() * t.norm()) for s, t in zip(*states, strict=True)])
     torch.testing.assert_close(hidden_state_cosine(*states), expected)
+
+
+def test_disagreement_is_one_minus_the_correlation_of_a_sentences_similarities():
+    generator = torch.Generator().manual_seed(2)
+    student = torch.randn(5, 6, generator=generator)
+    teacher = torch.randn(5, 12, generator=generator)
+    centred = [vectors - vectors.mean(dim=0) for vectors in (student, teacher)]
+    for i, actual in enumerate(similarity_disagreement(student, teacher)):
+        others = [j for j in range(5) if j != i]
+        rows = [torch.stack([x[i] @ x[j] / (x[i].norm() * x[j].norm()) for j in others]) for x in centred]
+        assert actual.item() == pytest.approx(1 - correlation(*rows), abs=1e-6)
+
+
+def test_disagreement_is_none_for_what_is_turned_and_scaled_alike(states):
+    turned = 3 * states[1] @ torch.linalg.qr(torch.randn(8, 8))[0] + 1
+    torch.testing.assert_close(similarity_disagreement(turned, states[1]), torch.zeros(5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_two_sentences_there_is_nothing_to_correlate(states, count):
+    losses = similarity_disagreement(states[0][:count], states[1][:count])
+    losses.sum().backward()
+    assert losses.tolist() == [0] * count
+    assert not states[0].grad.any()
 
 
 def test_relations_of_tokens_that_are_not_padding():

@@ -155,7 +155,7 @@ def test_masked_positions_only(student, teacher, dataset, tmp_path, distillation
     assert trainer.evaluate(dataset[:8])[f"eval_logits_{distillation_loss}_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine", "sentence_cosine", "relations"])
+@pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine", "sentence_cosine", "sentence_similarity", "relations"])
 @pytest.mark.parametrize("hidden_size", [24, 12])
 def test_feature_losses_are_learnt_resumed_and_left_out_of_the_model(teacher, dataset, tmp_path, name, hidden_size):
     student = reduce_layers(truncate_hidden(teacher, hidden_size), keep_two_layers(teacher))
@@ -166,7 +166,7 @@ def test_feature_losses_are_learnt_resumed_and_left_out_of_the_model(teacher, da
     whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, **settings)
     whole.train()
     features = history(whole, f"{name}_loss")
-    assert features[-1] < 0.9 * features[0]
+    assert sum(features[6:]) < 0.9 * sum(features[:6])
     parts = zip(*(history(whole, key) for key in ("loss", "mlm_loss", "logits_mse_loss")), features, strict=True)
     for total, mlm, mse, feature in parts:
         assert total == pytest.approx(0.5 * mlm + 0.5 * mse + 10 * feature, abs=2e-4)
