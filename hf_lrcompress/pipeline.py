@@ -20,7 +20,7 @@ from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder, StageRecord, delete_checkpoints
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
-from hf_lrcompress.stages import StageTask
+from hf_lrcompress.stages import StageContext
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Pipeline:
         stop_meter = start_energy_meter() if self.state.num_processes == 1 else lambda: None
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # TrainingArguments with bf16 leave theirs to all that come after
         try:
-            metrics = planned.stage.run(self._task(position)) if planned.stage else self.teacher_facts
+            metrics = planned.stage.run(self._context(position)) if planned.stage else self.teacher_facts
         finally:
             seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
             spent = {"seconds": seconds, "peak_memory_mb": peak_memory_mb()} | add_energy(record.metrics, stop_meter())
@@ -160,9 +160,9 @@ class Pipeline:
         sample = choose_sample(inputs.validation_texts, self.prepared.tokenizers, inputs.block_size, inputs.seed)
         return similarity_reference(teacher, inputs.tokenizer, sample)
 
-    def _task(self, position: int) -> StageTask:
+    def _context(self, position: int) -> StageContext:
         names = [planned.name for planned in self.plan[:position]]
-        return StageTask(
+        return StageContext(
             inputs=self.prepared.inputs,
             parent=self.prepared.model_of(self.prepared.parent_of(position), self.output_dir),
             stage_dir=self.output_dir / self.plan[position].directory,

@@ -2,7 +2,7 @@
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.evaluate import Evaluate
-from hf_lrcompress.stages.protocol import Stage, StageTask
+from hf_lrcompress.stages.protocol import Stage, StageContext
 from hf_lrcompress.stages.prune_ffn import PruneFFN
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.trim_vocab import TrimVocab
@@ -17,4 +17,4 @@ STAGES: dict[str, type[Stage]] = {
     "evaluate": Evaluate,
 }
 
-__all__ = ["STAGES", "Stage", "StageTask"]
+__all__ = ["STAGES", "Stage", "StageContext"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_lrcompress.stages.inputs import RunInputs
-from hf_lrcompress.stages.protocol import StageTask
+from hf_lrcompress.stages.protocol import StageContext
 from hf_lrcompress.stages.training import TrainingStage, train_student
 
 LOSS_ARGUMENTS = frozenset(
@@ -43,9 +43,9 @@ class AdaptTeacher(TrainingStage):
         """The parent, if there is a loss against it."""
         return parent if self.configured(inputs, ".").needs_teacher else None
 
-    def run(self, task: StageTask) -> dict[str, Any]:
+    def run(self, context: StageContext) -> dict[str, Any]:
         """Train the parent itself."""
-        model, tokenizer = task.load_parent()
-        arguments = self.configured(task.inputs, str(task.stage_dir))
-        teacher = task.inputs.load_model(task.parent) if arguments.needs_teacher else None
-        return train_student(task, model, teacher, tokenizer, arguments)
+        model, tokenizer = context.load_parent()
+        arguments = self.configured(context.inputs, str(context.stage_dir))
+        teacher = context.inputs.load_model(context.parent) if arguments.needs_teacher else None
+        return train_student(context, model, teacher, tokenizer, arguments)

@@ -18,7 +18,7 @@ from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
-from hf_lrcompress.stages.protocol import Stage, StageTask
+from hf_lrcompress.stages.protocol import Stage, StageContext
 from hf_lrcompress.texts.languages import Language
 
 logger = logging.getLogger(__name__)
@@ -89,14 +89,14 @@ class Evaluate(TaskTraining, Stage):
         with PartialState().main_process_first():
             load_tasks(self.tasks, self.data, inputs.language)
 
-    def run(self, task: StageTask) -> dict[str, Any]:
+    def run(self, context: StageContext) -> dict[str, Any]:
         """Score the models and measure their speed."""
-        tested = self._select(task.models)
+        tested = self._select(context.models)
         if self.undistilled:
-            tested += _undistilled(task)
-        data, skipped = load_tasks(self.tasks, self.data, task.inputs.language)
-        predictions = task.stage_dir / "predictions"
-        comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference=_adapted(task))
+            tested += _undistilled(context)
+        data, skipped = load_tasks(self.tasks, self.data, context.inputs.language)
+        predictions = context.stage_dir / "predictions"
+        comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference=_adapted(context))
         scores = score_models(comparison)
         capacity = score_factors(comparison, self.reduction_factors)
         if not PartialState().is_main_process:
@@ -113,24 +113,24 @@ class Evaluate(TaskTraining, Stage):
         return [ModelUnderTest(name, models[name].path, models[name].revision) for name in self.models or models]
 
 
-def _adapted(task: StageTask) -> str:
+def _adapted(context: StageContext) -> str:
     """What is compressed, and what the compressed models are compared with."""
-    return "adapt_teacher" if "adapt_teacher" in task.models else "teacher"
+    return "adapt_teacher" if "adapt_teacher" in context.models else "teacher"
 
 
-def _undistilled(task: StageTask) -> list[ModelUnderTest]:
+def _undistilled(context: StageContext) -> list[ModelUnderTest]:
     """The student without distillation, made by the stages themselves; none if there is no stage after the adapted teacher."""
-    target = task.stage_dir / UNDISTILLED
-    partial = task.stage_dir / f"{UNDISTILLED}.partial"
-    names = list(task.models)
-    surgeries = names[names.index(_adapted(task)) + 1 :]
+    target = context.stage_dir / UNDISTILLED
+    partial = context.stage_dir / f"{UNDISTILLED}.partial"
+    names = list(context.models)
+    surgeries = names[names.index(_adapted(context)) + 1 :]
     if not surgeries:
         return []
     if not target.exists():
-        parent = task.models[_adapted(task)]
+        parent = context.models[_adapted(context)]
         for name in surgeries:
             stage_dir = partial / name
-            task.stages[name].run(replace(task, parent=parent, stage_dir=stage_dir, trains=False))
+            context.stages[name].run(replace(context, parent=parent, stage_dir=stage_dir, trains=False))
             parent = ModelSource(str(stage_dir))
         PartialState().wait_for_everyone()
         if PartialState().is_main_process:

@@ -1,6 +1,7 @@
 """What a run starts from: language, teacher and texts, each read or counted once."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -11,9 +12,11 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
+from hf_lrcompress.surgery.moments import Moments
 from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus
 from hf_lrcompress.texts.corpus_counts import cached_counts
 from hf_lrcompress.texts.languages import Language
@@ -25,6 +28,16 @@ SMALL_TEXT = 5_000_000
 
 EXAMPLES = ("blocks", "documents")
 OBJECTIVES = ("masked_lm", "representation")
+
+
+@contextmanager
+def on_device(model: PreTrainedModel) -> Iterator[None]:
+    """Have a model on the device of the run for a while; surgery is done on the CPU."""
+    model.to(PartialState().device)  # type: ignore[arg-type]  # transformers wraps `to` without its own types
+    try:
+        yield
+    finally:
+        model.to("cpu")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -127,6 +140,12 @@ class RunInputs:
                 f"calibration has {blocks * self.block_size} tokens, but needs as many as dimensions, {needed}; "
                 "give more text or more calibration_blocks"
             )
+
+    def moments(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, blocks: int) -> Moments:
+        """Second moments of a model on blocks of the training text, measured on the device of the run; on the CPU, like `model`."""
+        with on_device(model):
+            measured = collect_moments(model, self.calibration_batches(tokenizer, blocks))
+        return Moments({path: moment.cpu() for path, moment in measured.sums.items()})
 
     def load_model(self, source: ModelSource) -> PreTrainedModel:
         """A model of the run in fp32: with its masked-LM head, or where the objective needs none without one."""

@@ -17,7 +17,7 @@ from hf_lrcompress.texts.languages import Language
 
 
 @dataclass(frozen=True)
-class StageTask:
+class StageContext:
     """Where a stage reads and writes.
 
     Args:
@@ -141,12 +141,12 @@ class Stage(ABC):
         return None
 
     def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:  # noqa: B027 - most have nothing
-        """Refuse bad input before anything long is computed; `models` as in [`StageTask`].
+        """Refuse bad input before anything long is computed; `models` as in [`StageContext`].
 
         Raises:
             ValueError, OSError, ImportError: One line that says what is wrong and what to do.
         """
 
     @abstractmethod
-    def run(self, task: StageTask) -> dict[str, Any]:
-        """Make the model, save it in `task.stage_dir` and return what was measured."""
+    def run(self, context: StageContext) -> dict[str, Any]:
+        """Make the model, save it in `context.stage_dir` and return what was measured."""

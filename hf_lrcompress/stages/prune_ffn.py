@@ -8,11 +8,10 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.calibration.importance import score_neurons
-from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.rebuilding import with_intermediate_size
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
-from hf_lrcompress.stages.protocol import Cut, Stage, StageTask
+from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
 from hf_lrcompress.stages.training import training_arguments
 from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
 
@@ -79,15 +78,15 @@ class PruneFFN(Stage):
         """Keep `size` neurons a layer."""
         return replace(self, intermediate_size=size)
 
-    def run(self, task: StageTask) -> dict[str, Any]:
+    def run(self, context: StageContext) -> dict[str, Any]:
         """Score the parent's neurons, and cut them from it."""
         if self.method == "refit":
-            return self._run_refit(task)
-        inputs = task.inputs
-        scored, tokenizer = task.load_parent()
+            return self._run_refit(context)
+        inputs = context.inputs
+        scored, tokenizer = context.load_parent()
         blocks = inputs.blocks(inputs.validation, tokenizer)
-        training = training_arguments(inputs.training, str(task.stage_dir), inputs.seed)
-        against = task.models[self.score_against] if self.score_against else None
+        training = training_arguments(inputs.training, str(context.stage_dir), inputs.seed)
+        against = context.models[self.score_against] if self.score_against else None
         scores = score_neurons(
             scored,
             blocks,
@@ -100,13 +99,13 @@ class PruneFFN(Stage):
         )
         keep_neurons = select_neurons(scores, self.intermediate_size)
         kept_share = scores.gather(1, keep_neurons).sum() / scores.sum()
-        parent, _ = task.load_parent()  # again: scoring has changed the first one's dropout
-        task.save(prune_ffn(parent, keep_neurons), tokenizer)
+        parent, _ = context.load_parent()  # again: scoring has changed the first one's dropout
+        context.save(prune_ffn(parent, keep_neurons), tokenizer)
         return {"importance_kept": kept_share.item()}
 
-    def _run_refit(self, task: StageTask) -> dict[str, Any]:
-        parent, tokenizer = task.load_parent()
-        moments = collect_moments(parent, task.inputs.calibration_batches(tokenizer, self.calibration_blocks))
+    def _run_refit(self, context: StageContext) -> dict[str, Any]:
+        parent, tokenizer = context.load_parent()
+        moments = context.inputs.moments(parent, tokenizer, self.calibration_blocks)
         keep_neurons = select_neurons(output_importance(parent, moments), self.intermediate_size)
-        task.save(prune_ffn(parent, keep_neurons, moments), tokenizer)
+        context.save(prune_ffn(parent, keep_neurons, moments), tokenizer)
         return {}

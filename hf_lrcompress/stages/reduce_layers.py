@@ -9,7 +9,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hf_lrcompress.calibration.layer_errors import measure_layers
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import with_layers
-from hf_lrcompress.stages.protocol import Cut, StageTask
+from hf_lrcompress.stages.inputs import on_device
+from hf_lrcompress.stages.protocol import Cut, StageContext
 from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
 
@@ -55,15 +56,16 @@ class ReduceLayers(DistillingStage):
         fitting = fitting_layers(model, wanted)
         return replace(self, num_hidden_layers=size, keep_layers=() if fitting == wanted else tuple(fitting))
 
-    def run(self, task: StageTask) -> dict[str, Any]:
+    def run(self, context: StageContext) -> dict[str, Any]:
         """Cut, and distil from the parent."""
-        teacher, tokenizer = task.load_parent()
+        teacher, tokenizer = context.load_parent()
         keep_layers = self._select(teacher.config)
         if self._is_measured:
-            batches = list(task.inputs.calibration_batches(tokenizer, MEASURED_BLOCKS))
-            keep_layers = measure_layers(teacher, self.num_hidden_layers, batches)
+            batches = list(context.inputs.calibration_batches(tokenizer, MEASURED_BLOCKS))
+            with on_device(teacher):
+                keep_layers = measure_layers(teacher, self.num_hidden_layers, batches)
         student = reduce_layers(teacher, keep_layers)
-        return {"keep_layers": keep_layers} | self.distilled(task, student, teacher, tokenizer)
+        return {"keep_layers": keep_layers} | self.distilled(context, student, teacher, tokenizer)
 
     @property
     def _is_measured(self) -> bool:

@@ -16,7 +16,7 @@ from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.stages.inputs import RunInputs
-from hf_lrcompress.stages.protocol import Stage, StageTask
+from hf_lrcompress.stages.protocol import Stage, StageContext
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
 PARENT = "parent"
@@ -104,19 +104,19 @@ class DistillingStage(TrainingStage):
         return parent if self.distil_from == PARENT else self.distil_from
 
     def distilled(
-        self, task: StageTask, student: PreTrainedModel, parent: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+        self, context: StageContext, student: PreTrainedModel, parent: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
     ) -> dict[str, float]:
         """Train the cut model, or save it as it is; what was measured."""
-        arguments = self.arguments(task.inputs, str(task.stage_dir))
-        if arguments is None or not task.trains:
-            task.save(student, tokenizer)
+        arguments = self.arguments(context.inputs, str(context.stage_dir))
+        if arguments is None or not context.trains:
+            context.save(student, tokenizer)
             return {}
-        teacher = parent if self.distil_from == PARENT else task.inputs.load_model(task.models[self.distil_from])
-        return train_student(task, student, teacher, tokenizer, arguments)
+        teacher = parent if self.distil_from == PARENT else context.inputs.load_model(context.models[self.distil_from])
+        return train_student(context, student, teacher, tokenizer, arguments)
 
 
 def train_student(
-    task: StageTask,
+    context: StageContext,
     student: PreTrainedModel,
     teacher: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerFast,
@@ -125,7 +125,7 @@ def train_student(
     """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it.
 
     Args:
-        task ([`StageTask`]): With the texts to train and evaluate on.
+        context ([`StageContext`]): With the texts to train and evaluate on.
         student ([`~transformers.PreTrainedModel`]): Trained in place.
         teacher ([`~transformers.PreTrainedModel`] or `None`): What it is compared with.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer of both.
@@ -134,19 +134,19 @@ def train_student(
     Returns:
         `dict`: `train_loss` and `steps`.
     """
-    os.environ.setdefault("WANDB_RUN_GROUP", task.stage_dir.resolve().parent.name)  # as project is for trackio
+    os.environ.setdefault("WANDB_RUN_GROUP", context.stage_dir.resolve().parent.name)  # as project is for trackio
     trainer = DistillationTrainer(
         student,
         arguments,
         teacher_model=teacher,
-        train_dataset=task.inputs.training_examples(task.inputs.train, tokenizer),
-        eval_dataset=task.inputs.training_examples(task.inputs.validation, tokenizer),
+        train_dataset=context.inputs.training_examples(context.inputs.train, tokenizer),
+        eval_dataset=context.inputs.training_examples(context.inputs.validation, tokenizer),
         processing_class=tokenizer,
     )
-    result = trainer.train(resume_from_checkpoint=_last_checkpoint(task.stage_dir))
+    result = trainer.train(resume_from_checkpoint=_last_checkpoint(context.stage_dir))
     _end_wandb_run()
-    trainer.save_model(str(task.stage_dir))
-    (task.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
+    trainer.save_model(str(context.stage_dir))
+    (context.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
     return {"train_loss": result.training_loss, "steps": result.global_step}
 
 

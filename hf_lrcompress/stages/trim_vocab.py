@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from hf_lrcompress.models.rebuilding import changed, resized_on_meta
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
-from hf_lrcompress.stages.protocol import Cut, Stage, StageTask
+from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
 from hf_lrcompress.surgery.vocab_trimming import trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, check_coverage, write_certificate
@@ -128,20 +128,20 @@ class TrimVocab(Stage):
         check_coverage(inputs.tokenizer, trimmed, keep_ids, inputs.validation_texts)
         return trimmed
 
-    def run(self, task: StageTask) -> dict[str, Any]:
+    def run(self, context: StageContext) -> dict[str, Any]:
         """Trim the parent and its tokenizer, and certify what became of the validation text."""
-        model, tokenizer = task.load_parent()
-        counts = self.count(task.inputs)
-        keep_ids = self.select(task.inputs)
+        model, tokenizer = context.load_parent()
+        counts = self.count(context.inputs)
+        keep_ids = self.select(context.inputs)
         trimmed = trim_vocab(model, tokenizer, keep_ids)
-        task.save(trimmed.model, trimmed.tokenizer)
+        context.save(trimmed.model, trimmed.tokenizer)
         covered = counts[keep_ids].sum() / counts.sum()
         metrics: dict[str, Any] = {"tokens_covered": covered.item()}
         if PartialState().is_main_process:
-            texts = task.inputs.validation_texts
+            texts = context.inputs.validation_texts
             models = (model.eval(), trimmed.model.eval())
             certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, counts)
-            write_certificate(certificate, task.stage_dir)
+            write_certificate(certificate, context.stage_dir)
             metrics["certificate"] = certificate.to_mapping()
         return metrics
 

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import hidden_multiple, with_hidden_size
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
-from hf_lrcompress.stages.protocol import Cut, StageTask
+from hf_lrcompress.stages.protocol import Cut, StageContext
 from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.hidden_truncation import METHODS, truncate_hidden, truncation_record
 
@@ -63,17 +62,17 @@ class TruncateHidden(DistillingStage):
         """Keep `size` dimensions."""
         return replace(self, hidden_size=size)
 
-    def run(self, task: StageTask) -> dict[str, Any]:
+    def run(self, context: StageContext) -> dict[str, Any]:
         """Cut, and distil from the parent."""
-        parent, tokenizer = task.load_parent()
+        parent, tokenizer = context.load_parent()
         if self.method == "calibrated":
-            moments = collect_moments(parent, task.inputs.calibration_batches(tokenizer, self.calibration_blocks))
+            moments = context.inputs.moments(parent, tokenizer, self.calibration_blocks)
             student = truncate_hidden(parent, self.hidden_size, self.method, moments)
             record = {"calibration": truncation_record(parent.config, self.hidden_size, moments)}
         else:
             student = truncate_hidden(parent, self.hidden_size, self.method)
             record = {}
-        return record | self.distilled(task, student, parent, tokenizer)
+        return record | self.distilled(context, student, parent, tokenizer)
 
 
 def _allowed_size(config: PretrainedConfig, wanted: float) -> int:

@@ -10,7 +10,7 @@ from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
-from hf_lrcompress.stages.protocol import StageTask
+from hf_lrcompress.stages.protocol import StageContext
 from hf_lrcompress.stages.training import train_student, training_arguments
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
@@ -28,7 +28,7 @@ def train(tmp_path, monkeypatch):
         stage_dir = tmp_path / "sk-tiny" / name
         settings = {"max_steps": 2, "logging_steps": 1, "disable_tqdm": True, "report_to": tracker}
         inputs = RunInputs(Language.from_tag("sk"), ModelSource(""), text, text, settings, block_size=32)
-        task = StageTask(inputs, ModelSource(""), stage_dir)
+        task = StageContext(inputs, ModelSource(""), stage_dir)
         model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         train_student(task, model, None, tokenizer, AdaptTeacher().arguments(inputs, str(stage_dir)))
         return stage_dir
