@@ -15,7 +15,7 @@ INDEX_COLUMNS: Columns = {
     "parameters": STAGE_COLUMNS["parameters"],
     "reduction_percent": STAGE_COLUMNS["reduction_percent"],
     "mlm_accuracy": STAGE_COLUMNS["mlm_accuracy"],
-    "adapted": ("of the adapted teacher", "{:.4f}".format),
+    "best_before": ("best of the stages before", "{:.4f}".format),
     "sentence_similarity": STAGE_COLUMNS["sentence_similarity"],
     "scores": ("scores", str),
 }
@@ -31,7 +31,7 @@ def render_index(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
-    adapted = [stage.get("mlm_accuracy") for stage in report["stages"] if stage["stage"] == "adapt_teacher"]
+    before = [stage["mlm_accuracy"] for stage in report["stages"][:-1] if stage.get("mlm_accuracy") is not None]
     scores = [f"{score['task'].upper()} {hundredfold(score['mean'])}" for score in final_scores(report)]
     return {
         **report["stages"][-1],
@@ -39,6 +39,6 @@ def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "language": Language.from_tag(report["language"]).name,
         "teacher": report["teacher"],
         "text": text_name(report["settings"]["train"]),
-        "adapted": adapted[0] if adapted else None,
+        "best_before": max(before, default=None),
         "scores": ", ".join(scores) or None,
     }

@@ -40,11 +40,11 @@ def _on_masked_tokens(report: Mapping[str, Any]) -> str:
         f"Masked-token accuracy and loss are measured on the same {report['stages'][-1]['masked_tokens']:,} masked tokens of the "
         "validation text for every model. The loss is over each model's own vocabulary, so it falls when that is trimmed."
     )
-    adapted = any(stage["stage"] == "adapt_teacher" for stage in report["stages"])
-    if not adapted or report["stages"][0]["mlm_accuracy"] >= UNTRAINED_HEAD:
+    trained = [stage["stage"] for stage in report["stages"] if (stage.get("mlm_accuracy") or 0) >= UNTRAINED_HEAD]
+    if not trained or report["stages"][0]["stage"] in trained:
         return note
     untrained = "The teacher's own accuracy is near 0, as it is of a model whose masked-LM head was not trained"
-    return f"{note} {untrained}: compare with `adapt_teacher`."
+    return f"{note} {untrained}: compare with `{trained[0]}`."
 
 
 def _on_similarity(report: Mapping[str, Any]) -> str:

@@ -316,7 +316,7 @@ def test_a_row_of_the_index(report):
         "parameters": "10,407,712",
         "reduction %": "91.2",
         "masked-token accuracy": "0.2542",
-        "of the adapted teacher": "0.2432",
+        "best of the stages before": "0.2432",
     }
     assert cells == expected | ({"scores": "TC 83.8, NER 83.8"} if "scores" in report else {})
     assert "scores" not in report or rows[3][-1].strip() == "not measured"
