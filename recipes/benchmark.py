@@ -17,22 +17,27 @@ import torch
 import transformers
 from tabulate import tabulate
 
-BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery")
+BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery", "quality")
 
 
 def machine() -> dict[str, str | int]:
     """What the seconds depend on."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(": ")[2] if names else cpu
     return {
-        "processor": cpu,
+        "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def processor_name() -> str:
+    """The processor by its maker's name, where the machine says it."""
+    if Path("/proc/cpuinfo").is_file():
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0].partition(": ")[2]
+    return platform.processor() or platform.machine()
 
 
 def render(result: dict[str, Any]) -> str:

@@ -1,0 +1,138 @@
+"""Methods of compression beside each other, on one teacher and one text: what is kept of similarities and of tasks.
+
+Every model and every score has a file of its own in the work folder: what is there is not made again.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Settings, make_pieces, pieces_of
+
+from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
+from hf_lrcompress.files import file_hash, write_atomically
+from hf_lrcompress.run.configuration import build, read_yaml
+
+ROWS_FILE = Path(__file__).with_suffix(".yaml")
+SETTINGS_FILE = "settings.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `run`."""
+    parser.add_argument("--lang", required=True, help="language of the text, such as sk")
+    parser.add_argument("--text", required=True, help="text to train on, a sentence a line")
+    parser.add_argument("--held_out", required=True, help="text to measure similarities on, a sentence a line")
+    parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+    parser.add_argument("--task_epochs", action="append", metavar="TASK=N", help="default: tc=20 sa=3 ner=4 pos=4")
+    parser.add_argument("--work_dir", type=Path, required=True, help="for the models and the pieces of the result")
+    parser.add_argument("--teacher", default=DEMO, help="Hub id or directory (default: demo, which is multilingual-e5-small)")
+    parser.add_argument("--rows_file", type=Path, default=ROWS_FILE, help="YAML file (default: quality.yaml)")
+    parser.add_argument("--rows", help="some of its rows, separated by semicolons, or teacher (default: all)")
+    parser.add_argument("--epochs", type=float, default=5, help="passes over the text, of all trainings of a row together")
+    parser.add_argument("--short_epochs", type=float, default=1, help="the same, of the rows that are short")
+    parser.add_argument("--learning_rates", default="5e-4,1e-3", help="for the tasks; the best on validation is taken")
+    parser.add_argument("--seeds", default="42,43,44", help="for the tasks")
+    parser.add_argument("--workers", type=int, default=1, help="pieces made at once, each in a process of its own")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make the pieces that are missing, and put all together.
+
+    Raises:
+        ValueError: If a row or a setting is wrong.
+        OSError: If a piece fails; the others are made before.
+    """
+    settings = read_settings(arguments)
+    rows = read_rows(arguments, settings)
+    check_work_dir(settings)
+    make_pieces([piece for row in rows for piece in pieces_of(row)], arguments.workers)
+    teacher = Row(TEACHER, None, settings)
+    shown = ("epochs", "short_epochs", "task_epochs", "learning_rates", "seeds")
+    return {key: asdict(settings)[key] for key in shown} | {"rows": [result_row(row, teacher) for row in rows]}
+
+
+def summary(result: dict[str, Any]) -> list[dict[str, str]]:
+    """For the README's table of speeds: nothing."""
+    return []
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings as the pieces take them."""
+    epochs = {"tc": 20, "sa": 3, "ner": 4, "pos": 4} | read_pairs("task_epochs", arguments.task_epochs or [])
+    return Settings(
+        language=arguments.lang,
+        text=arguments.text,
+        held_out=arguments.held_out,
+        teacher=str(save_demo_teacher()) if arguments.teacher == DEMO else arguments.teacher,
+        task_data=read_pairs("task_data", arguments.task_data),
+        task_epochs={task: int(number) for task, number in epochs.items()},
+        work_dir=arguments.work_dir,
+        epochs=arguments.epochs,
+        short_epochs=arguments.short_epochs,
+        learning_rates=tuple(float(rate) for rate in arguments.learning_rates.split(",")),
+        seeds=tuple(int(seed) for seed in arguments.seeds.split(",")),
+    )
+
+
+def read_pairs(option: str, values: list[str]) -> dict[str, Any]:
+    """TASK=VALUE, several times."""
+    for value in values:
+        if "=" not in value:
+            raise ValueError(f"--{option} {value}: give it as TASK=VALUE")
+    return dict(value.split("=", 1) for value in values)
+
+
+def read_rows(arguments: argparse.Namespace, settings: Settings) -> list[Row]:
+    """The rows to compare; the teacher first, where no order is given."""
+    found = {name: build(Method, row, f"{arguments.rows_file}: {name}") for name, row in read_yaml(arguments.rows_file).items()}
+    methods: dict[str, Method | None] = {TEACHER: None, **found}
+    names = [name.strip() for name in arguments.rows.split(";")] if arguments.rows else list(methods)
+    for name in names:
+        if name not in methods:
+            raise ValueError(f"--rows: there is no row {name!r}; there are: {'; '.join(methods)}")
+    return [Row(name, methods[name], settings) for name in names]
+
+
+def check_work_dir(settings: Settings) -> None:
+    """Refuse a work folder that was begun with other settings; which tasks are asked for may change."""
+    content = asdict(settings) | {"text": file_hash(Path(settings.text)), "held_out": file_hash(Path(settings.held_out))}
+    content = {key: value for key, value in content.items() if key not in ("work_dir", "task_data")}
+    text = json.dumps(content, indent=2) + "\n"
+    path = settings.work_dir / SETTINGS_FILE
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{path}: the pieces there were made with other settings; give them again, or another --work_dir")
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text)
+
+
+def result_row(row: Row, teacher: Row) -> dict[str, Any]:
+    """A model's pieces side by side. Retention is its mean share of the teacher's scores."""
+    trained = row.result(TRAINED)
+    columns = {
+        "method": row.name,
+        "parameters": trained.get("parameters"),
+        "minutes": trained["seconds"] / 60 if trained else None,
+        "on": trained.get("device"),
+        "similarity, surgery alone": row.result(SURGERY).get("sentence_similarity"),
+        "similarity": trained.get("sentence_similarity"),
+        "of tokens": trained.get("token_similarity"),
+        "masked-token accuracy": trained.get("mlm_accuracy"),
+    }
+    shares = []
+    for task in row.settings.task_data:
+        scores = row.result(task)
+        columns[task.upper()] = score_text(scores)
+        if scores and teacher.result(task):
+            shares.append(100 * scores["mean"] / teacher.result(task)["mean"])
+    complete = 0 < len(shares) == len(row.settings.task_data)
+    return columns | {"retention %": float(np.mean(shares)) if complete else None}
+
+
+def score_text(scores: dict[str, Any]) -> str | None:
+    """Mean and deviation over seeds, and the learning rate."""
+    if not scores:
+        return None
+    return f"{100 * scores['mean']:.1f} ± {100 * scores['std']:.1f} at {scores['learning_rate']:g}"
