@@ -5,6 +5,9 @@ BIN = .venv/bin
 CORE = -m "not slow" --ignore=tests/demo/test_texts.py --ignore=tests/demo/test_e5_small.py --ignore=tests/test_recipes.py \
 	--ignore=tests/texts/test_corpus_counts.py --ignore=tests/test_versions.py
 
+# A file a worker at a time, one thread each: tiny models gain nothing from more.
+PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile
+
 .PHONY: demo lint test test5 test-lowest clean
 
 demo: .venv/installed
@@ -16,14 +19,14 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 test: lint .venv5/installed
-	LRCOMPRESS_OTHER_PYTHON=.venv5/bin/python $(BIN)/python -m pytest
+	LRCOMPRESS_OTHER_PYTHON=.venv5/bin/python $(call PYTEST,.venv)
 	$(MAKE) test5
 
 test5: .venv5/installed
-	.venv5/bin/python -m pytest $(CORE)
+	$(call PYTEST,.venv5) $(CORE)
 
 test-lowest: .venvlowest/installed
-	.venvlowest/bin/python -m pytest $(CORE)
+	$(call PYTEST,.venvlowest) $(CORE)
 
 .venv%/installed: setup.cfg constraints-%.txt
 	$(PYTHON) -m venv .venv$*
