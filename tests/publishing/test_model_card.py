@@ -212,7 +212,7 @@ def test_a_teacher_of_the_hub_without_an_organisation(report, tmp_path, monkeypa
 
 def test_the_demos_first_line_says_that_its_scores_mean_nothing(report):
     card = render_model_card(report | {"machine_written_text": True})
-    assert "written by a language model: its scores mean nothing" in card.split("---\n")[2].strip().splitlines()[0]
+    assert "written by a language model: task scores on it mean nothing" in card.split("---\n")[2].strip().splitlines()[0]
     metrics = [metric["type"] for result in metadata_of(card)["model-index"][0]["results"] for metric in result["metrics"]]
     assert metrics == ["parameters", "reduction_percent"]
 
