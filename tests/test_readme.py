@@ -1,6 +1,7 @@
 """The README's commands and code, and the wheel."""
 
 import configparser
+import importlib
 import json
 import re
 import shlex
@@ -94,6 +95,13 @@ def test_the_benchmark_table_is_that_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(RECIPES)
     files = sorted((RECIPES / "benchmarks" / "results").glob("*.json"))
     table = load_recipe("benchmark").overview(json.loads(file.read_text(encoding="utf-8")) for file in files)
+    assert table in README, f"the README should have:\n{table}"
+
+
+def test_the_table_of_methods_is_that_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES)
+    result = json.loads((RECIPES / "benchmarks" / "results" / "quality.json").read_text(encoding="utf-8"))
+    table = importlib.import_module("benchmarks.quality").scored_table(result)
     assert table in README, f"the README should have:\n{table}"
 
 

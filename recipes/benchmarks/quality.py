@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Settings, make_pieces, pieces_of
+from tabulate import tabulate
 
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.files import file_hash, write_atomically
@@ -33,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", help="some of its rows, separated by semicolons, or teacher (default: all)")
     parser.add_argument("--epochs", type=float, default=5, help="passes over the text, of all trainings of a row together")
     parser.add_argument("--short_epochs", type=float, default=1, help="the same, of the rows that are short")
-    parser.add_argument("--learning_rates", default="5e-4,1e-3", help="for the tasks; the best on validation is taken")
+    parser.add_argument("--learning_rates", default="1e-4,5e-4,1e-3", help="for the tasks; the best on validation is taken")
     parser.add_argument("--seeds", default="42,43,44", help="for the tasks")
-    parser.add_argument("--workers", type=int, default=1, help="pieces made at once, each in a process of its own")
+    parser.add_argument("--workers", type=int, default=1, help="pieces made at once; 0 makes none and shows what is there")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = read_settings(arguments)
     rows = read_rows(arguments, settings)
     check_work_dir(settings)
-    make_pieces([piece for row in rows for piece in pieces_of(row)], arguments.workers)
+    if arguments.workers:
+        make_pieces([piece for row in rows for piece in pieces_of(row)], arguments.workers)
     teacher = Row(TEACHER, None, settings)
     shown = ("epochs", "short_epochs", "task_epochs", "learning_rates", "seeds")
     return {key: asdict(settings)[key] for key in shown} | {"rows": [result_row(row, teacher) for row in rows]}
@@ -57,6 +59,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def summary(result: dict[str, Any]) -> list[dict[str, str]]:
     """For the README's table of speeds: nothing."""
     return []
+
+
+def scored_table(result: dict[str, Any]) -> str:
+    """The README's table of the rows that were scored on tasks, as Markdown."""
+    left_out = ("on", "masked-token accuracy", "similarity, surgery alone")
+    rows = [{key: value for key, value in row.items() if key not in left_out} for row in result["rows"] if row["retention %"]]
+    formats = {"parameters": "{:,}", "minutes": "{:.0f}", "similarity": "{:.3f}", "of tokens": "{:.3f}", "retention %": "{:.1f}"}
+    shown = []
+    for row in rows:
+        cells = {key: formats.get(key, "{}").format(value) for key, value in row.items() if value is not None}
+        shown.append({key: cells.get(key, "") for key in row})
+    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

@@ -36,6 +36,7 @@ class Method:
     shares: dict[str, float]
     set: dict[str, Any] = field(default_factory=dict)
     short: bool = False
+    times: float = 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Row:
         mapping = read_yaml(CONFIGS / self.method.config)
         mapping |= {"teacher": given.teacher, "train": {"files": [given.text]}, "validation": {"files": [given.held_out]}}
         changes = {"training.disable_tqdm": True} | self.method.set
-        epochs = given.short_epochs if self.method.short else given.epochs
+        epochs = self.method.times * (given.short_epochs if self.method.short else given.epochs)
         for stage, share in self.method.shares.items():
             if trains:
                 changes[f"{stage}.training.num_train_epochs"] = epochs * share / sum(self.method.shares.values())

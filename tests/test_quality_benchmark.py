@@ -1,0 +1,157 @@
+"""The benchmark of methods: its pieces, their order, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import RECIPES, tiny_model
+from made_up_texts import make_texts
+from trained_tokenizers import bert
+
+sys.path.insert(0, str(RECIPES))
+from benchmarks.quality import read_rows  # noqa: E402 - it lies beside the recipes
+from benchmarks.quality_pieces import SURGERY, TRAINED, Method, Piece, Row, Settings, make_pieces, pieces_of  # noqa: E402
+
+CONFIG = {
+    "objective": "representation",
+    "block_size": 32,
+    "examples": "documents",
+    "stages": ["trim_vocab", "truncate_hidden"],
+    "training": {"losses": {"hidden_cosine": 1}, "per_device_train_batch_size": 8},
+    "trim_vocab": {"vocab_size": 300},
+    "truncate_hidden": {"distil_from": "trim_vocab"},
+}
+ROWS = {"wide": {"set": {"truncate_hidden.hidden_size": 18}}, "narrow, short": {"set": {"truncate_hidden.hidden_size": 12}}}
+
+
+def note(folder: Path, name: str, fails: bool = False) -> None:
+    """Leaves a file that says what was there before it."""
+    if fails:
+        raise ValueError(f"{name} cannot be made")
+    (folder / name).write_text(" ".join(sorted(path.name for path in folder.iterdir())))
+
+
+def test_a_piece_waits_for_what_it_needs_and_is_left_out_if_that_fails(tmp_path, capsys):
+    pieces = [
+        Piece("last", note, (tmp_path, "last"), frozenset(["first", "second"])),
+        Piece("second", note, (tmp_path, "second"), frozenset(["first"])),
+        Piece("first", note, (tmp_path, "first")),
+        Piece("bad", note, (tmp_path, "bad", True)),
+        Piece("after bad", note, (tmp_path, "after bad"), frozenset(["bad"])),
+    ]
+    with pytest.raises(OSError, match="^bad: bad cannot be made$"):
+        make_pieces(pieces, workers=2)
+    assert (tmp_path / "last").read_text() == "first second"
+    assert not (tmp_path / "after bad").exists()
+    assert "second: done" in capsys.readouterr().err
+
+
+def settings(tmp_path, **changes) -> Settings:
+    values = {
+        "language": "sk",
+        "text": str(tmp_path / "train.txt"),
+        "held_out": str(tmp_path / "validation.txt"),
+        "teacher": str(tmp_path / "teacher"),
+        "task_data": {"tc": str(tmp_path / "tc")},
+        "task_epochs": {"tc": 1},
+        "work_dir": tmp_path / "work",
+        "epochs": 6,
+        "short_epochs": 1,
+        "learning_rates": (5e-4, 1e-3),
+        "seeds": (42, 43),
+    }
+    return Settings(**values | changes)
+
+
+def test_the_epochs_are_shared_and_surgery_alone_trains_nothing(tmp_path):
+    method = Method("small-cpu-masked-lm.yaml", {"adapt_teacher": 2, "reduce_layers": 1, "truncate_hidden": 3})
+    row = Row("paper", method, settings(tmp_path))
+    trained = row.config(trains=True).to_mapping()
+    epochs = {stage: trained[stage]["training"]["num_train_epochs"] for stage in method.shares}
+    assert epochs == {"adapt_teacher": 2, "reduce_layers": 1, "truncate_hidden": 3}
+    alone = row.config(trains=False).to_mapping()
+    assert alone["stages"] == ["trim_vocab", "reduce_layers", "prune_ffn", "truncate_hidden"]
+    assert alone["reduce_layers"]["distil"] is alone["truncate_hidden"]["distil"] is False
+
+
+def test_the_pieces_of_a_row(tmp_path):
+    method = Method("small-cpu.yaml", {"truncate_hidden": 1})
+    pieces = {piece.title: piece.needs for piece in pieces_of(Row("ours", method, settings(tmp_path)))}
+    assert not pieces[f"ours, {TRAINED}"] and not pieces[f"ours, {SURGERY}"]
+    trials = {"ours, tc at 0.0005", "ours, tc at 0.001"}
+    assert all(pieces[trial] == {f"ours, {TRAINED}"} for trial in trials)
+    assert pieces["ours, tc, seed 43"] == trials
+    assert pieces["ours, tc"] == {"ours, tc, seed 42", "ours, tc, seed 43"}
+    one_rate = settings(tmp_path, learning_rates=(1e-3,))
+    assert {piece.title: piece.needs for piece in pieces_of(Row("t", None, one_rate))}["t, tc, seed 42"] == frozenset()
+    assert len(pieces_of(Row("short", Method("small-cpu.yaml", {}, short=True), one_rate))) == 2
+
+
+def test_every_row_of_the_file_is_a_configuration(tmp_path):
+    class Arguments:
+        rows_file = RECIPES / "benchmarks" / "quality.yaml"
+        rows = None
+
+    for row in read_rows(Arguments, settings(tmp_path)):
+        for trains in (True, False):
+            assert row.method is None or row.config(trains).stages
+
+
+def test_a_result_of_another_row_is_not_taken_for_this_ones(tmp_path):
+    (tmp_path / "work").mkdir()
+    Row("ours", Method("small-cpu.yaml", {}), settings(tmp_path)).save(TRAINED, {"parameters": 1})
+    assert Row("ours", Method("small-cpu.yaml", {}), settings(tmp_path)).result(TRAINED)["parameters"] == 1
+    with pytest.raises(ValueError, match="made by another row 'ours'; rename the row"):
+        Row("ours", Method("small-cpu.yaml", {}, short=True), settings(tmp_path)).result(TRAINED)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "train.txt").write_text("\n".join(make_texts(300, 1)), encoding="utf-8")
+    (folder / "validation.txt").write_text("\n".join(make_texts(60, 2)), encoding="utf-8")
+    tokenizer = bert()
+    tiny_model("bert", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id).bert.save_pretrained(folder / "teacher")
+    tokenizer.save_pretrained(folder / "teacher")
+    (folder / "tc").mkdir()
+    for split, count in {"train": 12, "validation": 6, "test": 6}.items():
+        rows = [{"text": text, "label": str(i % 2)} for i, text in enumerate(make_texts(count, len(split)))]
+        (folder / "tc" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    texts = {name: {"files": [str(folder / f"{name}.txt")]} for name in ("train", "validation")}
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | texts | {"teacher": "teacher"}), encoding="utf-8")
+    same = {"config": str(folder / "config.yaml"), "shares": {"truncate_hidden": 1}}
+    rows = {name: same | row | {"short": "short" in name} for name, row in ROWS.items()}
+    (folder / "rows.yaml").write_text(yaml.safe_dump(rows, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def run_quality(inputs: Path, *more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, RECIPES / "benchmark.py", "quality", "--lang", "sk", "--text", inputs / "train.txt"]
+    command += ["--held_out", inputs / "validation.txt", "--teacher", inputs / "teacher", "--rows_file", inputs / "rows.yaml"]
+    command += ["--task_data", f"tc={inputs / 'tc'}", "--task_epochs", "tc=1", "--seeds", "42", "--work_dir", inputs / "work"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(inputs / "cache")}
+    return subprocess.run([*command, *more], capture_output=True, text=True, env=environment)
+
+
+def test_rows_are_made_scored_and_put_together_once(inputs):
+    first = run_quality(inputs, "--workers", "2", "--output", inputs / "first.json")
+    assert first.returncode == 0, first.stderr
+    teacher, wide, narrow = json.loads((inputs / "first.json").read_text(encoding="utf-8"))["rows"]
+    assert teacher["TC"] and wide["TC"] and narrow["TC"] is None
+    assert teacher["retention %"] == pytest.approx(100) and wide["retention %"] > 0
+    assert narrow["parameters"] < wide["parameters"]
+    for row in (wide, narrow):
+        assert -1 <= row["similarity, surgery alone"] <= 1 and -1 <= row["similarity"] <= 1
+    made = {path: path.stat().st_mtime_ns for path in (inputs / "work").rglob("*.json") if path.name != "settings.json"}
+    again = run_quality(inputs, "--workers", "0", "--output", inputs / "again.json")
+    assert again.returncode == 0, again.stderr
+    assert (inputs / "again.json").read_bytes() == (inputs / "first.json").read_bytes()
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    other = run_quality(inputs, "--epochs", "2")
+    assert other.returncode == 2 and "were made with other settings" in other.stderr
+    unknown = run_quality(inputs, "--rows", "none")
+    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1 and "there is no row 'none'" in unknown.stderr
