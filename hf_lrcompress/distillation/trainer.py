@@ -35,8 +35,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
     forward (see `forward.py`). Each is logged by its name (`mlm_loss`, `logits_mse_loss`, …), in evaluation too, which with `mlm`
     also reports the accuracy at masked tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser
     step, so gradient accumulation and several processes give what one large batch gives. Checkpoints hold student, optimiser and
-    projections, in the same files for one process, DDP and FSDP 2: one resumes the other. A loss or a weight that is not finite
-    stops the training.
+    projections, in the same files for one process, DDP and FSDP 2: one resumes the other.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): The student; with a masked-LM head where a loss needs logits.

@@ -142,7 +142,7 @@ class RunInputs:
             )
 
     def moments(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, blocks: int) -> Moments:
-        """Second moments of a model on blocks of the training text, measured on the device of the run; on the CPU, like `model`."""
+        """Second moments of a model on blocks of the training text, measured on the run's device; the result is on the CPU."""
         with on_device(model):
             measured = collect_moments(model, self.calibration_batches(tokenizer, blocks))
         return Moments({path: moment.cpu() for path, moment in measured.sums.items()})

@@ -55,4 +55,4 @@ def test_layers_that_are_computed_again_for_the_backward_pass_are_computed_alike
         settings = {"bf16": True, "gradient_checkpointing": checkpointing, "max_steps": 3}
         trainer = make_trainer(student, teacher, dataset, tmp_path / name, **settings)
         losses.append(trainer.train().training_loss)
-    assert losses[0] == losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
 from hf_lrcompress.distillation.masking import ReproducibleMasking
 
-LOSSES = {"relations": 1.0, "hidden_cosine": 1.0, "hidden_mse": 1.0, "sentence_cosine": 1.0}
+LOSSES = dict.fromkeys(("relations", "hidden_cosine", "hidden_mse", "sentence_cosine", "sentence_similarity"), 1.0)
 
 
 def pad(rows):
