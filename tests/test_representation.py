@@ -94,6 +94,9 @@ def test_the_small_encoder_is_a_sentence_transformer(compress, inputs, tmp_path)
     assert all(-1 <= row["sentence_similarity"] <= 1 and "mlm_accuracy" not in row for row in rows)
     assert len(rows[2]["keep_layers"]) == 2 and 0 < rows[4]["calibration"]["explained"] <= 1
     assert rows[4]["steps"] == 3 and "steps" not in rows[2]
+    for folder in (*(run / f"{i:02}-{name}" for i, name in enumerate(STAGES, 1)), run / "model"):
+        saved = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        assert saved["tokenizer_class"] == "PreTrainedTokenizerFast"  # a name that both transformers 4 and 5 have
     metadata = yaml.safe_load((run / "model" / "README.md").read_text(encoding="utf-8").split("---")[1])
     assert metadata["pipeline_tag"] == "sentence-similarity"
 
