@@ -1,7 +1,5 @@
 """The precision of attention in training on a CPU."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from conftest import keep_two_layers, tiny_model
@@ -42,8 +40,18 @@ def test_what_is_in_fp32_already_is_left_alone():
 
 
 def test_on_other_devices_and_in_compiled_layers_nothing_is_changed():
-    assert isinstance(attention_for_training(torch.device("cuda")), nullcontext)
-    assert isinstance(attention_for_training(CPU, compiled=True), nullcontext)
+    fused = F.scaled_dot_product_attention
+    for device, compiled in ((torch.device("cuda"), False), (CPU, True)):
+        with attention_for_training(device, compiled):
+            assert F.scaled_dot_product_attention is fused
+
+
+def test_afterwards_all_is_as_before():
+    fused = F.scaled_dot_product_attention
+    with pytest.raises(KeyError), attention_for_training(CPU):
+        assert F.scaled_dot_product_attention is not fused
+        raise KeyError
+    assert F.scaled_dot_product_attention is fused
 
 
 def test_layers_that_are_computed_again_for_the_backward_pass_are_computed_alike(tmp_path):
