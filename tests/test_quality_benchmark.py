@@ -12,7 +12,7 @@ from conftest import RECIPES, tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import bert
 
-sys.path.insert(0, str(RECIPES))
+sys.path.append(str(RECIPES))  # not first: there is an evaluate.py
 from benchmarks.quality import read_rows  # noqa: E402 - it lies beside the recipes
 from benchmarks.quality_pieces import SURGERY, TRAINED, Method, Piece, Row, Settings, make_pieces, pieces_of  # noqa: E402
 
