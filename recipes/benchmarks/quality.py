@@ -52,8 +52,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.workers:
         make_pieces([piece for row in rows for piece in pieces_of(row)], arguments.workers)
     teacher = Row(TEACHER, None, settings)
-    shown = ("epochs", "short_epochs", "task_epochs", "learning_rates", "seeds")
-    return {key: asdict(settings)[key] for key in shown} | {"rows": [result_row(row, teacher) for row in rows]}
+    return {
+        "epochs": settings.epochs,
+        "short_epochs": settings.short_epochs,
+        "task_epochs": settings.task_epochs,
+        "learning_rates": list(settings.learning_rates),
+        "seeds": list(settings.seeds),
+        "rows": [result_row(row, teacher) for row in rows],
+    }
 
 
 def summary(result: dict[str, Any]) -> list[dict[str, str]]:
@@ -149,4 +155,5 @@ def score_text(scores: dict[str, Any]) -> str | None:
     """Mean and deviation over seeds, and the learning rate."""
     if not scores:
         return None
-    return f"{100 * scores['mean']:.1f} ± {100 * scores['std']:.1f} at {scores['learning_rate']:g}"
+    spread = f" ± {100 * scores['std']:.1f}" if len(scores["values"]) > 1 else " (one seed)"
+    return f"{100 * scores['mean']:.1f}{spread} at {scores['learning_rate']:g}"
