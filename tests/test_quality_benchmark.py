@@ -153,5 +153,7 @@ def test_rows_are_made_scored_and_put_together_once(inputs):
     assert made == {path: path.stat().st_mtime_ns for path in made}
     other = run_quality(inputs, "--epochs", "2")
     assert other.returncode == 2 and "were made with other settings" in other.stderr
+    no_task = run_quality(inputs, "--task_data", "topics=x")
+    assert no_task.returncode == 2 and no_task.stderr.startswith("error: unknown task 'topics'; there are: ")
     unknown = run_quality(inputs, "--rows", "none")
     assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1 and "there is no row 'none'" in unknown.stderr

@@ -14,6 +14,7 @@ from benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Se
 from tabulate import tabulate
 
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
+from hf_lrcompress.evaluation.scoring import check_tasks
 from hf_lrcompress.files import file_hash, write_atomically
 from hf_lrcompress.run.configuration import build, read_yaml
 
@@ -81,19 +82,24 @@ def scored_table(result: dict[str, Any]) -> str:
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """The settings as the pieces take them."""
+    folders = read_pairs("task_data", arguments.task_data)
+    check_tasks([], folders)
     epochs = {"tc": 20, "sa": 3, "ner": 4, "pos": 4} | read_pairs("task_epochs", arguments.task_epochs or [])
+    teacher = str(save_demo_teacher()) if arguments.teacher == DEMO else arguments.teacher
+    rates = arguments.learning_rates.split(",")
+    seeds = arguments.seeds.split(",")
     return Settings(
         language=arguments.lang,
         text=arguments.text,
         held_out=arguments.held_out,
-        teacher=str(save_demo_teacher()) if arguments.teacher == DEMO else arguments.teacher,
-        task_data=read_pairs("task_data", arguments.task_data),
+        teacher=teacher,
+        task_data=folders,
         task_epochs={task: int(number) for task, number in epochs.items()},
         work_dir=arguments.work_dir,
         epochs=arguments.epochs,
         short_epochs=arguments.short_epochs,
-        learning_rates=tuple(float(rate) for rate in arguments.learning_rates.split(",")),
-        seeds=tuple(int(seed) for seed in arguments.seeds.split(",")),
+        learning_rates=tuple(map(float, rates)),
+        seeds=tuple(map(int, seeds)),
     )
 
 

@@ -141,6 +141,16 @@ def test_training_goes_on_and_evaluates_again(student, teacher, dataset, tmp_pat
     assert trainer.evaluate()["eval_loss"] < middle < before
 
 
+@pytest.mark.parametrize(("loss", "learnt"), [("sentence_similarity", False), ("sentence_cosine", True)])
+def test_a_map_that_no_loss_uses_is_not_trained(student, teacher, dataset, tmp_path, loss, learnt):
+    # DDP stops at parameters that get no gradient.
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses={loss: 1.0}, max_steps=1)
+    assert len(trainer.projections) == 1
+    assert [parameter.requires_grad for parameter in trainer.projections.parameters()] == [learnt] * 2
+    trainer.train()
+    assert history(trainer, f"{loss}_loss")[0] > 0
+
+
 @pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 8), (2, 4)])
 def test_accumulation_gives_the_losses_of_one_large_batch(student, teacher, dataset, tmp_path, batch_size, accumulation):
     whole = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, losses=HIDDEN | {"relations": 1.0})
