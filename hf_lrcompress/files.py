@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def file_hash(path: str | Path) -> str:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to, a file or a folder, which is renamed to `path` once all is written.
+    """Give a path to write to, a file or a folder, which is renamed to `path` once all is written and on the disk.
 
     What an interrupted process left there is deleted. Where several processes may write the same path, lock it.
     """
@@ -46,7 +47,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     _delete(partial)
     try:
         yield partial
+        sync(partial)
         partial.replace(path)
+        _sync_one(path.parent)
     finally:
         _delete(partial)
 
@@ -55,6 +58,25 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_object(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON object that this package has written.
+
+    Args:
+        path (`Path`): The file.
+        advice (`str`): What to do if it is damaged.
+
+    Raises:
+        ValueError: If it holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged, it holds no JSON object; {advice}")
+    return content
 
 
 def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Mapping[str, bytes]) -> None:
@@ -66,9 +88,26 @@ def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Map
             (partial / name).write_bytes(content)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder with all in it, is on the disk itself: it is there after a power cut too."""
+    for inner in path.rglob("*") if path.is_dir() else ():
+        _sync_one(inner)
+    _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _delete(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

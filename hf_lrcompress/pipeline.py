@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
-from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder, StageRecord, delete_checkpoints
+from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
+from hf_lrcompress.run.stage_files import clean
+from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import StageContext
 
 logger = logging.getLogger(__name__)
@@ -34,12 +37,13 @@ class Pipeline:
         prepared ([`PreparedRun`]): What to do.
         output_dir (`str` or `Path`): The run folder; what is complete in it is kept, what was begun is resumed.
         overwrite (`bool`, *optional*, defaults to `False`): Delete stages made with other settings and make them again.
+        keep (`Sequence[str]`, *optional*): Files that must not be deleted with them, besides what the run reads.
 
     Raises:
         ValueError, OSError, ImportError: One line that says what is wrong and what to do.
     """
 
-    def __init__(self, prepared: PreparedRun, output_dir: str | Path, overwrite: bool = False) -> None:
+    def __init__(self, prepared: PreparedRun, output_dir: str | Path, overwrite: bool = False, keep: Sequence[str] = ()) -> None:
         self.state = PartialState()
         self.prepared = prepared
         self.plan = prepared.plan
@@ -47,7 +51,7 @@ class Pipeline:
         self.folder = RunFolder(self.output_dir, {planned.directory: planned.record for planned in self.plan})
         self._lock = None
         if self.state.is_main_process:
-            self.folder.check(overwrite, prepared.paths())
+            self.folder.check(overwrite, [*prepared.paths(), *keep])
             self._lock = self.folder.lock()
             if not (self.output_dir / CONFIG_FILE).exists():
                 self._write_config()
@@ -101,13 +105,13 @@ class Pipeline:
         measured = not planned.makes_model or record.metrics.get("masked_text") == self.masked.fingerprint
         done = "complete" if measured else "complete; measuring it at this run's masked places"
         logger.info("%d/%d %s%s", position, len(self.plan) - 1, planned.name, f": {done}" if record.complete else "")
-        if record.complete and measured:
-            return
-        metrics = self._measure(position) if record.complete else self._work(position, record)
+        stage_dir = self.output_dir / planned.directory
+        if not (record.complete and measured):
+            metrics = self._measure(position) if record.complete else self._work(position, record)
+            if self.state.is_main_process:
+                self.folder.record(planned.directory).with_metrics(metrics).completed(stage_dir).write(stage_dir)
         if self.state.is_main_process:
-            stage_dir = self.output_dir / planned.directory
-            self.folder.record(planned.directory).with_metrics(metrics, complete=True).write(stage_dir)
-            delete_checkpoints(stage_dir)
+            clean(stage_dir)  # of a complete stage too: the process may have been killed in the middle of it
 
     def _work(self, position: int, record: StageRecord) -> dict[str, Any]:
         """Run and measure a stage. Its seconds and energy are recorded even if it is interrupted."""

@@ -7,7 +7,9 @@ accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.ya
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from hf_lrcompress.run.size_target import parse_count
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 from hf_lrcompress.texts.languages import Language
 
+RAISED_AGAIN_AFTER = 10.0
+"""Seconds after which an interruption that ended nothing is raised again."""
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "paper-xlmr.yaml"
 
 
@@ -118,6 +122,14 @@ def use_all_cores() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
+def interrupt(*signal_and_frame: Any) -> None:
+    """Raise what Ctrl-C raises; again if it was lost, as in a callback out of C, where Python prints exceptions and goes on."""
+    again = threading.Timer(RAISED_AGAIN_AFTER, signal.raise_signal, [signal.SIGINT])
+    again.daemon = True
+    again.start()
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     arguments = parse_arguments()
     # Others wait while one process reads and counts a large corpus.
@@ -138,7 +150,7 @@ def main() -> int:
                 print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing=""))
             return 0
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
-        pipeline = Pipeline(prepared, output_dir, overwrite=arguments.overwrite)
+        pipeline = Pipeline(prepared, output_dir, overwrite=arguments.overwrite, keep=[str(arguments.config)])
     except (ValueError, OSError, ImportError) as error:
         if main_process:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -156,9 +168,17 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run_until_interrupted() -> int:
+    """[`main`], which Ctrl-C and SIGTERM end alike; the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
-        sys.exit(main())
+        return main()
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        sys.exit(130)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run_until_interrupted())

@@ -13,7 +13,9 @@ from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
 from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
 from hf_lrcompress.run.configuration import RunConfig
-from hf_lrcompress.run.folder import MODEL_DIR, RECORD_FILE, REPORT_FILE, StageRecord
+from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE
+from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
+from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in ("scores", "capacity", "efficiency", "skipped_tasks")}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
@@ -130,7 +132,7 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
     report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
     figures = sorted(output_dir.glob("*.png"))
     card = render_model_card(report, [path.name for path in figures])
-    ignored = (RECORD_FILE, "checkpoint-*", "runs")
+    ignored = (RECORD_FILE, CHECKPOINTS, *HALF_WRITTEN, LOGS)
     extra = dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 

@@ -3,9 +3,10 @@
 import difflib
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,11 @@ KINDS = {
     types.NoneType: "null",
 }
 """What a user calls the types of values."""
+
+ACCESS_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+"""What the Hub's access tokens look like."""
+MOST_VALUES = 10_000
+"""Values of a configuration; an alias counts as what it stands for, so that a few lines cannot stand for billions."""
 
 PLAIN_KEYS = ("teacher", "teacher_revision", "objective", "examples", "block_size", "seed", "license", "trust_remote_code")
 
@@ -69,14 +75,17 @@ class RunConfig:
         for key, allowed in (("objective", OBJECTIVES), ("examples", EXAMPLES)):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{key} must be {' or '.join(allowed)}, got {getattr(self, key)!r}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
         """Build from a parsed YAML file.
 
         Raises:
-            ValueError: If a key is unknown or missing, a value has the wrong type, or a stage does not exist.
+            ValueError: If a key is unknown or missing, a value has the wrong type or is an access token, or there is no such stage.
         """
+        _refuse_tokens(mapping)
         known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
         _check_keys(mapping, known, "the configuration")
         names = mapping.get("stages", list(STAGES))
@@ -152,9 +161,31 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML 1.2 text; `where` is named in the error."""
     try:
-        return yaml.load(text, Loader=_CoreSchemaLoader)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, Loader=_CoreSchemaLoader)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    if sum(1 for _ in islice(_values(value), MOST_VALUES + 1)) > MOST_VALUES:
+        raise ValueError(f"{where} has more than {MOST_VALUES:,} values, aliases written out; give a smaller file")
+    return value
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """A parsed value and all in it, each as often as it is meant."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        yield value
+        if isinstance(value, Mapping):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+
+
+def _refuse_tokens(mapping: Mapping[str, Any]) -> None:
+    """A setting ends in files that are published: an access token must not be one. It is not printed either."""
+    for value in _values(mapping):
+        if isinstance(value, str) and ACCESS_TOKEN.search(value):
+            raise ValueError("a setting holds an access token of the Hub; take it out, and log in with hf auth login instead")
 
 
 def override(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -1,71 +1,25 @@
 """The folder of a run: what each stage recorded, and what may be kept, resumed or replaced."""
 
-import json
-import os
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-import hf_lrcompress
-from hf_lrcompress.files import write_atomically
-from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
+from hf_lrcompress.files import file_hash, read_object
+from hf_lrcompress.run.stage_files import CHECKPOINTS, changed_file, foreign_file, is_half_written
+from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"
 LOCK_FILE = ".lock"
 CONFIG_FILE = "config.yaml"
+WEIGHTS = "model.safetensors"
+FOR_PEOPLE = (".md", ".png")
 CONFIG_HEADER = "# The configuration of a run of hf_lrcompress."
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")
-
-
-def environment() -> dict[str, str]:
-    """What a result depends on besides its settings: versions, processor, operating system."""
-    versions = {"hf_lrcompress": hf_lrcompress.__version__} | {name: version(name) for name in PACKAGES}
-    return versions | {"python": platform.python_version(), "machine": platform.machine(), "cpu_count": str(os.cpu_count())}
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """What a stage leaves in its directory (`stage.json`), written last and by rename.
-
-    Args:
-        name (`str`): The stage.
-        fingerprint (`str`): Hash of settings, inputs and the parent's fingerprint.
-        complete (`bool`): Whether the stage's model is there.
-        metrics (`Mapping`): What was measured.
-        version (`str`): Version of this package.
-        environment (`Mapping`): See [`environment`].
-    """
-
-    name: str
-    fingerprint: str
-    complete: bool = False
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    version: str = hf_lrcompress.__version__
-    environment: Mapping[str, str] = field(default_factory=environment)
-
-    @classmethod
-    def read(cls, stage_dir: Path) -> "StageRecord | None":
-        """The record in a directory, or `None` if there is none."""
-        path = stage_dir / RECORD_FILE
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-    def write(self, stage_dir: Path) -> "StageRecord":
-        """Put the record into a directory, in one step."""
-        stage_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(stage_dir / RECORD_FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
-        return self
-
-    def with_metrics(self, metrics: Mapping[str, Any], complete: bool = False) -> "StageRecord":
-        """A copy with further metrics."""
-        return replace(self, complete=complete or self.complete, metrics={**self.metrics, **metrics})
+OTHER_SETTINGS = "was made with other settings"
 
 
 @dataclass(frozen=True)
@@ -84,23 +38,35 @@ class RunFolder:
         """Refuse a folder that holds something else than this run, complete or begun.
 
         Args:
-            overwrite (`bool`): Whether stages made with other settings may be deleted.
+            overwrite (`bool`): Whether what is of no use for this run may be deleted.
             inputs (`Sequence[str]`): What the run reads: it must not lie in what would be deleted.
 
         Raises:
             FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
+            ValueError: If a record is damaged.
         """
         if not self.path.exists():
             return
         self._check_kind()
         stale = self.stale()
         if stale and not overwrite:
+            name, reason = next(iter(stale.items()))
             advice = "give another output_dir, or set overwrite (--overwrite) to make it again"
-            raise FileExistsError(f"{self.path / stale[0]} was made with other settings; {advice}")
+            raise FileExistsError(f"{self.path / name} {reason}; {advice}")
         for name in stale:
-            for path in inputs:
-                if Path(path).resolve().is_relative_to((self.path / name).resolve()):
-                    raise FileExistsError(f"{path} lies in {self.path / name}, which would be deleted; give another output_dir")
+            self._check_deletable(self.path / name, inputs)
+
+    def _check_deletable(self, folder: Path, inputs: Sequence[str]) -> None:
+        """Refuse to delete what the run reads, or what no stage has made."""
+        if folder.is_symlink():
+            raise FileExistsError(f"{folder} is a link; give another output_dir, or delete the link")
+        for path in inputs:
+            if Path(path).resolve().is_relative_to(folder.resolve()):
+                raise FileExistsError(f"{path} lies in {folder}, which would be deleted; give another output_dir")
+        record = StageRecord.read(folder)
+        foreign = foreign_file(folder, record.files if record else {})
+        if foreign:
+            raise FileExistsError(f"{folder} would be deleted, but holds {foreign}, which no stage has made; move it elsewhere")
 
     def _check_kind(self) -> None:
         """Refuse what is not the folder of a run."""
@@ -113,21 +79,40 @@ class RunFolder:
             first = min(path.name for path in others)
             raise FileExistsError(f"{self.path} holds other files (such as {first}); give an empty or new output_dir")
 
-    def stale(self) -> list[str]:
-        """Directories of stages, and of the final model, that do not belong to the planned run."""
-        stale = []
-        for path in sorted(self.path.glob("[0-9][0-9]-*")):
-            record = StageRecord.read(path)
-            wanted = self.planned.get(path.name)
-            if record is None and wanted is None:
-                continue
-            if record is None or wanted is None or record.fingerprint != wanted.fingerprint:
-                stale.append(path.name)
+    def stale(self) -> dict[str, str]:
+        """Directories that are of no use for the planned run, and why: those of stages and that of the final model."""
+        found = {path.name: self._why_stale(path) for path in sorted(self.path.glob("[0-9][0-9]-*"))}
+        found[MODEL_DIR] = self._why_model_is_stale()
+        return {name: reason for name, reason in found.items() if reason}
+
+    def _why_stale(self, stage_dir: Path) -> str | None:
+        """Why what is in a stage's directory cannot be kept; `None` if it can."""
+        record = StageRecord.read(stage_dir)
+        wanted = self.planned.get(stage_dir.name)
+        if record is None:
+            return "holds files of no stage" if _holds_files(stage_dir) else None
+        if wanted is None or record.fingerprint != wanted.fingerprint:
+            return OTHER_SETTINGS
+        if record.complete:
+            changed = changed_file(stage_dir, record.files)
+            return f"has lost its {changed}, or it was changed since" if changed else None
+        begun_by = record.environment.get("processes")
+        now = wanted.environment["processes"]
+        if begun_by != now and list(stage_dir.glob(CHECKPOINTS)):
+            return f"was begun with --num_processes {begun_by}, now there are {now}: their batches differ"
+        return None
+
+    def _why_model_is_stale(self) -> str | None:
+        """Why the final model cannot be kept: it is another run's, or not what the last stage has made."""
+        model_dir = self.path / MODEL_DIR
+        if not model_dir.exists():
+            return None
         report = self.path / REPORT_FILE
-        final = json.loads(report.read_text(encoding="utf-8"))["fingerprint"] if report.is_file() else None
-        if (self.path / MODEL_DIR).exists() and final != list(self.planned.values())[-1].fingerprint:
-            stale.append(MODEL_DIR)
-        return stale
+        final = read_object(report, "delete it, it is made again").get("fingerprint") if report.is_file() else None
+        if final != list(self.planned.values())[-1].fingerprint:
+            return OTHER_SETTINGS
+        changed = changed_model_file(self.path)
+        return f"has another {changed} than its last stage has made" if changed else None
 
     def delete_stale(self) -> None:
         """Delete what [`RunFolder.check`] would refuse."""
@@ -158,24 +143,42 @@ class RunFolder:
         return [self.record(directory) for directory in self.planned]
 
 
-def delete_checkpoints(stage_dir: Path) -> None:
-    """Delete the checkpoints of a complete stage."""
-    for checkpoint in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        shutil.rmtree(checkpoint)
+def changed_model_file(output_dir: Path) -> str | None:
+    """The first file of the final model that is not, or no longer, what the last stage with a model has made.
+
+    The card and the figures are for people, who may change them.
+    """
+    records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
+    made = [record for record in records if record and WEIGHTS in record.files]
+    for name, recorded in (made[-1].files if made else {}).items():
+        path = output_dir / MODEL_DIR / name
+        if path.suffix not in FOR_PEOPLE and not (path.is_file() and file_hash(path) == recorded["sha256"]):
+            return name
+    return None
 
 
 def read_complete_run(output_dir: Path) -> dict[str, Any]:
     """`report.json` of a run whose stages, report and model are all there.
 
     Raises:
-        ValueError: If one of them is not.
+        ValueError: If one of them is not, or the model was changed.
     """
     records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
     report = output_dir / REPORT_FILE
     last = records[-1] if records else None
     done = all(record and record.complete for record in records)
     if last and done and report.is_file() and (output_dir / MODEL_DIR).is_dir():
-        content = json.loads(report.read_text(encoding="utf-8"))
-        if content["fingerprint"] == last.fingerprint:
+        content = read_object(report, "delete it, it is made again")
+        if content.get("fingerprint") == last.fingerprint:
+            changed = changed_model_file(output_dir)
+            if changed:
+                raise ValueError(f"{output_dir / MODEL_DIR / changed} was changed; delete {MODEL_DIR}, the run makes it again")
             return content
     raise ValueError(f"{output_dir} holds no complete run; start the same recipes/compress.py again to finish it")
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is more than what a process leaves that was killed before its first record."""
+    if not folder.is_dir() or folder.is_symlink():
+        return True
+    return any(not is_half_written(path) for path in folder.iterdir())

@@ -7,12 +7,13 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
+from hf_lrcompress.distillation.rehearsal import rehearse
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import model_identity
 from hf_lrcompress.models.rebuilding import resized_on_meta
-from hf_lrcompress.run.folder import StageRecord
+from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.texts.corpus import corpus_fingerprint
@@ -102,6 +103,7 @@ def _check_training(stage: Stage, inputs: RunInputs, student: PreTrainedModel, t
         return None
     if arguments.n_gpu > 1:
         raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
+    rehearse(arguments)
     if inputs.train.streaming and arguments.max_steps <= 0:
         raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
     trained = resized_on_meta(student, student.config)  # a stage that changes no size is given its parent itself

@@ -19,7 +19,9 @@ from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.stages.protocol import Stage, StageContext
 
-OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed", "push_to_hub")
+OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed")
+OF_THE_HUB = ("hub_", "push_to_hub")
+"""How the names of training arguments begin that publish checkpoints; one of them is an access token."""
 PARENT = "parent"
 WITHOUT_EFFECT = frozenset(
     {
@@ -168,6 +170,8 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
     """
     known = {field.name: field.default for field in fields(DistillationConfig) if field.name not in OWNED_BY_THE_STAGE}
     for key, value in settings.items():
+        if key.startswith(OF_THE_HUB):
+            raise ValueError(f"training: {key} is no setting; publish with --push_to_hub, and log in with hf auth login")
         if key not in known:
             raise ValueError(f"unknown training argument {key!r}; see transformers.TrainingArguments and DistillationConfig")
         _check_type(key, value, known[key])

@@ -137,3 +137,34 @@ def test_files_that_are_no_configuration_are_refused(tmp_path):
 def test_wrong_training_arguments_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         training_arguments(settings, ".", 42)
+
+
+@pytest.mark.parametrize("where", ["teacher", "train.path", "training.run_name", "license"])
+def test_an_access_token_is_refused_and_not_repeated(where):
+    token = "hf_" + "aBcD1234" * 4
+    with pytest.raises(ValueError, match="access token.*hf auth login") as refusal:
+        RunConfig.from_mapping(override(MINIMAL, where, token), SLOVAK)
+    assert token not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["hub_token", "push_to_hub_token", "hub_model_id", "push_to_hub"])
+def test_trainings_publish_nothing(key):
+    with pytest.raises(ValueError, match=f"{key} is no setting; publish with --push_to_hub") as refusal:
+        training_arguments({key: "secret"}, "out", 42)
+    assert "secret" not in str(refusal.value)
+
+
+NINE_LEVELS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 10)
+)
+
+
+@pytest.mark.parametrize("text", [NINE_LEVELS, "a: &a [*a]", "a: &a {b: *a}"], ids=["nine levels", "in itself", "mapping"])
+def test_aliases_that_stand_for_billions_are_refused_at_once(text):
+    with pytest.raises(ValueError, match="more than 10,000 values"):
+        parse_yaml(text, "a.yaml")
+
+
+def test_deep_nesting_is_refused_in_one_line():
+    with pytest.raises(ValueError, match="deep.yaml is not valid YAML"):
+        parse_yaml("[" * 5000, "deep.yaml")

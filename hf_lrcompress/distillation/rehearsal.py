@@ -1,0 +1,70 @@
+"""What a training makes of its arguments before its first step, tried before any work is done."""
+
+import math
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, get_scheduler
+from transformers.integrations import get_reporting_integration_callbacks
+
+from hf_lrcompress.distillation.config import DistillationConfig
+
+STEPS = 1000
+FROM_ZERO = ("dataloader_num_workers", "warmup_steps", "max_grad_norm")
+
+
+def rehearse(args: DistillationConfig) -> None:
+    """Make optimiser, schedule and loggers as a training would, for one parameter.
+
+    Args:
+        args ([`DistillationConfig`]): The training's arguments.
+
+    Raises:
+        ValueError: If the training would fail with them, or train nothing.
+    """
+    _check_numbers(args)
+    if args.max_steps <= 0 and args.num_train_epochs <= 0:
+        raise ValueError(f"num_train_epochs is {args.num_train_epochs:g}, so nothing would be trained; give more, or max_steps")
+    if args.save_strategy == "best":
+        raise ValueError("save_strategy must be steps, epoch or no: there is no metric to find the best by")
+    try:
+        _make_parts(args)
+    except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:
+        raise ValueError(f"the training cannot begin: {error}") from error
+    log_dir = getattr(args, "logging_dir", None)
+    if log_dir and not _can_write(Path(log_dir)):
+        raise ValueError(f"logging_dir {log_dir} cannot be written to; give another")
+
+
+def _check_numbers(args: DistillationConfig) -> None:
+    for field in fields(args):
+        value = getattr(args, field.name)
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{field.name} must be a number, got nan")
+    for name in FROM_ZERO:
+        if getattr(args, name) < 0:
+            raise ValueError(f"{name} must be 0 or more, got {getattr(args, name)}")
+
+
+def _make_parts(args: DistillationConfig) -> None:
+    network = torch.nn.Linear(1, 1)
+    optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(args, network)
+    optimizer: Any = optimizer_class(network.parameters(), **settings)
+    get_scheduler(
+        args.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=args.get_warmup_steps(STEPS),
+        num_training_steps=STEPS,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+    )
+    for make_logger in get_reporting_integration_callbacks(args.report_to):
+        make_logger()
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a folder can be made, if it is not there, and written to."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
