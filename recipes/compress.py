@@ -22,11 +22,12 @@ from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
-from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
+from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parse_count
+from hf_lrcompress.run.yaml_files import override, parse_yaml, read_yaml
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 from hf_lrcompress.texts.languages import Language
 

@@ -53,12 +53,13 @@ def _make_parts(args: DistillationConfig) -> None:
     network = torch.nn.Linear(1, 1)
     optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(args, network)
     optimizer: Any = optimizer_class(network.parameters(), **settings)
+    settings_of_schedule: Any = args.lr_scheduler_kwargs
     get_scheduler(
         args.lr_scheduler_type,
         optimizer,
         num_warmup_steps=args.get_warmup_steps(STEPS),
         num_training_steps=STEPS,
-        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+        scheduler_specific_kwargs=settings_of_schedule,
     )
     for make_logger in get_reporting_integration_callbacks(args.report_to):
         make_logger()

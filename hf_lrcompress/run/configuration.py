@@ -3,16 +3,14 @@
 import difflib
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
-
 from hf_lrcompress.demo.texts import DEMO
+from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.stages import STAGES, Stage
 from hf_lrcompress.stages.inputs import EXAMPLES, OBJECTIVES
 from hf_lrcompress.texts.corpus import CorpusSource
@@ -30,9 +28,6 @@ KINDS = {
 
 ACCESS_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 """What the Hub's access tokens look like."""
-MOST_VALUES = 10_000
-"""Values of a configuration; an alias counts as what it stands for, so that a few lines cannot stand for billions."""
-
 PLAIN_KEYS = ("teacher", "teacher_revision", "objective", "examples", "block_size", "seed", "license", "trust_remote_code")
 
 
@@ -83,7 +78,7 @@ class RunConfig:
         """Build from a parsed YAML file.
 
         Raises:
-            ValueError: If a key is unknown or missing, a value has the wrong type or is an access token, or there is no such stage.
+            ValueError: If a key is unknown or missing, a value has the wrong type, or a setting is an access token.
         """
         _refuse_tokens(mapping)
         known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
@@ -143,60 +138,11 @@ class RunConfig:
         return DEMO in (self.train, self.validation)
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML 1.2 file: `5e-5` is a number and `no` is a string.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a YAML mapping, or has a key twice.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"configuration {path} does not exist")
-    mapping = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
-    if not isinstance(mapping, dict):
-        raise ValueError(f"{path} must be a YAML mapping (key: value lines)")
-    return mapping
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML 1.2 text; `where` is named in the error."""
-    try:
-        value = yaml.load(text, Loader=_CoreSchemaLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
-    if sum(1 for _ in islice(_values(value), MOST_VALUES + 1)) > MOST_VALUES:
-        raise ValueError(f"{where} has more than {MOST_VALUES:,} values, aliases written out; give a smaller file")
-    return value
-
-
-def _values(value: Any) -> Iterator[Any]:
-    """A parsed value and all in it, each as often as it is meant."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        yield value
-        if isinstance(value, Mapping):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, list | tuple):
-            waiting += value
-
-
 def _refuse_tokens(mapping: Mapping[str, Any]) -> None:
     """A setting ends in files that are published: an access token must not be one. It is not printed either."""
-    for value in _values(mapping):
+    for value in values_in(mapping):
         if isinstance(value, str) and ACCESS_TOKEN.search(value):
             raise ValueError("a setting holds an access token of the Hub; take it out, and log in with hf auth login instead")
-
-
-def override(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of `mapping` in which the dotted `key` has `value`."""
-    head, _, rest = key.partition(".")
-    if not rest:
-        return dict(mapping) | {head: value}
-    inner = mapping.get(head) or {}
-    if not isinstance(inner, Mapping):
-        raise ValueError(f"--set {key}: {head!r} is not a section")
-    return dict(mapping) | {head: override(inner, rest, value)}
 
 
 def build(cls: type, mapping: Mapping[str, Any], where: str) -> Any:
@@ -250,32 +196,3 @@ def _check_known(name: Any, known: Any, what: str) -> None:
         close = difflib.get_close_matches(str(name), list(known), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
         raise ValueError(f"unknown {what}: {name!r}; {hint}")
-
-
-class _CoreSchemaLoader(yaml.SafeLoader):
-    """PyYAML with the scalars of YAML 1.2's core schema, and its rule that a key is there once: PyYAML takes the last."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                if key.value in lines:
-                    raise yaml.YAMLError(f"key {key.value!r} in line {line} is also in line {lines[key.value]}; keep one")
-                lines[key.value] = line
-        return super().construct_mapping(node, deep)
-
-
-_CoreSchemaLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_CoreSchemaLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)|\.[0-9]+|[0-9]+\.[0-9]*|\.(?:inf|nan))$"),
-    list("-+0123456789."),
-)

@@ -16,7 +16,8 @@ from tabulate import tabulate
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.evaluation.scoring import check_tasks
 from hf_lrcompress.files import file_hash, write_atomically
-from hf_lrcompress.run.configuration import build, read_yaml
+from hf_lrcompress.run.configuration import build
+from hf_lrcompress.run.yaml_files import read_yaml
 
 ROWS_FILE = Path(__file__).with_suffix(".yaml")
 SETTINGS_FILE = "settings.json"

@@ -17,8 +17,9 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_model
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.pipeline import Pipeline
-from hf_lrcompress.run.configuration import RunConfig, override, read_yaml
+from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import prepare
+from hf_lrcompress.run.yaml_files import override, read_yaml
 from hf_lrcompress.texts.languages import Language
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_lrcompress.run.configuration import RunConfig, override, parse_yaml, read_yaml
+from hf_lrcompress.run.configuration import RunConfig
+from hf_lrcompress.run.yaml_files import override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.training import training_arguments

@@ -1,0 +1,90 @@
+"""Reading YAML: 1.2's scalars, no key twice, and no alias that stands for billions of values."""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MOST_VALUES = 10_000
+"""Values of a configuration; an alias counts as what it stands for, so that a few lines cannot stand for billions."""
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML 1.2 file: `5e-5` is a number and `no` is a string.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a YAML mapping, or has a key twice.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"configuration {path} does not exist")
+    mapping = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{path} must be a YAML mapping (key: value lines)")
+    return mapping
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML 1.2 text; `where` is named in the error."""
+    try:
+        value = yaml.load(text, Loader=_CoreSchemaLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    if sum(1 for _ in islice(values_in(value), MOST_VALUES + 1)) > MOST_VALUES:
+        raise ValueError(f"{where} has more than {MOST_VALUES:,} values, aliases written out; give a smaller file")
+    return value
+
+
+def values_in(value: Any) -> Iterator[Any]:
+    """A parsed value and all in it, each as often as it is meant."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        yield value
+        if isinstance(value, Mapping):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+
+
+def override(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of `mapping` in which the dotted `key` has `value`."""
+    head, _, rest = key.partition(".")
+    if not rest:
+        return dict(mapping) | {head: value}
+    inner = mapping.get(head) or {}
+    if not isinstance(inner, Mapping):
+        raise ValueError(f"--set {key}: {head!r} is not a section")
+    return dict(mapping) | {head: override(inner, rest, value)}
+
+
+class _CoreSchemaLoader(yaml.SafeLoader):
+    """PyYAML with the scalars of YAML 1.2's core schema, and its rule that a key is there once: PyYAML takes the last."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise yaml.YAMLError(f"key {key.value!r} in line {line} is also in line {lines[key.value]}; keep one")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+_CoreSchemaLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_CoreSchemaLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)|\.[0-9]+|[0-9]+\.[0-9]*|\.(?:inf|nan))$"),
+    list("-+0123456789."),
+)
