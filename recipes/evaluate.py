@@ -35,6 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lang", required=True, help="language of the tasks, a BCP-47 tag such as sk")
     parser.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
     parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+    parser.add_argument("--task_columns", action="append", default=[], metavar="TASK=INPUTS,LABELS", help="columns of local data")
     for setting in fields(TaskTraining):
         parser.add_argument(f"--{setting.name}", help=setting.metadata["help"], **option_of(setting))
     parser.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
@@ -60,14 +61,15 @@ def named_models(paths: list[str]) -> list[ModelUnderTest]:
     return [ModelUnderTest(path if short.count(name) > 1 else name, path) for name, path in zip(short, paths, strict=True)]
 
 
-def read_folders(values: list[str]) -> dict[str, str]:
-    folders = {}
+def read_pairs(option: str, values: list[str], form: str) -> dict[str, str]:
+    """What is given for single tasks, by task."""
+    pairs = {}
     for value in values:
-        task, equals, folder = value.partition("=")
+        task, equals, given = value.partition("=")
         if not equals:
-            raise ValueError(f"--task_data {value}: give it as TASK=DIR")
-        folders[task] = folder
-    return folders
+            raise ValueError(f"--{option} {value}: give it as {form}")
+        pairs[task] = given
+    return pairs
 
 
 def read_numbers(option: str, value: str) -> list[int]:
@@ -100,8 +102,11 @@ def evaluate(arguments: argparse.Namespace) -> str:
     training = read_training(arguments)
     training.check_factors(factors)
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
+    folders = read_pairs("task_data", arguments.task_data, "TASK=DIR")
+    chosen = read_pairs("task_columns", arguments.task_columns, "TASK=INPUTS,LABELS")
+    columns = {task: given.split(",") for task, given in chosen.items()}
     with PartialState().main_process_first():
-        tasks, skipped = load_tasks(names, read_folders(arguments.task_data), Language.from_tag(arguments.lang))
+        tasks, skipped = load_tasks(names, folders, Language.from_tag(arguments.lang), columns)
         for model in models:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()

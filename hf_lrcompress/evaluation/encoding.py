@@ -1,5 +1,6 @@
 """A task's examples as tokens of a model, made once for all seeds."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,10 +8,13 @@ from typing import Any, NamedTuple
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from hf_lrcompress.evaluation.adapters import check_task_classes
+from hf_lrcompress.evaluation.examples import check_cut_off
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.task_data import Example, TaskData
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.loading import load_config, load_tokenizer
+
+logger = logging.getLogger(__name__)
 
 IGNORED = -100
 """The label of a token that has none, as torch's cross-entropy has it."""
@@ -37,6 +41,11 @@ class EncodedSplit:
     examples: tuple[Example, ...]
     features: tuple[dict[str, Any], ...]
     first_tokens: tuple[list[int | None], ...]
+
+    @property
+    def words_cut_off(self) -> int:
+        """How many words have no token: they lie beyond the maximum length, and are not predicted."""
+        return sum(tokens.count(None) for tokens in self.first_tokens)
 
     def decode(self, predicted: Sequence, labels: list[str], default: str) -> list[str | list[str]]:
         """The label of every text, or of every word: that of its first token.
@@ -163,6 +172,9 @@ class EncodedTask:
             data ([`TaskData`]): The data.
             model ([`ModelUnderTest`]): The model whose tokens are made.
             label_all_tokens (`bool`): Whether every token of a word learns its tag, or only the first.
+
+        Raises:
+            ValueError: If most words of a split are cut off.
         """
         tokenizer = model.load_tokenizer()
         config = AutoConfig.from_pretrained(model.path, revision=model.revision)
@@ -170,7 +182,21 @@ class EncodedTask:
         max_length = min(data.task.max_length, positions)
         examples = {"train": data.train, "validation": data.validation, "test": data.test}
         splits = {name: encode(x, tokenizer, data.labels, max_length, label_all_tokens) for name, x in examples.items()}
-        return cls(data, tokenizer, max_length, splits)
+        encoded = cls(data, tokenizer, max_length, splits)
+        for name in splits:
+            encoded._say_what_is_cut_off(name, model.name)
+        return encoded
+
+    def _say_what_is_cut_off(self, name: str, model_name: str) -> None:
+        """How many words of a split are not predicted; refused if most."""
+        split = self.splits[name]
+        words = sum(map(len, split.first_tokens))
+        check_cut_off(self.data.task, name, split.words_cut_off, words, self.max_length)
+        if split.words_cut_off:
+            said = "%s, %s: %d of %d words in the %s split lie beyond the first %d tokens and count as %r"
+            task = self.data.task.name
+            default = self.data.most_frequent_label
+            logger.warning(said, model_name, task, split.words_cut_off, words, name, self.max_length, default)
 
     def scores(self, split: str, predicted: Any) -> tuple[dict[str, float], list[str | list[str]]]:
         """Score predictions.

@@ -99,6 +99,7 @@ class Entry:
             "seeds": list(self.seeds),
             "test_size": len(self.data.test),
             "train_overlap": self.data.train_overlap,
+            "words_cut_off": results[0]["words_cut_off"],
             "quick": training.quick,
             "epochs": training.epochs_of(task),
             "tuning": training.tuning,

@@ -4,10 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from hf_lrcompress.evaluation.tasks import Task
+from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 """The splits, and the names that a file of each may have."""
+
+LABEL_NAMES = "labels.txt"
+"""The file that names labels which are numbers."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class TaskData:
         source (`str`, *optional*): Data set on the Hub, or name of the local folder.
 
     Raises:
-        ValueError: If a split is empty, or has a label that `train` lacks.
+        ValueError: If a split is empty, has one label only or one that `train` lacks, or most of its words would be cut off.
     """
 
     task: Task
@@ -46,16 +49,27 @@ class TaskData:
 
     def __post_init__(self) -> None:
         for name in SPLITS:
-            if not getattr(self, name):
-                raise ValueError(f"{self.task.name}: the {name} split is empty; every task needs train, validation and test")
-        known = set(self.labels)
-        for name in ("validation", "test"):
-            unknown = sorted(_labels_of(getattr(self, name)) - known)
-            if unknown:
-                raise ValueError(
-                    f"{self.task.name}: label {unknown[0]!r} in the {name} split is not in train; "
-                    "correct it or leave out its examples"
-                )
+            self._check(name, getattr(self, name))
+
+    def _check(self, name: str, examples: tuple[Example, ...]) -> None:
+        """Raise if a split cannot be learned from or scored on."""
+        if not examples:
+            raise ValueError(f"{self.task.name}: the {name} split is empty; every task needs train, validation and test")
+        labels = sorted(_labels_of(examples))
+        unknown = sorted(set(labels) - set(self.labels))
+        if unknown:
+            raise ValueError(
+                f"{self.task.name}: label {unknown[0]!r} in the {name} split is not in train; "
+                "correct it or leave out its examples"
+            )
+        if len(labels) == 1:
+            raise ValueError(
+                f"{self.task.name}: {labels[0]!r} is the only label in the {name} split: there is nothing to tell apart; "
+                "give examples with other labels too"
+            )
+        if self.task.tokens:
+            beyond = sum(max(0, len(example.inputs) - self.task.max_length) for example in examples)
+            check_cut_off(self.task, name, beyond, sum(len(example.inputs) for example in examples), self.task.max_length)
 
     @property
     def labels(self) -> list[str]:
@@ -79,18 +93,50 @@ def _labels_of(examples: tuple[Example, ...]) -> set[str]:
     return {label for example in examples for label in example.tags}
 
 
+def check_cut_off(task: Task, split: str, cut_off: int, words: int, max_length: int) -> None:
+    """Raise if most words of a split are cut off.
+
+    Args:
+        task ([`Task`]): A task of words.
+        split (`str`): The split's name.
+        cut_off (`int`): How many of its words are beyond the maximum length.
+        words (`int`): How many there are.
+        max_length (`int`): Number of tokens at which sentences are cut off.
+
+    Raises:
+        ValueError: If more than half are.
+    """
+    if cut_off > words / 2:
+        raise ValueError(
+            f"{task.name}: {cut_off:,} of {words:,} words in the {split} split are beyond the first {max_length} tokens of their "
+            "sentence; give shorter sentences (in .conll and .conllu with a blank line between them)"
+        )
+
+
 def checked_example(inputs: Any, labels: Any, task: Task, where: str) -> Example:
     """An example, once its parts are what the task needs."""
     if not task.tokens:
-        if not isinstance(inputs, str) or not inputs.strip() or not isinstance(labels, str | int):
+        if not isinstance(inputs, str) or not inputs.strip() or not _is_label(labels):
             raise ValueError(f"{where}: {task.name} needs a text that is not blank and a label")
         return Example(inputs, str(labels))
-    if not _is_list_of_strings(inputs) or not _is_list_of_strings(labels) or not inputs:
+    if not isinstance(inputs, list) or not isinstance(labels, list) or not inputs:
         raise ValueError(f"{where}: {task.name} needs a list of tokens and a list of their tags")
     if len(inputs) != len(labels):
         raise ValueError(f"{where}: {len(inputs)} tokens but {len(labels)} tags; give a tag for every token")
+    for token, label in zip(inputs, labels, strict=True):
+        _check_tag(token, label, task, where)
     return Example(tuple(inputs), tuple(labels))
 
 
-def _is_list_of_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _check_tag(token: Any, label: Any, task: Task, where: str) -> None:
+    """Raise if a token has no tag that can be scored."""
+    if not isinstance(token, str) or not _is_label(label):
+        raise ValueError(f"{where}: {task.name} needs a list of tokens and a list of their tags")
+    if isinstance(label, int) or label.isdecimal():
+        raise ValueError(f"{where}: tag {label} is a number; put the tags' names into {LABEL_NAMES} in the folder, a line each")
+    if not task.allows(label):
+        raise ValueError(f"{where}: tag {label!r} {NOT_IOB2}")
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int) and bool(str(value).strip())

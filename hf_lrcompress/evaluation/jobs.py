@@ -75,6 +75,7 @@ class ScoringJob:
             encoded ([`EncodedTask`]): The data as the model's tokens.
         """
         result = train_and_score(self.model, encoded, self.training, self.seed)
+        result["words_cut_off"] = encoded.splits["test"].words_cut_off
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
         write_atomically(self.path.with_suffix(".jsonl"), "".join(lines))
         write_atomically(self.path, json.dumps(result | {"fingerprint": self.fingerprint}, indent=2) + "\n")

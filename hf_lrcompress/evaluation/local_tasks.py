@@ -1,85 +1,67 @@
-"""Reading a task's data from local files: JSON lines, CoNLL-U and CoNLL-2003. Errors are one line: which file, which line."""
+"""Reading a task's data from a local folder. Errors are one line: which file, which line."""
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_lrcompress.evaluation.examples import Example, checked_example
+from hf_lrcompress.evaluation.examples import LABEL_NAMES, Example, checked_example
+from hf_lrcompress.evaluation.task_rows import read_rows
 from hf_lrcompress.evaluation.tasks import Task
-from hf_lrcompress.texts.readers import read_json_lines, read_lines
+from hf_lrcompress.evaluation.word_lines import read_word_lines
+from hf_lrcompress.texts.readers import read_lines
+
+ROW_READERS = {".jsonl": read_rows, ".csv": read_rows, ".tsv": read_rows}
+WORD_READERS = {".conllu": read_word_lines, ".conll": read_word_lines, ".iob2": read_word_lines}
 
 
-def read_split(folder: Path, names: tuple[str, ...], task: Task) -> Iterator[Example]:
+def read_split(folder: Path, names: tuple[str, ...], task: Task, columns: Sequence[str | int] | None = None) -> Iterator[Example]:
     """Read a split.
 
     Args:
         folder (`Path`): Where its file is.
-        names (`tuple[str, ...]`): What the file may be called, without its ending.
+        names (`tuple[str, ...]`): What the file may be called, without its ending; a `-` and what is before it do not count.
         task ([`Task`]): The task.
+        columns (`Sequence[str | int]`, *optional*): The two columns, where they are not the usual ones.
 
     Raises:
         ValueError: If the file or a label is wrong.
         OSError: If there is no such folder, or not one such file.
     """
-    path = _find(folder, names, task)
-    for number, inputs, labels in READERS[path.suffix](path, task):
-        yield checked_example(inputs, labels, task, f"{path}, line {number}")
+    if columns is not None and (not isinstance(columns, list | tuple) or len(set(map(str, columns))) != 2):
+        raise ValueError(f"columns of {task.name}: give two, that of the inputs and that of the labels, got {columns!r}")
+    readers = ROW_READERS | WORD_READERS if task.tokens else ROW_READERS
+    path = _find(folder, names, task, tuple(readers))
+    label_names = _read_label_names(folder)
+    for number, inputs, labels in readers[path.suffix](path, task, columns):
+        where = f"{path}, line {number}"
+        if label_names and isinstance(labels, list):
+            labels = [_named(label, label_names, where) for label in labels]
+        elif label_names:
+            labels = _named(labels, label_names, where)
+        yield checked_example(inputs, labels, task, where)
 
 
-def _find(folder: Path, names: tuple[str, ...], task: Task) -> Path:
+def _find(folder: Path, names: tuple[str, ...], task: Task, endings: tuple[str, ...]) -> Path:
     """The one file of a split."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{task.name}: there is no folder {folder}")
-    found = [path for path in sorted(folder.iterdir()) if path.stem in names and path.suffix in READERS]
+    found = [path for path in sorted(folder.iterdir()) if path.stem.split("-")[-1] in names and path.suffix in endings]
     if len(found) != 1:
-        wanted = " or ".join(f"{name}{suffix}" for name in names for suffix in READERS)
+        wanted = f"{' or '.join(names)} ({', '.join(endings)})"
         raise FileNotFoundError(f"{task.name}: {folder} must hold one file {wanted}; it holds {len(found)}")
     return found[0]
 
 
-def _read_json(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
-    columns = ("tokens", "tags") if task.tokens else ("text", "label")
-    for number, row in read_json_lines(path):
-        if not set(columns) <= set(row):
-            raise ValueError(f"{path}, line {number}: {task.name} needs a JSON object with {' and '.join(columns)}")
-        yield number, row[columns[0]], row[columns[1]]
+def _read_label_names(folder: Path) -> list[str]:
+    """Names of labels that are numbers: on the first line that of 0. None where there is no such file."""
+    path = folder / LABEL_NAMES
+    return list(read_lines(path)) if path.exists() else []
 
 
-def _read_conll(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
-    """CoNLL-2003: the token first on its line, its tag last; blank lines between sentences."""
-    tokens: list[str] = []
-    tags: list[str] = []
-    for number, line in enumerate(chain(read_lines(path), [""]), start=1):
-        parts = line.split()
-        if parts and parts[0] != "-DOCSTART-":
-            if len(parts) < 2:
-                raise ValueError(f"{path}, line {number}: a token without a tag; give both, separated by a space")
-            tokens.append(parts[0])
-            tags.append(parts[-1])
-        elif tokens:
-            yield number - 1, tokens, tags
-            tokens = []
-            tags = []
-
-
-def _read_conllu(path: Path, task: Task) -> Iterator[tuple[int, Any, Any]]:
-    """CoNLL-U: FORM and UPOS of every syntactic word; multiword ranges (1-2) and empty nodes (1.1) have none."""
-    tokens: list[str] = []
-    tags: list[str] = []
-    for number, line in enumerate(chain(read_lines(path), [""]), start=1):
-        parts = line.split("\t")
-        if line.startswith("#"):
-            continue
-        if parts[0].isdigit():
-            if len(parts) != 10:
-                raise ValueError(f"{path}, line {number}: {len(parts)} columns; CoNLL-U has 10, separated by tabs")
-            tokens.append(parts[1])
-            tags.append(parts[3])
-        elif not line.strip() and tokens:
-            yield number - 1, tokens, tags
-            tokens = []
-            tags = []
-
-
-READERS = {".jsonl": _read_json, ".conllu": _read_conllu, ".conll": _read_conll}
+def _named(label: Any, names: list[str], where: str) -> Any:
+    """A label, by its name if it is a number."""
+    if not str(label).isdecimal():
+        return label
+    if int(label) >= len(names):
+        raise ValueError(f"{where}: label {label} has no name; {LABEL_NAMES} has {len(names)}, the first for 0")
+    return names[int(label)]

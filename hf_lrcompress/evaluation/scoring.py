@@ -37,13 +37,16 @@ def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
     check_installed()
 
 
-def load_tasks(names: Sequence[str], folders: Mapping[str, str], language: Language) -> tuple[list[TaskData], list[str]]:
+def load_tasks(
+    names: Sequence[str], folders: Mapping[str, str], language: Language, columns: Mapping[str, Sequence[str | int]] | None = None
+) -> tuple[list[TaskData], list[str]]:
     """Read the data of all tasks, before anything is trained.
 
     Args:
         names (`Sequence[str]`): The tasks; none means all that have data.
         folders (`Mapping[str, str]`): Local data, by task.
         language ([`Language`]): For the Hub.
+        columns (`Mapping[str, Sequence[str | int]]`, *optional*): Other columns of the local data, by task; see [`load_task`].
 
     Returns:
         `tuple[list[TaskData], list[str]]`: The data, and the tasks that are skipped for want of it.
@@ -52,10 +55,14 @@ def load_tasks(names: Sequence[str], folders: Mapping[str, str], language: Langu
         ValueError, OSError, ImportError: One line: what is wrong with which file, or that a named task has no data.
     """
     check_tasks(names, folders)
+    columns = columns or {}
+    for name in columns:
+        if name not in folders:
+            raise ValueError(f"columns of {name}: {give_local_files(name)} as well")
     data = []
     skipped = []
     for name in names or TASKS:
-        loaded = load_task(TASKS[name], language, folders.get(name))
+        loaded = load_task(TASKS[name], language, folders.get(name), columns.get(name))
         if loaded is None and names:
             raise ValueError(f"{name}: no data set in {language.name} is known; {give_local_files(name)}")
         if loaded is None:

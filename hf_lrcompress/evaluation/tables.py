@@ -123,6 +123,9 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     rates = [f"{each['learning_rate']:g} ({each['model']})" for each in rows if each.get("learning_rate") is not None]
     if rates:
         facts.append(f"learning rate {', '.join(rates)}")
+    cut_off = [f"{each['words_cut_off']:,} ({each['model']})" for each in rows if each.get("words_cut_off")]
+    if cut_off:
+        facts.append(f"words beyond the maximum length, which have the most frequent tag: {', '.join(cut_off)}")
     if row["task"] == "pos":
         facts.append("accuracy " + ", ".join(f"{100 * each['extra']['accuracy']:.1f}" for each in rows))
     return f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {'; '.join(facts)}."

@@ -1,6 +1,6 @@
 """Reading a task's data, from a local folder or the Hub. Errors are one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,19 @@ from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.texts.readers import PARQUET_BRANCH, load_parquet_branch
 
 
-def load_task(task: Task, language: Language, folder: str | Path | None = None) -> TaskData | None:
+def load_task(
+    task: Task, language: Language, folder: str | Path | None = None, columns: Sequence[str | int] | None = None
+) -> TaskData | None:
     """Read a task's data.
 
     Args:
         task ([`Task`]): The task.
         language ([`Language`]): The language, for the Hub.
-        folder (`str` or `Path`, *optional*): A folder with `train`, `validation` and `test` as `.jsonl` (`text` and `label`, or
-            `tokens` and `tags`), `.conllu` (POS) or `.conll` (NER: a token and, last on its line, its tag). Without one, the Hub.
+        folder (`str` or `Path`, *optional*): A folder with `train`, `validation` and `test` as `.jsonl`, `.csv` or `.tsv` (`text`
+            and `label`, or `tokens` and `tags`), `.conllu` (POS), `.conll` or `.iob2` (a word and its tag a line). If labels are
+            numbers, `labels.txt` has their names, a line each. Without a folder, the Hub.
+        columns (`Sequence[str | int]`, *optional*): Other columns of these files for inputs and labels: two names, or two numbers
+            from 1 where columns have no names.
 
     Returns:
         [`TaskData`] or `None`: `None` if there is no data set in this language.
@@ -32,7 +37,7 @@ def load_task(task: Task, language: Language, folder: str | Path | None = None) 
         OSError: If a file does not exist or the Hub cannot be reached.
     """
     if folder is not None:
-        train, validation, test = (tuple(read_split(Path(folder), names, task)) for names in SPLITS.values())
+        train, validation, test = (tuple(read_split(Path(folder), names, task, columns)) for names in SPLITS.values())
         return TaskData(task, train, validation, test, Path(folder).resolve().name)
     source = task.source(language)
     if source is None:

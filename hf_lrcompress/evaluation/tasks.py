@@ -1,10 +1,14 @@
 """The paper's four tasks, a row each (arXiv 2505.16956, section 4 and its table of hyperparameters)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.texts.readers import PARQUET_BRANCH
+
+IOB2 = re.compile("O|[BI](-.+)?")
+NOT_IOB2 = "is not IOB2; give O, B-TYPE and I-TYPE (of BILOU and IOBES, U- and S- are B-, L- and E- are I-)"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Task:
         warmup (`float`, *optional*, defaults to 0): Share of the steps in which the learning rate rises.
         everywhere ([`HubSource`], *optional*): A data set with many languages.
         sources (`Mapping`, *optional*): Data sets of single languages, by tag; these go first.
+        spans (`bool`, *optional*, defaults to `False`): Whether tags mark spans of words, in IOB2, rather than classes of words.
     """
 
     name: str
@@ -54,10 +59,15 @@ class Task:
     warmup: float = 0.0
     everywhere: HubSource | None = None
     sources: Mapping[str, HubSource] = field(default_factory=dict)
+    spans: bool = False
 
     def source(self, language: Language) -> HubSource | None:
         """Where the task's data in a language is on the Hub; `None` if this package knows of none."""
         return self.sources.get(language.tag, self.everywhere)
+
+    def allows(self, tag: str) -> bool:
+        """Whether a tag is one that the metric understands: seqeval takes `PER-B` for a span of type `B`."""
+        return not self.spans or IOB2.fullmatch(tag) is not None
 
 
 TREEBANKS = (
@@ -99,6 +109,7 @@ TASKS = {
         Task(
             "ner", "named entity recognition", True, "seqeval_f1", 3e-4, 64, 100, 512, 4, 0.05,
             everywhere=HubSource("unimelb-nlp/wikiann", "{wikiann}", "tokens", "ner_tags"),
+            spans=True,
         ),
         Task(
             "pos", "part-of-speech tagging", True, "seqeval_f1", 3e-4, 64, 100, 512, 4, 0.05,

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +31,7 @@ class Evaluate(TaskTraining, Stage):
     Args:
         tasks (`tuple[str, ...]`, *optional*): Of `tc`, `sa`, `ner`, `pos`; none means all that have data in the language.
         data (`Mapping[str, str]`, *optional*): Folders with local data, by task.
+        columns (`Mapping[str, Sequence]`, *optional*): Their columns of inputs and labels, by task, where they are not the usual.
         models (`tuple[str, ...]`, *optional*): Names of stages, or `teacher`; none means all before this one.
         undistilled (`bool`, *optional*, defaults to `False`): Score one model more, under this name: what the run's surgeries
             alone make of `adapt_teacher` (without that, of the teacher), with no training after them.
@@ -44,6 +45,7 @@ class Evaluate(TaskTraining, Stage):
     makes_model: ClassVar[bool] = False
     tasks: tuple[str, ...] = ()
     data: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     undistilled: bool = False
     seeds: tuple[int, ...] = (42, 43, 44)
@@ -87,14 +89,14 @@ class Evaluate(TaskTraining, Stage):
         self._select(models)
         check_task_classes(inputs.teacher_config)
         with PartialState().main_process_first():
-            load_tasks(self.tasks, self.data, inputs.language)
+            load_tasks(self.tasks, self.data, inputs.language, self.columns)
 
     def run(self, context: StageContext) -> dict[str, Any]:
         """Score the models and measure their speed."""
         tested = self._select(context.models)
         if self.undistilled:
             tested += _undistilled(context)
-        data, skipped = load_tasks(self.tasks, self.data, context.inputs.language)
+        data, skipped = load_tasks(self.tasks, self.data, context.inputs.language, self.columns)
         predictions = context.stage_dir / "predictions"
         comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference=_adapted(context))
         scores = score_models(comparison)

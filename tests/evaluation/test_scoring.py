@@ -246,7 +246,7 @@ def test_bad_data_is_one_line(evaluate, inputs, tmp_path, task, split, rows, mes
         ("ner", "train.conll", "Anna B-PER\nspí\n", "line 2: a token without a tag"),
         ("pos", "train.conllu", "1\tJa\t_\tPRON\n", "line 1: 4 columns; CoNLL-U has 10, separated by tabs"),
         ("tc", "train.jsonl", "{\n", "line 1: not JSON"),
-        ("tc", "train.csv", "a,b\n", "must hold one file train.jsonl or"),
+        ("tc", "train.conll", "a b\n", "must hold one file train (.jsonl, .csv, .tsv); it holds 0"),
     ],
 )
 def test_bad_files_are_one_line(evaluate, tmp_path, task, name, text, message):
@@ -293,7 +293,8 @@ def test_a_task_without_data_is_an_error_when_named(recipe):
 
 
 def test_conll_and_conllu_hold_what_json_holds(tmp_path):
-    rows = {"train": [("Ja", "PRON"), ("som", "AUX")], "valid": [("Ja", "PRON")], "test": [("som", "AUX")]}
+    rows = {"train": [("Ja", "PRON"), ("som", "AUX")], "valid": [("Ja", "PRON"), ("som", "AUX")]}
+    rows["test"] = [("som", "AUX"), ("Ja", "PRON")]
     for split, words in rows.items():
         upos = "".join(f"{i}\t{w}\t_\t{t}" + "\t_" * 6 + "\n" for i, (w, t) in enumerate(words, start=1))
         (tmp_path / f"{split}.conllu").write_text("# text = x\n1-2\tJasom" + "\t_" * 8 + f"\n{upos}\n", encoding="utf-8")

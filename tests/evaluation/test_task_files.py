@@ -1,0 +1,297 @@
+"""Task files as people publish them: what each is read as, or the one line that says what is wrong."""
+
+import logging
+import sys
+from types import SimpleNamespace
+
+import pytest
+from conftest import load_recipe
+from evaluation.tiny_tasks import save_models_and_tasks
+from transformers import AutoConfig
+
+from hf_lrcompress.evaluation.encoding import EncodedSplit, EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.entries import Entry
+from hf_lrcompress.evaluation.examples import Example, TaskData
+from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.tables import score_notes
+from hf_lrcompress.evaluation.task_data import load_task
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.run.configuration import build
+from hf_lrcompress.stages import STAGES
+from hf_lrcompress.texts.languages import Language
+
+SLOVAK = Language.from_tag("sk")
+NAMES = [(["Anna", "spí"], ["B-PER", "O"])]
+WORDS = [(["Anna", "spí"], ["PROPN", "VERB"])]
+TEXTS = [("Dobré", "a"), ("Zlé", "b")]
+CHOOSE = "choose those of word and tag with --task_columns"
+
+
+def upos(*rows, misc="_"):
+    """Lines of CoNLL-U."""
+    return "".join(f"{number}\t{form}\t_\t{tag}" + "\t_" * 5 + f"\t{misc}\n" for number, form, tag in rows)
+
+
+def write(folder, ending, text, labels=""):
+    for split in ("train", "dev", "test"):
+        (folder / f"sk_snk-ud-{split}{ending}").write_text(text, encoding="utf-8")
+    if labels:
+        (folder / "labels.txt").write_text(labels, encoding="utf-8")
+    return folder
+
+
+ANNA = upos((1, "Anna", "PROPN"), (2, "spí", "VERB"))
+MULTICONER = "\n\n# id 12\tdomain=sk\nAnna _ _ B-PER\nspí _ _ O\n\n\n# id 13\tdomain=sk\nAnna _ _ B-PER\nspí _ _ O\n"
+READ = {
+    "Universal NER": ("ner", ".iob2", "# sent_id = 1\n# text = Anna\n1\tAnna\tB-PER\t-\tX\n2\tspí\tO\t-\t-\n", NAMES),
+    "its columns in .conll": ("ner", ".conll", "1\tAnna\tB-PER\t-\tX\n2\tspí\tO\t-\tX\n", NAMES),
+    "CoNLL-2003": ("ner", ".conll", "-DOCSTART- -X- -X- O\n\nAnna NNP B-NP B-PER\nspí VB O O\n", NAMES),
+    "a comment in columns by spaces": ("ner", ".conll", MULTICONER, NAMES * 2),
+    "a comment in columns by tabs": ("ner", ".conll", "# id 12\tdomain=sk\nAnna\tB-PER\nspí\tO\n", NAMES),
+    "a comment with the width of a word": ("ner", ".conll", "# newdoc\nAnna B-PER\nspí O\n", NAMES),
+    "the word #, by spaces": (
+        "ner",
+        ".conll",
+        "# O\nje O\n\nAnna B-PER\n# O\n",
+        [(["#", "je"], ["O", "O"]), (["Anna", "#"], ["B-PER", "O"])],
+    ),
+    "the word #, by tabs": ("pos", ".conll", "#\tSYM\nAnna\tPROPN\n", [(["#", "Anna"], ["SYM", "PROPN"])]),
+    "a comment and the word #": (
+        "ner",
+        ".conll",
+        "# x y z\n#1 O\nAnna B-PER\nspí O\n",
+        [(["#1", "Anna", "spí"], ["O", "B-PER", "O"])],
+    ),
+    "a space in a word": ("ner", ".conll", "New York\tB-LOC\nje\tO\n", [(["New York", "je"], ["B-LOC", "O"])]),
+    "a no-break space in a word": ("ner", ".conll", "a\xa0b B-LOC\n\xa0 O\n", [(["a\xa0b", "\xa0"], ["B-LOC", "O"])]),
+    "types with a hyphen, and none": ("ner", ".conll", "Anna B-A-B\nspí I\n", [(["Anna", "spí"], ["B-A-B", "I"])]),
+    "parts of speech": ("pos", ".conllu", "# text = x\n" + upos(("1-2", "Annaspí", "_")) + ANNA, WORDS),
+    "numbered parts of speech": ("pos", ".conll", "1 Anna PROPN\n2 spí VERB\n", WORDS),
+    "ranges in numbered words": ("ner", ".conll", "1-2 Annaspí _\n1 Anna B-PER\n2 spí O\n", NAMES),
+    "texts in CSV": (
+        "tc",
+        ".csv",
+        '\ufeffid,label,text\r\n1,a,"Dobré, ""\r\nvraj"""\r\n2,b,Zlé\r\n',
+        [('Dobré, "\nvraj"', "a"), TEXTS[1]],
+    ),
+    "texts in TSV": ("tc", ".tsv", 'text\tlabel\n"Dobré\ta\n\nZlé\tb\n', [('"Dobré', "a"), TEXTS[1]]),
+    "words in CSV": ("ner", ".csv", "tokens,tags\nAnna spí,B-PER O\n", NAMES),
+    "words in TSV": ("pos", ".tsv", "tokens\ttags\nAnna spí\tPROPN VERB\n", WORDS),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_files_are_read_as_they_are_published(case, tmp_path):
+    task, ending, text, expected = READ[case]
+    data = load_task(TASKS[task], SLOVAK, write(tmp_path, ending, text))
+    rows = [(list(row.inputs), list(row.labels)) if TASKS[task].tokens else (row.inputs, row.labels) for row in data.test]
+    assert rows == expected and data.train == data.test == data.validation
+
+
+GERMEVAL = "#\tsource [2009]\n1\tAnna\tB-PER\tO\n2\tspí\tO\tO\n"
+CHOSEN = {
+    "names of JSON": (
+        "tc",
+        ".jsonl",
+        '{"headline": "Dobré", "topic": "a"}\n{"headline": "Zlé", "topic": "b"}\n',
+        "headline,topic",
+        TEXTS,
+    ),
+    "names of CSV": ("tc", ".csv", "topic,headline\na,Dobré\nb,Zlé\n", "headline,topic", TEXTS),
+    "numbers of columns": ("ner", ".conll", GERMEVAL, "2,3", NAMES),
+    "of several that could be meant": ("pos", ".conll", "Anna PROPN x\nspí VERB y\n", "1,2", WORDS),
+    "entities in CoNLL-U": (
+        "ner",
+        ".conllu",
+        upos((1, "Anna", "X"), misc="B-PER") + upos((2, "spí", "X"), misc="O"),
+        "2,10",
+        NAMES,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHOSEN)
+def test_columns_can_be_chosen(case, tmp_path):
+    task, ending, text, columns, expected = CHOSEN[case]
+    data = load_task(TASKS[task], SLOVAK, write(tmp_path, ending, text), columns.split(","))
+    rows = [(list(row.inputs), list(row.labels)) if TASKS[task].tokens else (row.inputs, row.labels) for row in data.train]
+    assert rows == expected
+
+
+NUMBERS = {
+    "tags in JSON": ("ner", ".jsonl", '{"tokens": ["Anna", "spí"], "tags": [1, 0]}\n', "O\nB-PER\n", NAMES),
+    "tags in TSV": ("pos", ".tsv", "tokens\ttags\nAnna spí\t0 1\n", "PROPN\nVERB\n", WORDS),
+    "tags in CoNLL": ("ner", ".conll", "Anna 1\nspí 0\n", "O\nB-PER\n", NAMES),
+    "labels": ("tc", ".csv", "text,label\nDobré,0\nZlé,1\n", "a\nb\n", TEXTS),
+    "labels without names": ("tc", ".csv", "text,label\nDobré,0\nZlé,1\n", "", [("Dobré", "0"), ("Zlé", "1")]),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_labels_that_are_numbers_have_names(case, tmp_path):
+    task, ending, text, labels, expected = NUMBERS[case]
+    data = load_task(TASKS[task], SLOVAK, write(tmp_path, ending, text, labels))
+    rows = [(list(row.inputs), list(row.labels)) if TASKS[task].tokens else (row.inputs, row.labels) for row in data.train]
+    assert rows == expected
+
+
+REFUSED = {
+    "parts of speech as entities": ("ner", ".conllu", ANNA, f"line 1: CoNLL-U has parts of speech, ner needs entities.*{CHOOSE}"),
+    "parts of speech in JSON": (
+        "ner",
+        ".jsonl",
+        '{"tokens": ["a", "b"], "tags": ["NOUN", "O"]}\n',
+        "line 1: tag 'NOUN' is not IOB2",
+    ),
+    "the type first": ("ner", ".conll", "Anna PER-B\nspí O\n", "line 1: tag 'PER-B' is not IOB2; .*1: 'Anna', 2: 'PER-B'"),
+    "no prefix": ("ner", ".csv", "tokens,tags\nAnna spí,PER O\n", "line 2: tag 'PER' is not IOB2"),
+    "BILOU": (
+        "ner",
+        ".iob2",
+        "1\tspí\tO\n2\tAnna\tU-PER\n",
+        "line 2: tag 'U-PER' is not IOB2; give O, B-TYPE and I-TYPE .*U- and S- are B-",
+    ),
+    "an annotator last": ("ner", ".conll", "Anna B-PER X\nspí O X\n", f"line 1: tag 'X' is not.*3: 'X'; {CHOOSE} ner=2,3"),
+    "two columns of entities": (
+        "ner",
+        ".conll",
+        GERMEVAL,
+        f"line 2: it is not clear which column.*2: 'Anna', 3: 'B-PER'.*{CHOOSE}",
+    ),
+    "entities as parts of speech": (
+        "pos",
+        ".conll",
+        "Anna NNP B-PER\nspí VB O\n",
+        f"line 1: it is not clear which column.*{CHOOSE}",
+    ),
+    "a space in a word, by spaces": (
+        "ner",
+        ".conll",
+        "New York B-LOC\nje O\nv O\n",
+        "line 1: 3 columns where most lines have 2; separate",
+    ),
+    "a comment in a sentence": ("ner", ".conll", "Anna B-PER\n# a comment\nspí O\n", "line 2: 3 columns where most lines have 2"),
+    "CoNLL-U by spaces": ("pos", ".conllu", ANNA.replace("\t", " "), "line 1: 1 columns; CoNLL-U has 10, separated by tabs"),
+    "one line of it": (
+        "pos",
+        ".conllu",
+        ANNA + "3 dnes _ ADV _ _ _ _ _ _\n",
+        "line 3: 1 columns; CoNLL-U has 10, separated by tabs",
+    ),
+    "words without a number": (
+        "pos",
+        ".conllu",
+        ANNA + upos(("a", "b", "X")),
+        "line 3: 10 columns; CoNLL-U has 10.* numbers the words",
+    ),
+    "no part of speech": ("pos", ".conllu", ANNA + upos((3, "x", "_")), "line 3: the tag of 'x' is '_'"),
+    "no words": ("pos", ".conllu", upos((1, "_", "NOUN"), (2, "_", "VERB")), "every word is '_'; get the text"),
+    "one label": (
+        "tc",
+        ".csv",
+        "text,label\nx,a\ny,a\n",
+        "'a' is the only label in the train split: there is nothing to tell apart",
+    ),
+    "one tag": ("ner", ".conll", "Anna O\nspí O\n", "'O' is the only label in the train split"),
+    "one sentence of 2,000 words": (
+        "ner",
+        ".conll",
+        "Anna B-PER\nspí O\n" * 1000,
+        "1,488 of 2,000 words in the train split .* blank line",
+    ),
+    "numbers without names": (
+        "pos",
+        ".conll",
+        "Anna 1\nspí 0\n",
+        "line 1: tag 1 is a number; put the tags' names into labels.txt",
+    ),
+    "no such column": (
+        "tc",
+        ".csv",
+        "headline,label\nx,a\n",
+        "line 2: tc needs a table with text and label; there are: headline, label",
+    ),
+    "no label": ("tc", ".csv", "text,label\nx,\n", "line 2: tc needs a text that is not blank and a label"),
+    "a cell too many": ("tc", ".csv", "text,label\nx,y,a\n", "line 2: 3 columns, the first line has 2"),
+    "quotation marks": ("tc", ".csv", 'text,label\n"a" b,c\n', "line 2: .* expected after .*; is a quote not closed"),
+    "a quotation that does not end": ("tc", ".csv", 'text,label\n"a,b\nc,d\n', "line 3: unexpected end of data"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_with_a_file_is_one_line(case, tmp_path):
+    task, ending, text, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        load_task(TASKS[task], SLOVAK, write(tmp_path, ending, text))
+
+
+def test_a_number_without_a_name_is_one_line(tmp_path):
+    write(tmp_path, ".conll", "Anna 1\nspí 2\n", "O\nB-PER\n")
+    with pytest.raises(ValueError, match="line 1: label 2 has no name; labels.txt has 2, the first for 0"):
+        load_task(TASKS["ner"], SLOVAK, tmp_path)
+
+
+@pytest.mark.parametrize("columns", ["12", ["text"], ["text", "text"], 3])
+def test_columns_are_two(columns, tmp_path):
+    with pytest.raises(ValueError, match="columns of tc: give two"):
+        load_task(TASKS["tc"], SLOVAK, tmp_path, columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tc=headline,subject", "line 2: tc needs a table with headline and subject; there are: headline, topic"),
+        ("tc", "--task_columns tc: give it as TASK=INPUTS,LABELS"),
+        ("sa=a,b", "columns of sa: give a folder of local files as the data of sa as well"),
+    ],
+)
+def test_the_recipe_takes_columns(given, message, tmp_path, monkeypatch, capsys):
+    write(tmp_path, ".csv", "headline,topic\nDobré,a\nZlé,b\n")
+    options = ["--model", "x", "--lang", "sk", "--tasks", "tc", "--task_data", f"tc={tmp_path}", "--task_columns", given]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *options])
+    assert load_recipe("evaluate").main() == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_configuration_takes_columns(tmp_path):
+    write(tmp_path, ".csv", "headline,topic\nDobré,a\nZlé,b\n")
+    inputs = SimpleNamespace(teacher_config=AutoConfig.for_model("xlm-roberta"), language=SLOVAK)
+    settings = {"tasks": ["tc"], "data": {"tc": str(tmp_path)}, "columns": {"tc": ["headline", "topic"]}}
+    build(STAGES["evaluate"], settings, "evaluate").check(inputs, {})
+    settings["columns"] = {"tc": ["topic"]}
+    with pytest.raises(ValueError, match="columns of tc: give two"):
+        build(STAGES["evaluate"], settings, "evaluate").check(inputs, {})
+
+
+def test_how_many_words_are_cut_off_is_said_and_most_are_refused(tmp_path, caplog):
+    save_models_and_tasks(tmp_path)
+    model = ModelUnderTest("large", str(tmp_path / "large"))
+    sentence = Example(("a",) * 30, ("B-X",) + ("O",) * 29)
+    short = Example(("a", "a"), ("B-X", "O"))
+    with caplog.at_level(logging.WARNING):
+        encoded = EncodedTask.encode(TaskData(TASKS["ner"], (short,), (short,), (sentence,)), model, False)
+    cut = encoded.splits["test"].words_cut_off
+    assert 0 < cut == sum(position is None for position in encoded.splits["test"].first_tokens[0])
+    length = encoded.max_length
+    assert f"large, ner: {cut} of 30 words in the test split lie beyond the first {length} tokens" in caplog.text
+    long = Example(sentence.inputs * 3, sentence.labels * 3)
+    with pytest.raises(ValueError, match="of 90 words in the test split are beyond the first"):
+        EncodedTask.encode(TaskData(TASKS["ner"], (short,), (short,), (long,)), model, False)
+
+
+def test_words_cut_off_stand_beside_the_scores(monkeypatch, tmp_path):
+    scores = {"seqeval_f1": 0.5, "accuracy": 0.5}
+    result = {"scores": scores, "seconds": 1.0, "predictions": []}
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.train_and_score", lambda *given, **named: dict(result))
+    examples = (Example(("a", "b"), ("B-X", "O")),)
+    data = TaskData(TASKS["ner"], examples, examples, examples)
+    split = EncodedSplit(examples, (), ([1, None],))
+    encoded = EncodedTask(data, None, 3, {"test": split})
+    entry = Entry(ModelUnderTest("small", "x"), data, "identity", TaskTraining(), (42,), tmp_path)
+    for job in entry.jobs():
+        job.run(encoded)
+    row = entry.row()
+    assert row["words_cut_off"] == 1
+    assert "words beyond the maximum length, which have the most frequent tag: 1 (small)" in score_notes([row])[0]
+    assert "words beyond" not in score_notes([row | {"words_cut_off": 0}])[0]
