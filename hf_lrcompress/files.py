@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FileRecords = Mapping[str, Mapping[str, Any]]
+"""By a file's path in its folder: `sha256`, `bytes` and `modified_ns`."""
+
+ALWAYS_HASHED = 4_000_000_000
+"""Bytes of a folder up to which all its files are hashed to compare them; above it recorded size and time are believed."""
+
 
 def text_hash(text: str) -> str:
     """SHA-256 of a text."""
@@ -35,6 +41,38 @@ def file_hash(path: str | Path) -> str:
         raise FileNotFoundError(f"file {path} does not exist")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lasting_files(folder: Path, but: Sequence[str]) -> Iterator[Path]:
+    """The files in a folder and below it, but for what matches one of the patterns `but` at its top."""
+    for path in sorted(folder.rglob("*")):
+        top = folder / path.relative_to(folder).parts[0]
+        if path.is_file() and not any(top.match(pattern) for pattern in but):
+            yield path
+
+
+def hash_files(folder: Path, but: Sequence[str] = ()) -> FileRecords:
+    """Have the files of a folder on the disk itself, and hash them; `but` as in [`lasting_files`]."""
+    records = {}
+    for path in lasting_files(folder, but):
+        sync(path)
+        stat = path.stat()
+        content = {"sha256": file_hash(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+        records[path.relative_to(folder).as_posix()] = content
+    return records
+
+
+def changed_file(folder: Path, recorded: FileRecords) -> str | None:
+    """The first of the recorded files that is missing or has other bytes than were recorded; `None` if there is none."""
+    hash_all = sum(record["bytes"] for record in recorded.values()) <= ALWAYS_HASHED
+    for name, record in recorded.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != record["bytes"]:
+            return name
+        same_time = path.stat().st_mtime_ns == record["modified_ns"]
+        if (hash_all or not same_time) and file_hash(path) != record["sha256"]:
+            return name
+    return None
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from accelerate.utils import DynamoBackend
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_lrcompress.distillation.attention import attention_for_training
+from hf_lrcompress.distillation.checkpoints import SealingTrainer, newest_whole
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
@@ -27,7 +27,7 @@ from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.models.architectures import disable_dropout, layers_of
 
 
-class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
+class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
     """Train a student on a weighted sum of losses, most of which compare it with a frozen teacher.
 
     The losses are those of `args.losses`, or `alpha · MLM + (1 - alpha) · distillation loss` (see [`DistillationConfig`]).
@@ -126,8 +126,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer):
         return loss
 
     def _stop(self, reason: str, step: int) -> None:
-        directory = str(self.args.output_dir)
-        checkpoint = get_last_checkpoint(directory) if Path(directory).is_dir() else None
+        checkpoint = newest_whole(Path(self.args.output_dir or "."))
         rest = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was saved before"
         raise FloatingPointError(f"{reason} at step {step}; {rest}; lower the learning rate, or train without fp16 or bf16")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hf_lrcompress.files import file_hash, read_object
-from hf_lrcompress.run.stage_files import CHECKPOINTS, changed_file, foreign_file, is_half_written
+from hf_lrcompress.files import changed_file, file_hash, read_object
+from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
 MODEL_DIR = "model"

@@ -13,9 +13,9 @@ from typing import Any
 from accelerate import PartialState
 
 import hf_lrcompress
-from hf_lrcompress.files import read_object, write_atomically
+from hf_lrcompress.files import FileRecords, read_object, write_atomically
 from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
-from hf_lrcompress.run.stage_files import FileRecords, record_files
+from hf_lrcompress.run.stage_files import record_files
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer import TRAINING_ARGS_NAME
 
+from hf_lrcompress.distillation.checkpoints import newest_whole
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import computes_in_bf16
@@ -146,7 +146,8 @@ def train_student(
         eval_dataset=context.inputs.training_examples(context.inputs.validation, tokenizer),
         processing_class=tokenizer,
     )
-    result = trainer.train(resume_from_checkpoint=_last_checkpoint(context.stage_dir))
+    checkpoint = newest_whole(context.stage_dir)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _end_wandb_run()
     trainer.save_model(str(context.stage_dir))
     if trainer.is_world_process_zero():
@@ -210,11 +211,3 @@ def _end_wandb_run() -> None:
     wandb = sys.modules.get("wandb")
     if wandb and wandb.run:
         wandb.finish()
-
-
-def _last_checkpoint(stage_dir: Path) -> str | None:
-    """The newest checkpoint that was written whole: its trainer state is written last."""
-    whole = [path.parent for path in stage_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
-    if not whole:
-        return None
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))

@@ -1,0 +1,91 @@
+"""Checkpoints that are known to be whole: each is sealed with the hashes of its files when the last of them is written."""
+
+import json
+import logging
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_lrcompress.files import changed_file, hash_files, read_object, write_atomically
+
+logger = logging.getLogger(__name__)
+
+SEAL = "checkpoint.json"
+"""Hashes of a checkpoint's files, written after all of them."""
+
+
+class SealingTrainer(Trainer):
+    """A Trainer that seals its checkpoints, and deletes older ones only once the new one is sealed."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        limit = self.args.save_total_limit
+        self.args.save_total_limit = None  # the Trainer would delete by the clock
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial))
+            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            delete_older(folder, limit, kept=[self.state.best_model_checkpoint])
+
+
+def seal(checkpoint: Path) -> None:
+    """Record the hashes of a checkpoint that was written whole."""
+    write_atomically(checkpoint / SEAL, json.dumps(hash_files(checkpoint, [SEAL]), indent=2) + "\n")
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint whose files are those that were sealed; what is passed over is said.
+
+    Args:
+        folder (`Path`): Where a training saves its checkpoints; it need not exist.
+
+    Returns:
+        `Path` or `None`: `None` if there is no whole one: the training begins anew.
+    """
+    for checkpoint in reversed(_by_step(folder)):
+        damage = _damage(checkpoint)
+        if damage is None:
+            return checkpoint
+        logger.warning("%s is passed over: %s", checkpoint, damage)
+    return None
+
+
+def delete_older(folder: Path, limit: int | None, kept: Collection[str | None] = ()) -> None:
+    """Delete all but the newest checkpoints, by their steps whatever the clock says.
+
+    Args:
+        folder (`Path`): Where a training saves its checkpoints.
+        limit (`int` or `None`): How many stay; without one, or with 0, all.
+        kept (`Collection[str]`, *optional*): Checkpoints that stay in any case.
+    """
+    if not limit:
+        return
+    for checkpoint in _by_step(folder)[:-limit]:
+        if str(checkpoint) not in kept:
+            shutil.rmtree(checkpoint)
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first."""
+    prefix = f"{PREFIX_CHECKPOINT_DIR}-"
+    found = [path for path in folder.glob(f"{prefix}*") if path.name.removeprefix(prefix).isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be resumed from."""
+    if not (checkpoint / SEAL).is_file():
+        return "it was not written whole"
+    try:
+        changed = changed_file(checkpoint, read_object(checkpoint / SEAL, "delete the checkpoint"))
+    except (ValueError, KeyError, TypeError):
+        return f"its {SEAL} is damaged"
+    return f"its {changed} is missing or was changed" if changed else None

@@ -1,0 +1,77 @@
+"""A training goes on from the newest checkpoint that is whole, and from nothing else."""
+
+import logging
+import os
+import shutil
+
+import pytest
+from conftest import tiny_model
+from tiny_trainers import make_trainer
+
+from hf_lrcompress.distillation.checkpoints import delete_older, newest_whole, seal
+
+FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "checkpoint.json")
+DATASET = [{"input_ids": [5, 8, 9, 12, 7]}] * 10
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with the checkpoints of two steps."""
+    folder = tmp_path_factory.mktemp("training")
+    settings = {"losses": {"mlm": 1.0}, "max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    make_trainer(tiny_model("bert"), None, DATASET, folder, **settings).train()
+    return folder
+
+
+@pytest.fixture
+def training(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "training")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", [cut, flip_a_bit, os.unlink], ids=["cut", "flipped bit", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_and_named(training, caplog, file, damage):
+    assert newest_whole(training) == training / "checkpoint-2"
+    damage(training / "checkpoint-2" / file)
+    with caplog.at_level(logging.WARNING):
+        assert newest_whole(training) == training / "checkpoint-1"
+    assert "checkpoint-2 is passed over" in caplog.text
+    damage(training / "checkpoint-1" / file)
+    assert newest_whole(training) is None
+
+
+def test_checkpoints_are_deleted_by_step_whatever_the_clock_says(training):
+    for step, time in ((1, 3000), (2, 2000), (10, 1000)):
+        checkpoint = training / f"checkpoint-{step}"
+        checkpoint.mkdir(exist_ok=True)
+        seal(checkpoint)
+        os.utime(checkpoint, (time, time))
+    delete_older(training, None)
+    delete_older(training, 2, kept=[str(training / "checkpoint-1")])
+    assert sorted(path.name for path in training.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-10", "checkpoint-2"]
+    delete_older(training, 1)
+    assert newest_whole(training).name == "checkpoint-10" and len(list(training.glob("checkpoint-*"))) == 1
+
+
+def test_a_training_keeps_as_many_as_it_was_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.getmtime", lambda path: -float(str(path).rpartition("-")[2]))  # a clock that runs backwards
+    settings = {"losses": {"mlm": 1.0}, "max_steps": 4, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2}
+    make_trainer(tiny_model("bert"), None, DATASET, tmp_path, **settings).train()
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
+
+
+@pytest.mark.parametrize("name", ["checkpoint-x", "checkpoint-", "checkpoint-3.partial"])
+def test_what_is_no_checkpoint_is_left_alone(training, name):
+    (training / name).mkdir()
+    delete_older(training, 1)
+    assert newest_whole(training) == training / "checkpoint-2" and (training / name).exists()
