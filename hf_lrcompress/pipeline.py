@@ -18,6 +18,7 @@ from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
+from hf_lrcompress.run.disk_space import check_space
 from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
@@ -52,6 +53,7 @@ class Pipeline:
         self._lock = None
         if self.state.is_main_process:
             self.folder.check(overwrite, [*prepared.paths(), *keep])
+            check_space(self.plan, self.folder.complete(), self.output_dir)
             self._lock = self.folder.lock()
             if not (self.output_dir / CONFIG_FILE).exists():
                 self._write_config()

@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE
+from hf_lrcompress.files import free_bytes
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
@@ -112,7 +114,7 @@ def publish(target: Publish, output_dir: Path) -> int:
         print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license_of(report))}")
     except (ValueError, OSError) as error:
         later = f"the model is in {output_dir / MODEL_DIR}; later: python recipes/publish.py {output_dir} {target.hub_model_id}"
-        print(f"error: {' '.join(str(error).split())}; {later}", file=sys.stderr)
+        print(f"error: {one_line(error)}; {later}", file=sys.stderr)
         return 2
     return 0
 
@@ -121,6 +123,15 @@ def use_all_cores() -> None:
     """`accelerate launch` gives a CPU process one thread unless told otherwise; a process that is alone may have them all."""
     if PartialState().num_processes == 1 and not torch.cuda.is_available() and os.environ.get("OMP_NUM_THREADS") == "1":
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks, and where the disk is full how much is free."""
+    said = " ".join(str(error).split())
+    if "No space left" in said:
+        folder = Path(getattr(error, "filename", None) or ".").parent
+        said += f" ({free_bytes(folder) / 1e6:,.0f} MB are free)"
+    return said
 
 
 def interrupt(*signal_and_frame: Any) -> None:
@@ -154,12 +165,12 @@ def main() -> int:
         pipeline = Pipeline(prepared, output_dir, overwrite=arguments.overwrite, keep=[str(arguments.config)])
     except (ValueError, OSError, ImportError) as error:
         if main_process:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     try:
         model_dir = pipeline.run()
-    except FloatingPointError as error:
-        print(f"error: {error}; the same command goes on from there", file=sys.stderr)
+    except (FloatingPointError, OSError, SafetensorError) as error:
+        print(f"error: {one_line(error)}; the same command goes on from there", file=sys.stderr)
         return 1
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))

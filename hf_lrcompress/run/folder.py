@@ -138,6 +138,10 @@ class RunFolder:
         """The record of a stage: the one in its directory, or the one that it begins with."""
         return StageRecord.read(self.path / directory) or self.planned[directory]
 
+    def complete(self) -> list[str]:
+        """Directories of the stages that are complete."""
+        return [directory for directory in self.planned if self.record(directory).complete]
+
     def records(self) -> list[StageRecord]:
         """The records of all stages, in order."""
         return [self.record(directory) for directory in self.planned]

@@ -1,0 +1,39 @@
+"""Whether there is room for a run, before it begins."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from hf_lrcompress.files import free_bytes
+from hf_lrcompress.run.planning import PlannedStage
+
+BYTES = 4
+"""Of a parameter in fp32."""
+IN_A_CHECKPOINT = 3
+"""Weights and Adam's two moments."""
+CHECKPOINTS = 2
+"""The new one is written before the older one is deleted."""
+
+
+def needed_bytes(plan: Sequence[PlannedStage], complete: Collection[str] = ()) -> int:
+    """Bytes that a run writes at most at once: the models of its stages, the final model, and the largest training's checkpoints.
+
+    Args:
+        plan (`Sequence[PlannedStage]`): The teacher and every stage.
+        complete (`Collection[str]`, *optional*): Directories of the stages that are there already.
+    """
+    to_do = [planned for planned in plan if planned.stage and planned.directory not in complete]
+    models = sum(planned.parameters for planned in to_do if planned.makes_model)
+    trained = max((planned.parameters for planned in to_do if planned.training_mb is not None), default=0)
+    final = plan[-1].parameters if to_do else 0
+    return BYTES * (models + final + CHECKPOINTS * IN_A_CHECKPOINT * trained)
+
+
+def check_space(plan: Sequence[PlannedStage], complete: Collection[str], output_dir: Path) -> None:
+    """Raise an `OSError` if there is less room than [`needed_bytes`] in a run's folder."""
+    needed = needed_bytes(plan, complete)
+    free = free_bytes(output_dir)
+    if free < needed:
+        raise OSError(
+            f"the run writes about {needed / 1e6:,.0f} MB to {output_dir}, where {free / 1e6:,.0f} MB are free; "
+            "make room or give another output_dir"
+        )
