@@ -58,10 +58,11 @@ class _HeldOutText:
         self._tokenizer = tokenizer
         self._texts = list(texts[:MOST_SENTENCES])
         self._rows = ids_of(tokenizer, self._texts)
+        self._unknown_before = unknown_rate(tokenizer, self._rows)
 
     def problem(self, trimmed: PreTrainedTokenizerFast, keep_ids: torch.Tensor) -> str | None:
         """What is wrong with a trimmed vocabulary."""
-        before = unknown_rate(self._tokenizer, self._rows)
+        before = self._unknown_before
         after = unknown_rate(trimmed, ids_of(trimmed, self._texts))
         if after - before > NEW_UNKNOWN_LIMIT:
             return f"{after:.1%} of the held-out text's tokens would be unknown, {before:.1%} before trimming"
@@ -81,7 +82,8 @@ class _HeldOutText:
                 sufficient.append(larger)
             return larger in sufficient
 
-        sizes = range(size, len(self._tokenizer) + 1, max(1, size // 20))
+        step = max(1, size // 20)
+        sizes = range(size + step, len(self._tokenizer) + 1, step)
         bisect_left(sizes, True, key=is_enough_or_too_much)
         return min(sufficient, default=None)
 
