@@ -467,10 +467,10 @@ def test_overwrite_does_not_delete_what_the_run_reads(copy_of, compress, setting
 def test_a_vocabulary_that_cannot_be_trimmed_is_found_before_any_work(compress, inputs, tmp_path):
     shutil.copytree(inputs / "xlm-roberta", tmp_path / "teacher")
     path = tmp_path / "teacher" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_start_token_id": 800}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_start_token_id": 9000}))
     code, _, err = compress("--output_dir", tmp_path / "run", "--teacher", tmp_path / "teacher")
     assert code == 2
-    assert_one_line(err, "decoder_start_token_id 800 is not among the kept tokens")
+    assert_one_line(err, "decoder_start_token_id 9000 is not among the kept tokens")
 
 
 def test_the_distillation_loss_does_not_touch_the_adapted_teacher(copy_of, compress):

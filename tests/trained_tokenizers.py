@@ -1,6 +1,7 @@
 """Tokenizers of every kind, trained on the texts that were made up."""
 
 import json
+from pathlib import Path
 
 from made_up_texts import TRAIN
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -138,3 +139,26 @@ def subword_prefix() -> PreTrainedTokenizerFast:
     """With a prefix inside words, as WordPiece has it."""
     backend = trained(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"), pre_tokenizers.Whitespace(), [])
     return fast(backend)
+
+
+OWN_IDS = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
+OWN_NAMES = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
+SENTENCEPIECE_FOLDERS = {
+    "xlm-roberta": ("sentencepiece.bpe.model", "XLMRobertaTokenizer", {}),
+    "camembert": ("sentencepiece.bpe.model", "CamembertTokenizer", {}),
+    "deberta-v2": ("spm.model", "DebertaV2Tokenizer", {**OWN_IDS, **OWN_NAMES}),
+    "albert": ("spiece.model", "AlbertTokenizer", {**OWN_IDS, **OWN_NAMES, "pad_piece": "<pad>", "unk_piece": "<unk>"}),
+}
+"""File, class and special tokens of the families that are published as a SentencePiece model without a `tokenizer.json`."""
+
+
+def sentencepiece_folder(model_type: str, directory: Path, **config) -> str:
+    """Such a folder, with `config` in its `tokenizer_config.json`."""
+    from sentencepiece import SentencePieceTrainer
+
+    file, tokenizer_class, special = SENTENCEPIECE_FOLDERS[model_type]
+    with (directory / file).open("wb") as written:
+        SentencePieceTrainer.train(sentence_iterator=iter(TRAIN), model_writer=written, vocab_size=600, minloglevel=2, **special)
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": tokenizer_class, **config}))
+    (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
+    return str(directory)

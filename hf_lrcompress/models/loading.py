@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash
+from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash, is_protobuf_available, is_sentencepiece_available
 
 from hf_lrcompress.files import file_hash, fingerprint
 from hf_lrcompress.models.architectures import write_transformers_4_keys
@@ -150,6 +150,8 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
         ValueError: If there is no tokenizer, or only a slow one.
     """
     no_tokenizer = f"{name_or_dir} has no tokenizer; save one beside the model"
+    if not (is_sentencepiece_available() and is_protobuf_available()):
+        no_tokenizer += ". If it has a SentencePiece model only: pip install sentencepiece protobuf"
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:  # by the class that looks for its files

@@ -13,9 +13,10 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from hf_lrcompress.models.rebuilding import changed, resized_on_meta
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
-from hf_lrcompress.surgery.vocab_trimming import trim_vocab, trimmed_config
+from hf_lrcompress.surgery.vocab_trimming import config_tokens, trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
-from hf_lrcompress.vocabulary.certificate import certify_vocabulary, check_coverage, write_certificate
+from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
+from hf_lrcompress.vocabulary.coverage import check_coverage
 from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
@@ -112,7 +113,11 @@ class TrimVocab(Stage):
     def select(self, inputs: RunInputs) -> torch.Tensor:
         """The teacher's tokens to keep, ascending."""
         size = None if self.min_count else self.vocab_size
-        return select_tokens(inputs.tokenizer, self.count(inputs), size, self.keep, self.min_count)
+        return select_tokens(inputs.tokenizer, self.count(inputs), size, self._kept(inputs), self.min_count)
+
+    def _kept(self, inputs: RunInputs) -> list[str]:
+        """`keep`, and the tokens that the teacher's config names."""
+        return [*self.keep, *config_tokens(inputs.teacher_config, inputs.tokenizer)]
 
     def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
         """Refuse texts that cannot be read."""
@@ -125,7 +130,8 @@ class TrimVocab(Stage):
         keep_ids = self.select(inputs)
         trimmed_config(inputs.teacher_config, inputs.tokenizer, keep_ids)
         trimmed = trim_tokenizer(inputs.tokenizer, keep_ids)
-        check_coverage(inputs.tokenizer, trimmed, keep_ids, inputs.validation_texts)
+        counts = self.count(inputs)
+        check_coverage(inputs.tokenizer, trimmed, keep_ids, inputs.validation_texts, counts, self._kept(inputs))
         return trimmed
 
     def run(self, context: StageContext) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import changed, rebuild
+from hf_lrcompress.vocabulary.ids import id_count
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 
@@ -63,26 +64,37 @@ def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast,
     Raises:
         ValueError: What [`trim_vocab`] would raise.
     """
-    if config.vocab_size < len(tokenizer):
-        raise ValueError(
-            f"the model has {config.vocab_size} rows, but its tokenizer {len(tokenizer)} tokens; they do not belong together"
-        )
+    ids = id_count(tokenizer)
+    if config.vocab_size < ids:
+        raise ValueError(f"the model has {config.vocab_size} rows, but its tokenizer {ids} tokens; they do not belong together")
     trimmed = changed(config, vocab_size=len(keep_ids), **_new_token_ids(config, keep_ids.tolist()))
     if architecture_of(config).position_offset and trimmed.pad_token_id != config.pad_token_id:
         raise ValueError("this model counts positions from its padding token, which must keep its id: keep all tokens before it")
     return trimmed
 
 
+def config_tokens(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The tokens that a config names by their ids, which must be kept whether the tokenizer calls them special or not."""
+    ids = {i for ids in _token_ids(config).values() for i in ids if i >= 0}
+    return [token for token in tokenizer.convert_ids_to_tokens(sorted(ids)) if token is not None]
+
+
+def _token_ids(config: PretrainedConfig) -> dict[str, list[int]]:
+    """Every `*_token_id` of a config, as a list."""
+    token_ids = {key: value for key, value in config.to_dict().items() if key.endswith("_token_id") and value is not None}
+    return {key: value if isinstance(value, list) else [value] for key, value in token_ids.items()}
+
+
 def _new_token_ids(config: PretrainedConfig, keep_ids: list[int]) -> dict[str, int | list[int]]:
     """Every `*_token_id` of a config as it is after trimming."""
     new_id = {old: new for new, old in enumerate(keep_ids)}
-    token_ids = {key: value for key, value in config.to_dict().items() if key.endswith("_token_id") and value is not None}
     renumbered: dict[str, int | list[int]] = {}
-    for key, value in token_ids.items():
-        old_ids = value if isinstance(value, list) else [value]
+    for key, old_ids in _token_ids(config).items():
         for old_id in old_ids:
             if old_id not in new_id:
-                raise ValueError(f"the config's {key} {old_id} is not among the kept tokens")
+                raise ValueError(
+                    f"the config's {key} {old_id} is not among the kept tokens; give that token to select_tokens, in keep"
+                )
         new_ids = [new_id[old_id] for old_id in old_ids]
-        renumbered[key] = new_ids if isinstance(value, list) else new_ids[0]
+        renumbered[key] = new_ids if isinstance(getattr(config, key), list) else new_ids[0]
     return renumbered

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_lrcompress.files import fingerprint, text_hash, written_whole
 from hf_lrcompress.texts.corpus import CorpusSource, cache_dir, corpus_fingerprint, load_corpus
 from hf_lrcompress.vocabulary.counting import count_tokens
+from hf_lrcompress.vocabulary.ids import id_count
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def cached_counts(source: CorpusSource, tokenizer: PreTrainedTokenizerFast) -> t
     name = COUNTS_FILE.format(fingerprint(corpus_fingerprint(source), tokenizer_fingerprint(tokenizer)))
     path = cache_dir() / name
     state = PartialState()
-    counts = torch.zeros(len(tokenizer), dtype=torch.long)
+    counts = torch.zeros(id_count(tokenizer), dtype=torch.long)
     if state.is_main_process and path.is_file():
         counts = load_counts([path], tokenizer)
     counts = broadcast(counts.to(state.device)).cpu()  # the others may be on machines with caches of their own
@@ -91,7 +92,7 @@ def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast)
         FileNotFoundError: If a file does not exist.
         ValueError: If a file holds no counts, or those of another tokenizer.
     """
-    total = torch.zeros(len(tokenizer), dtype=torch.long)
+    total = torch.zeros(id_count(tokenizer), dtype=torch.long)
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f"file of token counts {path} does not exist")

@@ -4,7 +4,6 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,17 +13,16 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.models.saving import save_tokenizer
+from hf_lrcompress.vocabulary.coverage import MOST_SENTENCES, check_coverage, coverage, unknown_rate
 from hf_lrcompress.vocabulary.curve import CurvePoint, draw_curve, ids_of, measure_curve, per_word
+from hf_lrcompress.vocabulary.ids import unknown_id
 from hf_lrcompress.vocabulary.unreachable_tokens import unreachable_tokens
 
 CERTIFICATE_FILE = "vocabulary_certificate.json"
 CURVE_FILE = "vocabulary_curve.png"
-MOST_SENTENCES = 10_000
 MOST_COMPARED = 8  # sentences whose logits are compared
 LONGEST_COMPARED = 64  # tokens of each
 LARGEST_LOGIT_DIFFERENCE = 1e-3  # float32 sums in another order; a wrong row is off by much more
-NEW_UNKNOWN_LIMIT = 0.01
-COVERAGE_LIMIT = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def certify_vocabulary(
         ValueError: If the held-out text is not made of what was kept, as when it is in another script.
         RuntimeError: If something that trimming promises is not so.
     """
-    check_coverage(tokenizer, trimmed, keep_ids, texts)
+    check_coverage(tokenizer, trimmed, keep_ids, texts, counts)
     texts = list(texts[:MOST_SENTENCES])
     old = ids_of(tokenizer, texts)
     new = ids_of(trimmed, texts)
@@ -128,11 +126,11 @@ def certify_vocabulary(
         same_sentences=sum(same) / len(texts),
         kept_sentences=len(kept) / len(texts),
         same_kept_sentences=sum(same) / len(kept) if kept else 1.0,
-        coverage=_coverage(old, keep_ids),
+        coverage=coverage(old, keep_ids),
         tokens_per_word=per_word(new, texts),
         untrimmed_tokens_per_word=per_word(old, texts),
-        unknown_rate=_unknown_rate(trimmed, new),
-        untrimmed_unknown_rate=_unknown_rate(tokenizer, old),
+        unknown_rate=unknown_rate(trimmed, new),
+        untrimmed_unknown_rate=unknown_rate(tokenizer, old),
         round_trip=_round_trip(trimmed, new, texts),
         untrimmed_round_trip=_round_trip(tokenizer, old, texts),
         unreachable_tokens=tuple(unreachable),
@@ -141,23 +139,6 @@ def certify_vocabulary(
         max_logit_difference=difference,
         curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), texts),
     )
-
-
-def check_coverage(
-    tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: torch.Tensor, texts: Sequence[str]
-) -> None:
-    """Raise a `ValueError` if held-out text is not made of what was kept, as when it is in another script or language."""
-    texts = list(texts[:MOST_SENTENCES])
-    old = ids_of(tokenizer, texts)
-    new = ids_of(trimmed, texts)
-    before = _unknown_rate(tokenizer, old)
-    after = _unknown_rate(trimmed, new)
-    advice = "is the text that the tokens were counted on in the same language and script?"
-    if after - before > NEW_UNKNOWN_LIMIT:
-        raise ValueError(f"{after:.1%} of the held-out text's tokens would be unknown, {before:.1%} before trimming; {advice}")
-    coverage = _coverage(old, keep_ids)
-    if coverage < COVERAGE_LIMIT:
-        raise ValueError(f"only {coverage:.1%} of the held-out text's tokens would be kept; {advice} Or give a larger vocab_size")
 
 
 def write_certificate(certificate: VocabularyCertificate, directory: Path) -> None:
@@ -176,21 +157,12 @@ def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_
     """
     new_id = {old: new for new, old in enumerate(keep_ids.tolist())}
     if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
-        new_id.pop(tokenizer.unk_token_id)
+        new_id.pop(unknown_id(tokenizer), None)
     renumbered: list[list[int] | None] = []
     for row in rows:
         is_kept = new_id.keys() >= set(row)
         renumbered.append([new_id[i] for i in row] if is_kept else None)
     return renumbered
-
-
-def _coverage(rows: list[list[int]], keep_ids: torch.Tensor) -> float:
-    ids = torch.tensor(list(chain.from_iterable(rows)))
-    return torch.isin(ids, keep_ids).double().mean().item()
-
-
-def _unknown_rate(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]]) -> float:
-    return sum(row.count(tokenizer.unk_token_id) for row in rows) / sum(map(len, rows))
 
 
 def _round_trip(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], texts: Sequence[str]) -> float:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.models.loading import require_fast
 from hf_lrcompress.vocabulary.bpe import parts_of
+from hf_lrcompress.vocabulary.ids import id_count, unknown_id
 
 Item = TypeVar("Item")
 
@@ -39,20 +40,21 @@ def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> to
         texts (`Iterable[str]`): Sentences or documents; they are never truncated.
 
     Returns:
-        `torch.LongTensor` of shape `(len(tokenizer),)`: The count of each token id.
+        `torch.LongTensor` of shape `(len(tokenizer),)`: The count of each token id. Where ids have gaps, up to the highest.
 
     Raises:
-        ValueError: If `texts` is one string, or the tokenizer is slow.
+        ValueError: If `texts` is one string, or the tokenizer is slow or lacks an unknown token that its model needs.
     """
     if isinstance(texts, str):
         raise ValueError("texts must be a list or an iterator of strings, not one string")
     require_fast(tokenizer)
+    unknown_id(tokenizer)
     backend = _without_limits(tokenizer)
     added = [token.content for token in backend.get_added_tokens_decoder().values()]
     words_apart = _treats_words_apart(backend)
     before_text = "\n" if _knows_first_word(backend) else " "
     words: Counter[str] = Counter()
-    counts = torch.zeros(len(tokenizer), dtype=torch.long)
+    counts = torch.zeros(id_count(tokenizer), dtype=torch.long)
     for batch in _batches(texts, BATCH_SIZE):
         plain = _plain(batch, added) if words_apart else [False] * len(batch)
         spaced = "".join(before_text + text for text in compress(batch, plain) if text)

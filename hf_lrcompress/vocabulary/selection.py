@@ -9,7 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.alphabet import alphabet_ids
 from hf_lrcompress.vocabulary.bpe import byte_alphabet, is_byte_level, merge_table
-from hf_lrcompress.vocabulary.tokenizer_trimming import require_trimmable, special_ids
+from hf_lrcompress.vocabulary.ids import id_count, special_ids
+from hf_lrcompress.vocabulary.tokenizer_trimming import require_trimmable
+
+FEW = 100
+"""Tokens before the padding token are kept if they are fewer than this: some models count positions from its id."""
 
 
 def select_tokens(
@@ -23,7 +27,7 @@ def select_tokens(
 
     In this order, until there are `vocab_size`:
 
-    1. all special tokens, the tokens of single bytes if the tokenizer has them, and `keep`;
+    1. all special tokens, the tokens before the padding token if they are few, those of single bytes, and `keep`;
     2. the single characters that 99.99 % of the corpus is written with (with WordPiece at the start of a word and inside it);
     3. in at most a tenth of the vocabulary its other single characters, then those that do not occur but are their
        neighbours in Unicode: rare letters and marks do not become unknown, and noise cannot use up the vocabulary;
@@ -60,7 +64,7 @@ def select_tokens(
     vocab = tokenizer.get_vocab()
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     special = set(special_ids(tokenizer, state))
-    required = special | {vocab[token] for token in byte_alphabet(state) if token in vocab} | set(demanded)
+    required = special | _fixed(tokenizer, state, vocab) | set(demanded)
     spare: list[int] = []
     if not is_byte_level(state):
         needed, spare = alphabet_ids(tokenizer, counts, demanded, special)
@@ -111,6 +115,15 @@ class _Candidates:
     frequent: torch.Tensor
 
 
+def _fixed(tokenizer: PreTrainedTokenizerFast, state: dict, vocab: Mapping[str, int]) -> set[int]:
+    """The ids of single bytes, and those before the padding token's if they are few."""
+    single_bytes = {vocab[token] for token in byte_alphabet(state) if token in vocab}
+    padding = vocab[tokenizer.pad_token] if tokenizer.special_tokens_map.get("pad_token") else 0
+    if padding >= FEW:
+        return single_bytes
+    return single_bytes | {i for i in vocab.values() if i < padding}
+
+
 def _select_frequent(candidates: _Candidates, vocab_size: int | None) -> torch.Tensor:
     first = torch.zeros(len(candidates.counts), dtype=torch.bool)
     first[[*candidates.required, *candidates.spare]] = True
@@ -159,9 +172,10 @@ def _check_request(
 ) -> list[int]:
     """The ids of `keep`."""
     size = len(tokenizer)
+    ids = id_count(tokenizer)
     vocab = tokenizer.get_vocab()
-    if counts.shape != (size,):
-        raise ValueError(f"counts must have one entry for each of the {size} tokens, got shape {list(counts.shape)}")
+    if counts.shape != (ids,):
+        raise ValueError(f"counts must have one entry for each of the {ids} tokens, got shape {list(counts.shape)}")
     if (vocab_size is None) == (min_count is None):
         raise ValueError("give either vocab_size or min_count")
     if min_count is not None and not min_count > 0:

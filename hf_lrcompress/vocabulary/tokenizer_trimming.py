@@ -1,7 +1,8 @@
 """Tokenizer trimming: keep some of the tokens of a fast tokenizer, one function per tokenizer model."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from tokenizers import Tokenizer
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.models.loading import require_fast
 from hf_lrcompress.vocabulary.bpe import trim_bpe
+from hf_lrcompress.vocabulary.ids import id_count, post_processor_slots, special_ids
 
 STALE_ARGUMENTS = frozenset(
     [
@@ -34,6 +36,7 @@ CURRENT_ATTRIBUTES = (
     "clean_up_tokenization_spaces",
     "split_special_tokens",
     "chat_template",
+    "extra_special_tokens",  # of transformers 5 (a list), where 4 has them among the special tokens' names
 )
 """Attributes that may have been set after the tokenizer was made."""
 
@@ -75,36 +78,15 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerFast, keep_ids: Sequence[int] |
     state["model"] = TRIM_MODEL[state["model"]["type"]](state, new_id)
     kept = [token for token in state["added_tokens"] if token["id"] in new_id]
     state["added_tokens"] = [{**token, "id": new_id[token["id"]]} for token in kept]
-    for holder, key in _post_processor_slots(state["post_processor"]):
+    for holder, key in post_processor_slots(state["post_processor"]):
         holder[key] = new_id[holder[key]]
     if state["padding"]:
         state["padding"]["pad_id"] = new_id[state["padding"]["pad_id"]]
 
-    trimmed = type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(state)), **_arguments(tokenizer))
-    _check_result(tokenizer, trimmed, keep_ids, state)
+    backend = Tokenizer.from_str(json.dumps(state))
+    trimmed = type(tokenizer)(tokenizer_object=backend, **_arguments(tokenizer))
+    _check_result(tokenizer, trimmed, keep_ids, backend)
     return trimmed
-
-
-def special_ids(tokenizer: PreTrainedTokenizerFast, state: dict | None = None) -> list[int]:
-    """List the tokens that a tokenizer cannot work without.
-
-    Args:
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Any fast tokenizer; not changed.
-        state (`dict`, *optional*): Its JSON, where the caller has parsed it already.
-
-    Returns:
-        `list[int]`: Ascending ids of the named special tokens, of the added tokens marked special, of the model's
-        unknown token, and of what the post-processor and the padding insert.
-    """
-    state = state or json.loads(tokenizer.backend_tokenizer.to_str())
-    model = state["model"]
-    ids = set(tokenizer.all_special_ids)
-    ids.update(token["id"] for token in state["added_tokens"] if token["special"])
-    ids.update(holder[key] for holder, key in _post_processor_slots(state["post_processor"]))
-    if state["padding"]:
-        ids.add(state["padding"]["pad_id"])
-    ids.add(model["unk_id"] if "unk_id" in model else model["vocab"].get(model["unk_token"]))
-    return sorted(ids - {None})
 
 
 def require_trimmable(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -138,19 +120,6 @@ def _trim_unigram(state: dict, new_id: dict[int, int]) -> dict:
 TRIM_MODEL = {"WordPiece": _trim_wordpiece, "Unigram": _trim_unigram, "BPE": trim_bpe}
 
 
-def _post_processor_slots(processor: dict | None) -> Iterator[tuple[list, int]]:
-    """Every place of a post-processor that holds a token id, as (list, index)."""
-    if processor is None:
-        return
-    for part in processor.get("processors", ()):  # Sequence
-        yield from _post_processor_slots(part)
-    for token in processor.get("special_tokens", {}).values():  # TemplateProcessing
-        yield from ((token["ids"], index) for index in range(len(token["ids"])))
-    for name in ("cls", "sep"):  # BertProcessing, RobertaProcessing: [token, id]
-        if name in processor:
-            yield processor[name], 1
-
-
 def _arguments(tokenizer: PreTrainedTokenizerFast) -> dict:
     """What to make a tokenizer of the same class from, apart from its vocabulary: as it is now, not as it was made."""
     special = dict.fromkeys(tokenizer.SPECIAL_TOKENS_ATTRIBUTES)
@@ -168,23 +137,33 @@ def _check_ids(tokenizer: PreTrainedTokenizerFast, keep_ids: list[int], special:
             raise ValueError(f"keep_ids holds {before} twice")
         if before > after:
             raise ValueError(f"keep_ids must be ascending, but {after} comes after {before}")
-    size = len(tokenizer)
-    strangers = [i for i in keep_ids if not 0 <= i < size]
+    has_token = tokenizer.backend_tokenizer.id_to_token
+    strangers = [i for i in keep_ids if i < 0 or has_token(i) is None]
     if strangers:
-        raise ValueError(f"keep_ids holds {strangers[0]}, but the tokenizer has ids 0 to {size - 1}")
+        last = id_count(tokenizer) - 1
+        raise ValueError(f"keep_ids holds {strangers[0]}, which is no token's; the tokenizer has ids 0 to {last}")
     missing = sorted(set(special) - set(keep_ids))
     if missing:
         names = ", ".join(f"{tokenizer.convert_ids_to_tokens(i)} ({i})" for i in missing)
         raise ValueError(f"keep_ids must hold all special tokens, but lacks {names}")
 
 
-def _check_result(tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: list[int], state: dict) -> None:
-    old = tokenizer.backend_tokenizer
-    new = trimmed.backend_tokenizer
-    tokens = [old.id_to_token(i) for i in keep_ids]
-    if None in tokens or tokens != [new.id_to_token(i) for i in range(len(trimmed))]:
-        raise ValueError(f"the tokenizer's ids are not 0 to {len(tokenizer) - 1} without gaps; it cannot be trimmed")
-    rebuilt = json.loads(new.to_str())
-    changed = [part for part in state if rebuilt[part] != state[part]]
+def _check_result(
+    tokenizer: PreTrainedTokenizerFast, trimmed: PreTrainedTokenizerFast, keep_ids: list[int], backend: Tokenizer
+) -> None:
+    """Refuse what is not `backend` any more, or has other tokens than the kept ones."""
+    name = type(tokenizer).__name__
+    made = trimmed.convert_ids_to_tokens(list(range(id_count(trimmed))))
+    for kept, token in zip_longest(tokenizer.convert_ids_to_tokens(keep_ids), made):
+        if kept != token:
+            raise ValueError(
+                f"{name} has the token {token!r} instead of {kept!r} when rebuilt; "
+                "do two tokens share an id, or has an added token one among the model's? Give each its own, in that order"
+            )
+    # Not the JSON that `backend` was made from: a score read from JSON can differ in its last digit.
+    expected = json.loads(backend.to_str())
+    rebuilt = json.loads(trimmed.backend_tokenizer.to_str())
+    changed = [part for part in expected if rebuilt[part] != expected[part]]
     if changed:
-        raise ValueError(f"{type(tokenizer).__name__} changes the {', '.join(changed)} of this tokenizer when rebuilt")
+        parts = ", ".join(changed)
+        raise ValueError(f"{name} changes the {parts} of this tokenizer when rebuilt; save it as a PreTrainedTokenizerFast first")

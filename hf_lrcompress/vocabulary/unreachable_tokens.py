@@ -5,7 +5,7 @@ import json
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.bpe import byte_alphabet
-from hf_lrcompress.vocabulary.tokenizer_trimming import special_ids
+from hf_lrcompress.vocabulary.ids import special_ids
 
 
 def unreachable_tokens(tokenizer: PreTrainedTokenizerFast) -> list[str]:

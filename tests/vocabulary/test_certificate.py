@@ -11,7 +11,8 @@ from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
-from hf_lrcompress.vocabulary.certificate import certify_vocabulary, check_coverage, write_certificate
+from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
+from hf_lrcompress.vocabulary.coverage import check_coverage
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.vocabulary.unreachable_tokens import unreachable_tokens
 

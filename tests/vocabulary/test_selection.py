@@ -11,8 +11,9 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from hf_lrcompress.vocabulary import counting
 from hf_lrcompress.vocabulary.alphabet import alphabet_ids
 from hf_lrcompress.vocabulary.counting import count_tokens
+from hf_lrcompress.vocabulary.ids import special_ids
 from hf_lrcompress.vocabulary.selection import select_tokens
-from hf_lrcompress.vocabulary.tokenizer_trimming import special_ids, trim_tokenizer
+from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 MAKERS = {"wordpiece": wordpiece, "unigram": unigram}
 

@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from trained_tokenizers import bert, specials_last, xlm_roberta
 from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast, XLMRobertaTokenizerFast
 
-from hf_lrcompress.vocabulary.tokenizer_trimming import special_ids, trim_tokenizer
+from hf_lrcompress.vocabulary.ids import special_ids
+from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 MAKERS = {
     "bert": bert,
@@ -248,14 +249,10 @@ def test_wrong_ids_are_named(tokenizer, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_other_models_and_gaps_are_refused():
+def test_other_models_are_refused():
     other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
     with pytest.raises(ValueError, match="cannot trim a WordLevel tokenizer"):
         trim_tokenizer(other, [])
-    backend = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "b": 5}, unk_token="[UNK]"))
-    gaps = PreTrainedTokenizerFast(tokenizer_object=backend)
-    with pytest.raises(ValueError, match="without gaps"):
-        trim_tokenizer(gaps, [0, 1, 2])
 
 
 def test_a_class_that_rebuilds_another_tokenizer_is_refused():
