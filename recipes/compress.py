@@ -43,7 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
     parser.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
     parser.add_argument("--trust_remote_code", action="store_true", help="run its own code, if transformers lacks its type")
-    parser.add_argument("--train_file", nargs="+", help="text, .jsonl or .parquet files to train on")
+    parser.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
     parser.add_argument("--validation_file", nargs="+", help="the same, to validate on")
     parser.add_argument("--stages", help="comma-separated stages, in order")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
