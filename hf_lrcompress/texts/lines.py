@@ -59,8 +59,8 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _decoded_lines(file: str | Path) -> Iterator[str]:
     """Lines of a UTF-8 file with what ends them."""
     number = 0
-    unpacked = gzip.open if Path(file).suffix == ".gz" else open
-    with unpacked(file, "rb") as lines:
+    packed = Path(file).suffix == ".gz"
+    with gzip.open(file) if packed else open(file, "rb") as lines:
         try:
             for number, line in enumerate(lines, start=1):
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
