@@ -143,6 +143,7 @@ class Pipeline:
         seconds, kwh = self.meter.read()
         if self.state.is_main_process:
             record = self.folder.record(directory)
+            metrics: dict[str, Any]
             if own:
                 metrics = add_spent(record.metrics, seconds, kwh) | {"peak_memory_mb": peak_memory_mb()}
             else:

@@ -127,7 +127,7 @@ def test_a_run_leaves_a_stock_model_and_its_report(finished, family):
     assert len({row["masked_text"] for row in rows}) == len({row["masked_tokens"] for row in rows}) == 1
     assert all(0 <= row["mlm_accuracy"] <= 1 and row["mlm_loss"] > 0 and row["seconds"] >= 0 for row in rows)
     total = report_of(run)["total"]
-    assert total["stage_seconds"] == pytest.approx(sum(row["seconds"] for row in rows)) < total["seconds"]
+    assert pytest.approx(total["stage_seconds"]) == sum(row["seconds"] for row in rows) < total["seconds"]
     text = (run / "report.md").read_text(encoding="utf-8")
     assert f"{rows[-1]['parameters']:,}" in text and "machine-written" not in text
 

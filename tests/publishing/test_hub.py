@@ -423,7 +423,7 @@ def test_a_teacher_without_licence_runs_but_is_not_published_until_one_is_given(
     assert work("publish.py", tmp_path / "run", REPO, "--license", "apache-2.0")["code"] == 0
     assert yaml.safe_load(hub.files(REPO)["README.md"].decode().split("---")[1])["license"] == "apache-2.0"
     before = set(hub.repositories)
-    for license in ("nonsense", " ", ""):
+    for license in ("nonsense", " "):
         assert_error(work("publish.py", tmp_path / "run", "lab/2", "--license", license), f"the Hub knows no licence '{license}'")
         assert_error(compress(tmp_path / "new", "--license", license, "--dry_run"), f"the Hub knows no licence '{license}'")
     (teacher / "README.md").write_text("---\nlicense: nonsense\n---\n", encoding="utf-8")
