@@ -21,7 +21,6 @@ from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunF
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean
-from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import StageContext
 
 logger = logging.getLogger(__name__)
