@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -61,17 +62,52 @@ def start_energy_meter() -> Callable[[], float | None]:
     return stop
 
 
-def add_energy(before: Mapping[str, Any], kwh: float | None) -> dict[str, float | None]:
-    """The metric `energy_kwh` of a stage that may have been interrupted; only a sum of all its parts is one.
+class Meter:
+    """Measures time and energy from its making on, part by part, with nothing between the parts.
 
     Args:
-        before (`Mapping`): The stage's metrics so far.
+        energy (`bool`, *optional*, defaults to `True`):
+            Whether to measure energy too. Of several processes some may be on other machines, which no meter sees.
+    """
+
+    def __init__(self, energy: bool = True) -> None:
+        self._energy = energy
+        self._since = time.monotonic()
+        self._stop_energy = self._start_energy()
+
+    def read(self, last: bool = False) -> tuple[float, float | None]:
+        """End a part and begin the next, if there is one.
+
+        Args:
+            last (`bool`, *optional*, defaults to `False`): Whether nothing more is to be measured.
+
+        Returns:
+            `tuple[float, float | None]`: Seconds of the part and its energy in kWh, `None` where that is not measured.
+        """
+        kwh = self._stop_energy()
+        now = time.monotonic()
+        seconds = now - self._since
+        self._since = now
+        self._stop_energy = (lambda: None) if last else self._start_energy()
+        return seconds, kwh
+
+    def _start_energy(self) -> Callable[[], float | None]:
+        return start_energy_meter() if self._energy else lambda: None
+
+
+def add_spent(before: Mapping[str, Any], seconds: float, kwh: float | None) -> dict[str, float | None]:
+    """The metrics `seconds` and `energy_kwh` of what may have been interrupted; only a sum of all its parts is one.
+
+    Args:
+        before (`Mapping`): The metrics so far.
+        seconds (`float`): Time of this part.
         kwh (`float`, *optional*): Energy of this part, in kWh; `None` if it was not measured.
 
     Returns:
-        `dict`: `energy_kwh`; `None` if a part was not measured, and nothing at all if none was.
+        `dict`: `seconds`; `energy_kwh`: `None` if a part was not measured, and left out if none was.
     """
+    spent = {"seconds": before.get("seconds", 0.0) + seconds}
     measured = before.get("energy_kwh") is not None or "seconds" not in before
     if kwh is None or not measured:
-        return {"energy_kwh": None} if "energy_kwh" in before else {}
-    return {"energy_kwh": before.get("energy_kwh", 0.0) + kwh}
+        return spent | ({"energy_kwh": None} if "energy_kwh" in before else {})
+    return spent | {"energy_kwh": before.get("energy_kwh", 0.0) + kwh}

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from accelerate import PartialState
 from hf_lrcompress.distillation.masked_accuracy import masked_token_accuracy
 from hf_lrcompress.distillation.similarity import SimilarityReference, choose_sample, similarity_reference, similarity_retention
 from hf_lrcompress.files import write_atomically
-from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
+from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
@@ -23,7 +22,6 @@ from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunF
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean
-from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import StageContext
 
 logger = logging.getLogger(__name__)
@@ -39,13 +37,22 @@ class Pipeline:
         output_dir (`str` or `Path`): The run folder; what is complete in it is kept, what was begun is resumed.
         overwrite (`bool`, *optional*, defaults to `False`): Delete stages made with other settings and make them again.
         keep (`Sequence[str]`, *optional*): Files that must not be deleted with them, besides what the run reads.
+        meter ([`~machine.Meter`], *optional*): Has measured the run so far; by default it begins here.
 
     Raises:
         ValueError, OSError, ImportError: One line that says what is wrong and what to do.
     """
 
-    def __init__(self, prepared: PreparedRun, output_dir: str | Path, overwrite: bool = False, keep: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        prepared: PreparedRun,
+        output_dir: str | Path,
+        overwrite: bool = False,
+        keep: Sequence[str] = (),
+        meter: Meter | None = None,
+    ) -> None:
         self.state = PartialState()
+        self.meter = meter or Meter(energy=self.state.num_processes == 1)
         self.prepared = prepared
         self.plan = prepared.plan
         self.output_dir = Path(output_dir)
@@ -79,9 +86,13 @@ class Pipeline:
             self.state.wait_for_everyone()
         if self._lock:
             last = self.plan[self._last]
+            files = self._sentence_files()
+            if not (self.output_dir / MODEL_DIR).exists():
+                self._record_spent(self.plan[-1].directory)
             report.write_report(self.prepared.given, self.folder.records(), self.output_dir)
-            report.write_model_dir(self.output_dir, last.directory, self._sentence_files())
+            report.write_model_dir(self.output_dir, last.directory, files)
             self._lock.release()
+        self.meter.read(last=True)
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
 
@@ -109,31 +120,36 @@ class Pipeline:
         logger.info("%d/%d %s%s", position, len(self.plan) - 1, planned.name, f": {done}" if record.complete else "")
         stage_dir = self.output_dir / planned.directory
         if not (record.complete and measured):
-            metrics = self._measure(position) if record.complete else self._work(position, record)
+            metrics = self._measure(position) if record.complete else self._work(position)
+            self._record_spent(planned.directory)
             if self.state.is_main_process:
                 self.folder.record(planned.directory).with_metrics(metrics).completed(stage_dir).write(stage_dir)
         if self.state.is_main_process:
             clean(stage_dir)  # of a complete stage too: the process may have been killed in the middle of it
 
-    def _work(self, position: int, record: StageRecord) -> dict[str, Any]:
+    def _work(self, position: int) -> dict[str, Any]:
         """Run and measure a stage. Its seconds and energy are recorded even if it is interrupted."""
         planned = self.plan[position]
-        stage_dir = self.output_dir / planned.directory
-        started = time.monotonic()
-        if self.state.is_main_process:
-            record.write(stage_dir)
+        self._record_spent(planned.directory)
         self.state.wait_for_everyone()
-        # With several processes some may be on other machines, which the meter does not see.
-        stop_meter = start_energy_meter() if self.state.num_processes == 1 else lambda: None
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # TrainingArguments with bf16 leave theirs to all that come after
         try:
             metrics = planned.stage.run(self._context(position)) if planned.stage else self.teacher_facts
         finally:
-            seconds = record.metrics.get("seconds", 0.0) + time.monotonic() - started
-            spent = {"seconds": seconds, "peak_memory_mb": peak_memory_mb()} | add_energy(record.metrics, stop_meter())
-            if self.state.is_main_process:
-                record.with_metrics(spent).write(stage_dir)
+            self._record_spent(planned.directory, own=True)
         return metrics | (self._measure(position) if planned.makes_model else {})
+
+    def _record_spent(self, directory: str, own: bool = False) -> None:
+        """Add what has passed since the last time to a stage's record: as its own, or as the run's around it."""
+        seconds, kwh = self.meter.read()
+        if self.state.is_main_process:
+            record = self.folder.record(directory)
+            metrics: dict[str, Any]
+            if own:
+                metrics = add_spent(record.metrics, seconds, kwh) | {"peak_memory_mb": peak_memory_mb()}
+            else:
+                metrics = {"around": add_spent(record.metrics.get("around", {}), seconds, kwh)}
+            record.with_metrics(metrics).write(self.output_dir / directory)
 
     def _measure(self, position: int) -> dict[str, Any]:
         """Parameters, size and what was kept, of a stage's model as it is on disk; on the main process only."""

@@ -1,5 +1,6 @@
 """Tables: one maker, and one set of columns for all that is measured."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,16 @@ from tabulate import tabulate
 NOT_MEASURED = "not measured"
 
 Columns = Mapping[str, tuple[str, Callable[[Any], str]]]
-"""Key of a row → heading of its column, and what shows a value. What `str` shows is text and stands at the left."""
+"""Key of a row → heading of its column, and what shows a value. What `str` and `escaped` show is text and stands at the left."""
+
+
+def escaped(value: Any) -> str:
+    """Text that somebody else chose, for Markdown: one line in which no character is markup.
+
+    Args:
+        value (`Any`): A name of a model, a file, a data set; not at the start of a line.
+    """
+    return re.sub(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(str(value).split()))
 
 
 def hundredfold(share: float) -> str:
@@ -37,7 +47,7 @@ STAGE_COLUMNS: Columns = {
 SCORE_COLUMNS: Columns = {
     "model": ("model", str),
     "task": ("task", str),
-    "dataset": ("data set", str),
+    "dataset": ("data set", escaped),
     "metric": ("metric", str),
     "mean": ("score", hundredfold),
     "std": ("±", hundredfold),
@@ -90,7 +100,7 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Columns, style: str =
     used = {key: column for key, column in columns.items() if any(row.get(key) is not None for row in rows)}
     cells = [[_cell(row.get(key), shown, missing) for key, (_, shown) in used.items()] for row in rows]
     heads = [head for head, _ in used.values()]
-    sides = ["left" if shown is str else "right" for _, shown in used.values()]
+    sides = ["left" if shown in (str, escaped) else "right" for _, shown in used.values()]
     return tabulate(cells, heads, tablefmt=style, disable_numparse=True, colalign=sides)
 
 

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.files import free_bytes
+from hf_lrcompress.machine import Meter
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
@@ -45,14 +46,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
     parser.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
     parser.add_argument("--trust_remote_code", action="store_true", help="run its own code, if transformers lacks its type")
-    parser.add_argument("--train_file", nargs="+", help="text, .jsonl or .parquet files to train on")
+    parser.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
     parser.add_argument("--validation_file", nargs="+", help="the same, to validate on")
     parser.add_argument("--stages", help="comma-separated stages, in order")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
     target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
-    parser.add_argument("--dry_run", action="store_true", help="print every stage's sizes and training memory, then stop")
+    parser.add_argument("--dry_run", action="store_true", help="print every stage's sizes and memory while it trains, then stop")
     parser.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
     parser.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
     parser.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
@@ -72,7 +73,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
             mapping[name] = {"files": files}
     if arguments.trust_remote_code:
         mapping["trust_remote_code"] = True
-    if arguments.license:
+    if arguments.license is not None:
         mapping["license"] = arguments.license
     if arguments.stages:
         mapping["stages"] = [name.strip() for name in arguments.stages.split(",")]
@@ -154,15 +155,16 @@ def main() -> int:
         config = read_config(arguments)
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
+        meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
         prepared = prepare(config, budget_of(arguments))
         target = check_publish(arguments, prepared)
         if arguments.dry_run:
             prepared.check_texts()
             if main_process:
-                print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing=""))
+                print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
             return 0
         output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
-        pipeline = Pipeline(prepared, output_dir, overwrite=arguments.overwrite, keep=[str(arguments.config)])
+        pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[str(arguments.config)], meter=meter)
     except (ValueError, OSError, ImportError) as error:
         if main_process:
             print(f"error: {one_line(error)}", file=sys.stderr)

@@ -42,7 +42,7 @@ def main() -> int:
     try:
         target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
         report = read_complete_run(arguments.run_dir)
-        license = {"license": arguments.license} if arguments.license else license_of(report)
+        license = license_of(report) if arguments.license is None else {"license": arguments.license}
         check_license(license, stated_license(report["stages"][0]), report["teacher"])
         eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
         url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)

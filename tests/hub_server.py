@@ -18,10 +18,12 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import langcodes
 import yaml
 
+from hf_lrcompress.run.licences import HUB_LICENSES
+
 LARGE = (".safetensors", ".bin", ".png", ".model")
-LICENSES = {"mit", "apache-2.0", "cc-by-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0", "other"}
 REPO = r"(?P<repo>(?:[\w.-]+/)?[\w.-]+)"
 ANY = f"(?:models|datasets)/{REPO}"
 REVISION = "(?P<revision>refs/convert/parquet|[^/]+)"
@@ -346,10 +348,14 @@ def card_errors(text: str) -> list[str]:
     except yaml.YAMLError as error:
         return [f"YAML metadata: {error}"]
     errors = []
-    if card.get("license", "mit") not in LICENSES:
-        errors.append(f'"license" must be one of {sorted(LICENSES)}')
-    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", str(card.get("language", "en"))):
-        errors.append('"language" must be a language code')
+    for license in listed(card.get("license", "mit")):
+        if license not in HUB_LICENSES:
+            errors.append(f'"license" must be one of {sorted(HUB_LICENSES)}')
+    for code in listed(card.get("language", "en")):
+        if not (re.fullmatch("[a-z]{2,3}", str(code)) and langcodes.get(code).is_valid()):
+            may = 'an ISO 639-1, 639-2 or 639-3 code (two/three letters), or a special value like "code", "multilingual"'
+            advice = "If you want to use BCP-47 identifiers, you can specify them in language_bcp47."
+            errors.append(f'"language" with value "{code}" is not valid. It must be {may}. {advice}')
     for key in ("base_model", *(f"datasets.{i}" for i in range(len(card.get("datasets", []))))):
         value = card["datasets"][int(key.split(".")[1])] if "." in key else card.get(key, "a/b")
         if not re.fullmatch(r"([\w-][\w.-]*/)?[\w-][\w.-]*", value):
@@ -358,6 +364,11 @@ def card_errors(text: str) -> list[str]:
         errors.append('"base_model_relation" is not one that there is')
     required = [path for i, model in enumerate(card.get("model-index", [])) for path in required_of(model, f"model-index[{i}]")]
     return errors + [f'"{path}" is required' for path, value in required if value in (None, "", [])]
+
+
+def listed(value: Any) -> list:
+    """What may stand alone or in a list."""
+    return value if isinstance(value, list) else [value]
 
 
 def required_of(model: dict, path: str) -> Iterator[tuple[str, Any]]:

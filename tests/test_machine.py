@@ -10,7 +10,7 @@ import torch
 from codecarbon import OfflineEmissionsTracker
 
 from hf_lrcompress import machine
-from hf_lrcompress.machine import add_energy, peak_memory_mb, start_energy_meter
+from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb, start_energy_meter
 
 
 def test_peak_memory_is_at_least_what_was_held(monkeypatch):
@@ -63,4 +63,16 @@ def test_without_codecarbon_nothing_is_measured(monkeypatch):
     ],
 )
 def test_a_stage_measured_in_part_is_not_measured(before, kwh, total):
-    assert add_energy(before, kwh) == total
+    assert add_spent(before, 2.0, kwh) == {"seconds": before.get("seconds", 0.0) + 2.0} | total
+
+
+def test_a_meter_leaves_nothing_out_between_its_parts(monkeypatch):
+    now = iter([10.0, 11.0, 14.0])
+    running = []
+    monkeypatch.setattr(machine.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(machine, "start_energy_meter", lambda: running.append(1) or (lambda: float(running.pop())))
+    meter = Meter()
+    assert meter.read() == (1.0, 1.0) and running
+    assert meter.read(last=True) == (3.0, 1.0) and not running
+    monkeypatch.undo()
+    assert Meter(energy=False).read()[1] is None

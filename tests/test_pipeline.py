@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Con
 
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.run.preparation import prepare
 
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
@@ -125,6 +126,8 @@ def test_a_run_leaves_a_stock_model_and_its_report(finished, family):
     assert rows[-1]["reduction_percent"] == pytest.approx(100 * (1 - rows[-1]["parameters"] / rows[0]["parameters"]))
     assert len({row["masked_text"] for row in rows}) == len({row["masked_tokens"] for row in rows}) == 1
     assert all(0 <= row["mlm_accuracy"] <= 1 and row["mlm_loss"] > 0 and row["seconds"] >= 0 for row in rows)
+    total = report_of(run)["total"]
+    assert pytest.approx(total["stage_seconds"]) == sum(row["seconds"] for row in rows) < total["seconds"]
     text = (run / "report.md").read_text(encoding="utf-8")
     assert f"{rows[-1]['parameters']:,}" in text and "machine-written" not in text
 
@@ -320,8 +323,11 @@ def test_nothing_is_read_counted_or_planned_twice(compress, tmp_path, monkeypatc
 def test_dry_run_prints_the_sizes_and_writes_nothing(compress, finished, tmp_path):
     code, out, _ = compress("--dry_run", "--output_dir", tmp_path / "run")
     assert code == 0 and not (tmp_path / "run").exists()
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
     for row in report_of(finished / "xlm-roberta")["stages"]:
         assert f"{row['parameters']:,}" in out
+        assert (rows[row["stage"]][-1] == "–") == ("train_loss" not in row), "only of what is trained"
+    assert int(rows["reduce_layers"][-1].replace(",", "")) == pytest.approx(peak_memory_mb(), rel=0.25)
 
 
 def assert_one_line(err, message):

@@ -1,10 +1,11 @@
 """The one maker of tables, and the tables and figures of scores."""
 
 import pytest
+from matplotlib.figure import Figure
 
-from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores, plot_stages
+from hf_lrcompress.evaluation.figures import _double_along_x, plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, capacity_table, score_notes, score_table
-from hf_lrcompress.tables import STAGE_COLUMNS, make_table
+from hf_lrcompress.tables import STAGE_COLUMNS, escaped, make_table
 
 EFFICIENCY = [
     {
@@ -94,6 +95,31 @@ def test_the_average_by_the_size_of_the_adapters():
     rows = cells_of(capacity_table(capacity))
     assert rows[0] == ["model", "r = 2", "r = 4"]
     assert rows[2:] == [["teacher", "45.0", "22.5"], ["student", "40.0", "20.0"]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "labels"),
+    [([33.1, 93.8], ["25", "50", "100"]), ([25], ["25"]), ([15.1, 471.6], ["12.5", "25", "50", "100", "200", "400", "800"])],
+)
+def test_axes_of_sizes_have_a_number_at_every_doubling(sizes, labels):
+    axes = Figure().subplots()
+    axes.plot(sizes, sizes)
+    _double_along_x(axes, sizes)
+    assert [label.get_text() for label in axes.get_xticklabels()] == labels and not axes.xaxis.get_minorticklocs().size
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("intfloat/multilingual-e5-small", "intfloat/multilingual-e5-small"),
+        ("my_train.txt, b.txt", "my_train.txt, b.txt"),
+        ("a\n\n# Heading\r\n```\u2028b", r"a # Heading \`\`\` b"),
+        ("<img src=x> [a](b) *c* _d_ |e|", r"\<img src=x\> \[a\](b) \*c\* \_d\_ \|e\|"),
+        ("__init__ a\\_b &lt; ~~x~~ $$y$$", r"\_\_init\_\_ a\\\_b \&lt; \~\~x\~\~ \$\$y\$\$"),
+    ],
+)
+def test_names_that_others_chose_are_no_markup(name, shown):
+    assert escaped(name) == shown
 
 
 @pytest.mark.parametrize("stages", [[], [{"stage": "teacher", "parameters": 9, "sentence_similarity": 1.0}]])

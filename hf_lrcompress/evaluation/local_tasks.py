@@ -8,7 +8,7 @@ from hf_lrcompress.evaluation.examples import LABEL_NAMES, Example, checked_exam
 from hf_lrcompress.evaluation.task_rows import read_rows
 from hf_lrcompress.evaluation.tasks import Task
 from hf_lrcompress.evaluation.word_lines import read_word_lines
-from hf_lrcompress.texts.readers import read_lines
+from hf_lrcompress.texts.lines import read_lines
 
 ROW_READERS = {".jsonl": read_rows, ".csv": read_rows, ".tsv": read_rows}
 WORD_READERS = {".conllu": read_word_lines, ".conll": read_word_lines, ".iob2": read_word_lines}

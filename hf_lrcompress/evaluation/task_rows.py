@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_lrcompress.evaluation.tasks import Task
 from hf_lrcompress.evaluation.word_lines import split_at_spaces
-from hf_lrcompress.texts.readers import read_json_lines, read_lines
+from hf_lrcompress.texts.lines import read_json_lines, read_lines
 
 TABLES = (".csv", ".tsv")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
-from hf_lrcompress.texts.readers import read_lines
+from hf_lrcompress.texts.lines import read_lines
 
 CONLLU = ".conllu"
 CONLLU_WIDTH = 10

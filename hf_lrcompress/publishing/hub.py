@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.hub_errors import one_line_errors
@@ -80,7 +80,7 @@ class Publish:
             `str`: URL of the commit.
 
         Raises:
-            ValueError, OSError: As [`Publish.check`]; or if a file would not be published whole.
+            ValueError, OSError: As [`Publish.check`]; or if a file would not be published whole, or the Hub refuses the card.
         """
         self.check(fingerprint)
         api = HfApi()
@@ -88,6 +88,7 @@ class Publish:
         if eval_results:
             additions.append(CommitOperationAdd(EVAL_RESULTS_FILE, eval_results.encode()))
         with one_line_errors(f"publishing {self.hub_model_id}"):
+            _check_card(api, additions[0])
             api.create_repo(self.hub_model_id, private=not self.public, exist_ok=True)
             if self.hub_revision != "main":
                 api.create_branch(self.hub_model_id, branch=self.hub_revision, exist_ok=True)
@@ -153,6 +154,17 @@ class Publish:
             return []
         ours = {operation.path_in_repo for operation in additions}
         return [CommitOperationDelete(path) for path in sorted(_files(info) - ours)]
+
+
+def _check_card(api: HfApi, card: CommitOperationAdd) -> None:
+    """Raise if the Hub would refuse a card, before anything is made there. The client itself asks only when it commits."""
+    with card.as_file() as file:
+        question = {"content": file.read().decode(), "repoType": "model"}
+    answer = get_session().post(f"{api.endpoint}/api/validate-yaml", json=question)
+    if answer.status_code == 400:
+        said = "; ".join(error["message"] for error in answer.json()["errors"])
+        raise ValueError(f"the Hub refuses the card: {said}")
+    hf_raise_for_status(answer)
 
 
 def _files_to_publish(model_dir: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_lrcompress.publishing.metadata import final_scores, text_name
-from hf_lrcompress.tables import STAGE_COLUMNS, Columns, hundredfold, make_table
+from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, hundredfold, make_table
 from hf_lrcompress.texts.languages import Language
 
 INDEX_COLUMNS: Columns = {
     "card": ("card", str),
     "language": ("language", str),
-    "teacher": ("teacher", str),
-    "text": ("text", str),
+    "teacher": ("teacher", escaped),
+    "text": ("text", escaped),
     "parameters": STAGE_COLUMNS["parameters"],
     "reduction_percent": STAGE_COLUMNS["reduction_percent"],
     "mlm_accuracy": STAGE_COLUMNS["mlm_accuracy"],

@@ -12,6 +12,7 @@ from huggingface_hub.repocard import metadata_load
 
 from hf_lrcompress.demo.texts import DEMO_TEACHER_LICENSE
 from hf_lrcompress.run.configuration import DEMO, RunConfig
+from hf_lrcompress.run.licences import check_license_name
 
 LICENSE_KEYS = ("license", "license_name", "license_link")
 
@@ -69,15 +70,21 @@ def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any]
         teacher (`str`): Name of the teacher.
 
     Raises:
-        ValueError: If the teacher's licence forbids derivatives, or no licence is known.
+        ValueError: If the teacher's licence forbids derivatives, or no licence that the Hub knows is stated.
     """
-    stated = teacher_license.get("license") or []
-    names = [stated] if isinstance(stated, str) else stated
-    for name in names:
+    for name in _names(teacher_license):
         if re.search(r"-nd\b", name):
             raise ValueError(f"the licence of {teacher}, {name}, forbids derivatives: a compressed model may not be published")
-    if not license.get("license"):
+    if not _names(license):
         raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it as `license`, such as mit")
+    for name in _names(license):
+        check_license_name(name)
+
+
+def _names(license: Mapping[str, Any]) -> list[str]:
+    """The licences that a card's header states: one, several or none."""
+    stated = license.get("license") or []
+    return list(map(str, stated if isinstance(stated, list) else [stated]))
 
 
 def _teacher_card(config: RunConfig) -> Path | None:

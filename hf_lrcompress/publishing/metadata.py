@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
+from hf_lrcompress.demo.texts import DEMO
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.licence import license_of
 from hf_lrcompress.texts.languages import Language
@@ -38,10 +39,12 @@ def card_metadata(report: Mapping[str, Any]) -> ModelCardData:
     if report["stages"][0].get("own_code"):
         tags.append(OWN_CODE_TAG)
     optional = license_of(report)
+    if "-" in report["language"]:
+        optional["language_bcp47"] = report["language"]  # the Hub's `language` has no scripts and regions
     if base_model:
         optional |= {"base_model": base_model, "base_model_relation": "finetune"}
     return ModelCardData(
-        language=report["language"],
+        language=report["language"].split("-")[0],
         library_name="sentence-transformers" if sentences else "transformers",
         pipeline_tag=_pipeline_tag(report),
         tags=tags,
@@ -71,6 +74,15 @@ def base_model_of(report: Mapping[str, Any]) -> str | None:
     if "base_model" in report:
         return report["base_model"]
     return report["teacher"] if "/" in report["teacher"] else None
+
+
+def has_demo_teacher(report: Mapping[str, Any]) -> bool:
+    """Whether the teacher came from the demo's package, and is not a directory of the same name.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    return report["settings"]["teacher"] == DEMO and base_model_of(report) is not None
 
 
 def title_of(report: Mapping[str, Any]) -> str:

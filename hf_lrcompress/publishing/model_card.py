@@ -1,5 +1,6 @@
 """The model card, made from `report.json` alone."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -7,8 +8,15 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.publishing.metadata import base_model_of, card_metadata, keeps_representation, text_name, title_of
+from hf_lrcompress.demo.texts import DEMO_NOTICE, DEMO_TEACHER_NOTICE
+from hf_lrcompress.publishing.metadata import (
+    base_model_of,
+    card_metadata,
+    has_demo_teacher,
+    keeps_representation,
+    text_name,
+    title_of,
+)
 from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
 from hf_lrcompress.tables import (
     CERTIFICATE_ROWS,
@@ -17,6 +25,7 @@ from hf_lrcompress.tables import (
     NOT_MEASURED,
     SCORE_COLUMNS,
     Columns,
+    escaped,
     hundredfold,
     make_table,
 )
@@ -33,6 +42,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
         figures (`Sequence[str]`, *optional*): Names of PNG files that lie beside the card.
     """
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
+    environment.filters |= {"escaped": escaped, "bibtex": _bibtex}
     template = environment.from_string(files("hf_lrcompress").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
         report=report,
@@ -43,6 +53,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
         base_model=base_model_of(report),
         sentences=keeps_representation(report),
         notice=DEMO_NOTICE if report["machine_written_text"] else None,
+        teacher_notice=DEMO_TEACHER_NOTICE if has_demo_teacher(report) else None,
         language_name=Language.from_tag(report["language"]).name,
         **_tables(report),
         **_making(report),
@@ -67,10 +78,12 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
 def _making(report: Mapping[str, Any]) -> dict[str, str]:
     """From what, how and where the model was made."""
     settings = report["settings"]
+    shown = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     return {
         "train": text_name(settings["train"]),
         "validation": text_name(settings["validation"]),
-        "settings": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
+        "settings": shown,
+        "fence": max(["``", *re.findall("`+", shown)], key=len) + "`",  # nothing in the settings ends it
         "total": _total(report.get("total", {})),
         "environment": ", ".join(f"{name} {value}" for name, value in report["environment"].items()),
     }
@@ -95,5 +108,12 @@ def _total(total: Mapping[str, float]) -> str:
     seconds = total.get("seconds")
     energy = total.get("energy_kwh")
     time = "the seconds in the first table" if seconds is None else f"{seconds:,.0f} s"
+    if "stage_seconds" in total:
+        time += f" from start to end, {total['stage_seconds']:,.0f} s of it in the stages themselves"
     used = NOT_MEASURED if energy is None else f"{energy:.4f} kWh of the whole machine, by codecarbon"
     return f"Time: {time}. Energy: {used}."
+
+
+def _bibtex(text: str) -> str:
+    """A name for a field of BibTeX: one line, without what would end it."""
+    return re.sub(r"[{}\\]", "", " ".join(text.split()))

@@ -1,6 +1,7 @@
 """The report of a run: `report.json`, `report.md` and the directory of the final model, all from the stages' records."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
+from hf_lrcompress.tables import escaped
 
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in ("scores", "capacity", "efficiency", "skipped_tasks")}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
@@ -32,7 +34,8 @@ def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
         records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
     """
     made = [record for record in records if "parameters" in record.metrics]
-    return [{"stage": record.name} | {k: v for k, v in record.metrics.items() if k not in REPORTED} for record in made]
+    elsewhere = {*REPORTED, "around"}
+    return [{"stage": record.name} | {k: v for k, v in record.metrics.items() if k not in elsewhere} for record in made]
 
 
 def parts_of(records: Sequence[StageRecord]) -> dict[str, Any]:
@@ -45,14 +48,16 @@ def parts_of(records: Sequence[StageRecord]) -> dict[str, Any]:
 
 
 def total_of(records: Sequence[StageRecord]) -> dict[str, float]:
-    """Seconds of all stages, and kWh where every stage has them.
+    """`seconds` of the run from start to end, `stage_seconds` of its stages alone, and `energy_kwh` where all was measured.
 
     Args:
         records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
     """
-    total = {"seconds": sum(record.metrics["seconds"] for record in records)}
-    if all(record.metrics.get("energy_kwh") is not None for record in records):
-        total["energy_kwh"] = sum(record.metrics["energy_kwh"] for record in records)
+    own = [record.metrics for record in records]
+    parts = own + [metrics["around"] for metrics in own if "around" in metrics]
+    total = {"seconds": sum(part["seconds"] for part in parts), "stage_seconds": sum(part["seconds"] for part in own)}
+    if all(part.get("energy_kwh") is not None for part in parts):
+        total["energy_kwh"] = sum(part["energy_kwh"] for part in parts)
     return total
 
 
@@ -103,7 +108,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     Args:
         report (`Mapping`): What `report.json` holds.
     """
-    lines = [f"# {title_of(report)}", ""]
+    lines = [f"# {escaped(title_of(report))}", ""]
     if report["machine_written_text"]:
         lines += [f"**{DEMO_NOTICE}**", ""]
     lines += [stage_table(report), "", *_list(stage_notes(report))]
@@ -152,10 +157,6 @@ def _without_paths(value: Any) -> Any:
         return {key: _without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_paths(item) for item in value]
-    if isinstance(value, str) and _is_local(Path(value)):
+    if isinstance(value, str) and (os.path.isabs(value) or os.path.exists(value)):  # not Path's: it raises for long names
         return Path(value).name
     return value
-
-
-def _is_local(path: Path) -> bool:
-    return path.is_absolute() or path.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hf_lrcompress.demo.texts import DEMO
+from hf_lrcompress.run.licences import check_license_name
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.stages import STAGES, Stage
 from hf_lrcompress.stages.inputs import EXAMPLES, OBJECTIVES
@@ -72,6 +73,8 @@ class RunConfig:
                 raise ValueError(f"{key} must be {' or '.join(allowed)}, got {getattr(self, key)!r}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}")
+        if self.license is not None:
+            check_license_name(self.license)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
@@ -176,8 +179,13 @@ def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
         return DEMO
     if isinstance(value, Mapping):
         codes = {"tag": language.tag, "glotcc": language.glotcc, "flores": language.flores, "wikiann": language.wikiann}
-        value = {key: item.format(**codes) if isinstance(item, str) else item for key, item in value.items()}
+        value = {key: _named(item, codes) if isinstance(item, str) else item for key, item in value.items()}
     return build(CorpusSource, value, where)
+
+
+def _named(text: str, codes: Mapping[str, str]) -> str:
+    """A text with the codes in the places named for them, such as `{glotcc}`; all else stays."""
+    return re.sub(r"\{(\w+)\}", lambda place: codes.get(place[1], place[0]), text)
 
 
 def _unbuilt(value: Any) -> Any:

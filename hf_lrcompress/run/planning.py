@@ -10,6 +10,7 @@ from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.rehearsal import rehearse
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
+from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import model_identity
 from hf_lrcompress.models.rebuilding import resized_on_meta
@@ -30,7 +31,7 @@ class PlannedStage:
         model_config ([`~transformers.PretrainedConfig`]): The config of its model, or of the model before it.
         parameters (`int`): Parameters of that model.
         fingerprint (`str`): Hash of everything its result depends on.
-        training_mb (`float`, *optional*): Estimate of the memory of its training in MB, where it trains.
+        training_mb (`float`, *optional*): Estimate of the memory that its training adds in MB, where it trains.
     """
 
     name: str
@@ -72,7 +73,7 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     for index, (name, stage) in enumerate(stages.items(), start=1):
         try:
             made = stage.resized(model)
-            memory = _check_training(stage, inputs, made, _teacher_of(stage, inputs, made_so_far))
+            memory = _check_training(stage, inputs, made, model, _teacher_of(stage, inputs, made_so_far))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         further = [part for part in [stage.inputs()] if part]
@@ -96,7 +97,9 @@ def _teacher_of(stage: Stage, inputs: RunInputs, made_so_far: Mapping[str, PreTr
     return made_so_far[name]
 
 
-def _check_training(stage: Stage, inputs: RunInputs, student: PreTrainedModel, teacher: PreTrainedModel | None) -> float | None:
+def _check_training(
+    stage: Stage, inputs: RunInputs, student: PreTrainedModel, parent: PreTrainedModel, teacher: PreTrainedModel | None
+) -> float | None:
     """Estimated memory of a stage's training in MB, once it is known to be possible; models on the meta device."""
     arguments = stage.arguments(inputs, output_dir=".")
     if arguments is None:
@@ -108,11 +111,17 @@ def _check_training(stage: Stage, inputs: RunInputs, student: PreTrainedModel, t
         raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
     trained = resized_on_meta(student, student.config)  # a stage that changes no size is given its parent itself
     check_student_and_teacher(trained, teacher.eval() if teacher else None, None, None, arguments)
-    return training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size)
+    kept = 0.0 if parent is student or parent is teacher else 4 * parent.num_parameters() / 1e6  # what was cut is still there
+    return kept + training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size)
 
 
 def summary(plan: Sequence[PlannedStage]) -> list[dict[str, Any]]:
-    """One row a stage: its sizes, parameters, megabytes (fp32), reduction against the teacher and memory of its training."""
+    """One row a stage: its sizes, parameters, megabytes (fp32), reduction against the teacher and memory while it trains.
+
+    That is what training adds to what this process has taken so far for libraries, tokenizers and texts. Where a GPU computes
+    it is the GPU's, as in the report.
+    """
+    taken = peak_memory_mb()
     return [
         {
             "stage": planned.name,
@@ -123,7 +132,7 @@ def summary(plan: Sequence[PlannedStage]) -> list[dict[str, Any]]:
             "parameters": planned.parameters,
             "size_mb": planned.parameters * 4 / 1e6,
             "reduction_percent": 100 * (1 - planned.parameters / plan[0].parameters),
-            "training_mb": planned.training_mb,
+            "training_mb": None if planned.training_mb is None else taken + planned.training_mb,
         }
         for planned in plan
     ]

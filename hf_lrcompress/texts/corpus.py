@@ -12,7 +12,7 @@ from datasets import Dataset, Features, IterableDataset, Value
 from datasets.exceptions import DatasetGenerationError
 
 from hf_lrcompress.files import file_hash, json_hash
-from hf_lrcompress.texts.readers import READERS, read_hub
+from hf_lrcompress.texts.readers import READERS, kind_of, read_hub
 
 Corpus = Dataset | IterableDataset
 """A corpus that was read, or that is read while it is used."""
@@ -27,7 +27,8 @@ class CorpusSource:
 
     Args:
         files (`tuple[str, ...]`, *optional*):
-            Local files of one kind: `.txt` with a document a line, `.jsonl` or `.json` with an object a line, `.parquet`.
+            Local files of one kind: `.txt` with a document a line, `.jsonl` or `.json` with an object a line, `.csv` or `.tsv`
+            with the columns' names in the first line, each of them also packed (`.txt.gz`), or `.parquet`.
         path, name (`str`, *optional*): A data set on the Hub and its configuration, instead of `files`.
         split (`str`, *optional*, defaults to `"train"`): The data set's split.
         revision (`str`, *optional*): The data set's branch, tag or commit. Without one a cached copy is not updated.
@@ -52,7 +53,7 @@ class CorpusSource:
     def __post_init__(self) -> None:
         if bool(self.files) == bool(self.path):
             raise ValueError("a text source needs either files or path (a data set on the Hub), not both")
-        kinds = sorted({Path(file).suffix for file in self.files})
+        kinds = sorted({kind_of(file) for file in self.files})
         if not isinstance(self.files, tuple):
             raise ValueError(f"files must be a tuple of paths, got {self.files!r}")
         if len(kinds) > 1 or not READERS.keys() >= set(kinds):
@@ -102,8 +103,8 @@ def corpus_fingerprint(source: CorpusSource) -> str:
     """
     identity = asdict(source) | {"files": [file_hash(file) for file in source.files], "streaming": None}
     if source.files:
-        kind = Path(source.files[0]).suffix
-        identity |= {"kind": kind, "split": None, "column": None if kind == ".txt" else source.column}
+        kind = kind_of(source.files[0])
+        identity |= {"kind": kind, "split": None, "column": None if kind.startswith(".txt") else source.column}
     return json_hash(identity)
 
 
@@ -127,7 +128,7 @@ def _documents(source: CorpusSource) -> Iterator[dict[str, str]]:
 def _texts(source: CorpusSource) -> Iterator[str | None]:
     if source.path is not None:
         return read_hub(source.path, source.name, source.split, source.revision, source.column)
-    read = READERS[Path(source.files[0]).suffix]
+    read = READERS[kind_of(source.files[0])]
     return chain.from_iterable(read(file, source.column) for file in source.files)
 
 

@@ -1,9 +1,9 @@
-"""Reading files and the Hub: lines, JSON objects, parquet, and documents from each. Errors are one line: where, what to do."""
+"""Documents of files and of data sets on the Hub. Errors are one line: where, what to do."""
 
-import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +12,14 @@ import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset, config, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
+from hf_lrcompress.texts.lines import read_json_lines, read_lines, read_table_lines
+
 DEMO_COMMAND = "accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml"
 
 PARQUET_BRANCH = "refs/convert/parquet"
 """Where the Hub keeps its own parquet copy of a data set that has a loading script. It has files, but no configurations."""
 
 _PROBE_SECONDS = 10
-
-
-def read_lines(file: str | Path) -> Iterator[str]:
-    """Lines of a UTF-8 file, without what ends them.
-
-    Raises:
-        ValueError: If a line is not UTF-8.
-    """
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                byte = error.object[error.start]
-                raise ValueError(f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8") from None
-
-
-def read_json_lines(file: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects of a file with a JSON object a line, each with the number of its line.
-
-    Raises:
-        ValueError: If a line that is not blank is not UTF-8 or no JSON object.
-    """
-    for number, line in enumerate(read_lines(file), start=1):
-        if line.strip():
-            where = f"{file}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not JSON ({error.msg}); give one JSON object a line") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: not a JSON object; give one JSON object a line")
-            yield number, row
 
 
 def load_parquet_branch(path: str, name: str | None, split: str, streaming: bool = False) -> Dataset | IterableDataset:
@@ -71,25 +40,50 @@ def _text_documents(file: str, column: str) -> Iterator[str]:
     return read_lines(file)
 
 
-def _json_documents(file: str, column: str) -> Iterator[str | None]:
-    for number, row in read_json_lines(file):
+def _row_documents(
+    read_rows: Callable[[str], Iterator[tuple[int, Mapping[str, Any]]]], file: str, column: str
+) -> Iterator[str | None]:
+    for number, row in read_rows(file):
         where = f"{file}, line {number}"
         _check_column(column, row, where)
         yield _checked(row[column], column, where)
 
 
 def _parquet_documents(file: str, column: str) -> Iterator[str | None]:
+    row = 0
     try:
         parquet = pq.ParquetFile(file)
-    except pa.ArrowInvalid:
-        raise ValueError(f"{file} is not a Parquet file; give one, or name it after what it is") from None
-    _check_column(column, parquet.schema_arrow.names, file)
-    for batch in parquet.iter_batches(columns=[column]):
-        yield from (_checked(text, column, file) for text in batch.column(0).to_pylist())
+        _check_column(column, parquet.schema_arrow.names, file)
+        for batch in parquet.iter_batches(columns=[column]):
+            for value in batch.column(0):
+                row += 1
+                yield _checked(value.as_py(), column, file)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"{file}, row {row}: byte 0x{byte:02x} is not UTF-8; write the file again from UTF-8 text") from None
+    except (pa.ArrowException, OSError) as error:
+        kind = f"damaged after row {row}" if row else "not a Parquet file, or a damaged one"
+        said = " ".join(str(error).split())
+        raise ValueError(f"{file} is {kind} ({said}); make or download it again, or name it after what it is") from None
 
 
-READERS = {".txt": _text_documents, ".jsonl": _json_documents, ".json": _json_documents, ".parquet": _parquet_documents}
-"""How to read the documents of a file, by how its name ends; `column` says where in a row they are."""
+_json_documents = partial(_row_documents, read_json_lines)
+_table_documents = partial(_row_documents, read_table_lines)
+_READERS_OF_LINES: dict[str, Callable[[str, str], Iterator[str | None]]] = {
+    ".txt": _text_documents,
+    ".jsonl": _json_documents,
+    ".json": _json_documents,
+    ".csv": _table_documents,
+    ".tsv": _table_documents,
+}
+READERS = _READERS_OF_LINES | {f"{kind}.gz": read for kind, read in _READERS_OF_LINES.items()} | {".parquet": _parquet_documents}
+"""How to read the documents of a file, by its [`kind_of`]; `column` says where in a row they are."""
+
+
+def kind_of(file: str | Path) -> str:
+    """How the name of a file ends: `".txt"`, `".txt.gz"`."""
+    path = Path(file)
+    return Path(path.stem).suffix + path.suffix if path.suffix == ".gz" else path.suffix
 
 
 def read_hub(path: str, name: str | None, split: str, revision: str | None, column: str) -> Iterator[str | None]:

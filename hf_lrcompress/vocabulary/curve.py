@@ -1,6 +1,6 @@
 """How many tokens are enough: vocabulary size against coverage and tokens per word, as numbers and as a figure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,9 @@ class CurvePoint:
 def measure_curve(
     tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int, texts: Sequence[str]
 ) -> tuple[CurvePoint, ...]:
-    """Select and trim anew for sizes from an eighth to twice `vocab_size`, as far as the corpus allows them.
+    """Select and trim anew for sizes from an eighth to twice `vocab_size`.
+
+    Where the corpus has less than twice as many, the last size is all that it has; where it has no more, the whole tokenizer.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The untrimmed tokenizer.
@@ -40,15 +42,28 @@ def measure_curve(
         texts (`Sequence[str]`): Held-out sentences.
     """
     points = []
+    for keep_ids in _selections(tokenizer, counts, vocab_size):
+        coverage = (counts[keep_ids].sum() / counts.sum()).item()
+        rows = ids_of(trim_tokenizer(tokenizer, keep_ids), texts)
+        points.append(CurvePoint(len(keep_ids), coverage, per_word(rows, texts)))
+    by_size = {point.vocab_size: point for point in points}
+    if max(by_size) <= vocab_size < len(tokenizer):
+        by_size[len(tokenizer)] = CurvePoint(len(tokenizer), 1.0, per_word(ids_of(tokenizer, texts), texts))
+    return tuple(by_size[size] for size in sorted(by_size))
+
+
+def _selections(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int) -> Iterator[torch.Tensor]:
+    """The ids to keep for each size that the corpus allows."""
+    largest = 0
     for fraction in FRACTIONS:
         try:
             keep_ids = select_tokens(tokenizer, counts, round(fraction * vocab_size))
         except ValueError:  # smaller than the alphabet, or larger than the corpus can fill
             continue
-        coverage = (counts[keep_ids].sum() / counts.sum()).item()
-        rows = ids_of(trim_tokenizer(tokenizer, keep_ids), texts)
-        points.append(CurvePoint(len(keep_ids), coverage, per_word(rows, texts)))
-    return tuple(points)
+        largest = len(keep_ids)
+        yield keep_ids
+    if largest <= vocab_size:
+        yield select_tokens(tokenizer, counts, min_count=counts[counts > 0].min().item())
 
 
 def draw_curve(points: Sequence[CurvePoint], vocab_size: int, untrimmed_tokens_per_word: float, path: Path) -> None:

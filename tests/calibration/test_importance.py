@@ -112,7 +112,7 @@ def test_high_scores_matter_more_than_low_ones(dataset, tmp_path):
     assert (good - whole).abs() < (bad - whole).abs()
 
 
-def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type="bert"):
+def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(capsys, model_type="bert"):
     tokenizer, model = unigram(), tiny_model(model_type)
     rows = [{"input_ids": [0, *range(5, 20), 2], "attention_mask": [1] * 17} for _ in range(6)]
     before = copy.deepcopy(model.state_dict())
@@ -120,6 +120,7 @@ def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(model_type="bert
     assert scores.shape == (4, 36) and (scores > 0).all()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(score_neurons(tiny_model(model_type), rows, tokenizer, batch_size=2), scores)
+    assert "train_loss" not in capsys.readouterr().out, "it is no training"
 
 
 def test_scores_are_those_of_the_loss_that_is_distilled(tmp_path):

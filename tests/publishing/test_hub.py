@@ -422,7 +422,21 @@ def test_a_teacher_without_licence_runs_but_is_not_published_until_one_is_given(
     assert_error(work("publish.py", tmp_path / "run", REPO), "states no licence", "`license`, such as mit")
     assert work("publish.py", tmp_path / "run", REPO, "--license", "apache-2.0")["code"] == 0
     assert yaml.safe_load(hub.files(REPO)["README.md"].decode().split("---")[1])["license"] == "apache-2.0"
-    assert_error(work("publish.py", tmp_path / "run", "lab/2", "--license", "nonsense"), '"license" must be one of')
+    before = set(hub.repositories)
+    for license in ("nonsense", " "):
+        assert_error(work("publish.py", tmp_path / "run", "lab/2", "--license", license), f"the Hub knows no licence '{license}'")
+        assert_error(compress(tmp_path / "new", "--license", license, "--dry_run"), f"the Hub knows no licence '{license}'")
+    (teacher / "README.md").write_text("---\nlicense: nonsense\n---\n", encoding="utf-8")
+    answer = compress(tmp_path / "new", "--teacher", teacher, "--push_to_hub", "--hub_model_id", "lab/2")
+    assert_error(answer, "the Hub knows no licence 'nonsense'")
+    assert set(hub.repositories) == before and not (tmp_path / "new").exists()
+
+
+def test_a_card_that_the_hub_refuses_leaves_no_repository(hub, work, run):
+    card = run / "model" / "README.md"
+    card.write_text(card.read_text(encoding="utf-8").replace("language: sk", "language: sr-Latn"), encoding="utf-8")
+    assert_error(work("publish.py", run, REPO), 'the Hub refuses the card: "language" with value "sr-Latn" is not valid')
+    assert not hub.repositories
 
 
 def test_a_licence_that_forbids_derivatives(hub, compress, inputs, tmp_path):

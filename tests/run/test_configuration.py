@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,31 @@ def test_a_stage_has_its_own_losses_or_those_of_the_run():
     assert ReduceLayers(training={"alpha": 1}).merged({"losses": {"mlm": 1}}) == {"alpha": 1}
     assert ReduceLayers().merged(run) == run
     assert AdaptTeacher().merged({"losses": {"hidden_cosine": 1}, "learning_rate": 1.0}) == {"alpha": 1.0, "learning_rate": 1.0}
+
+
+def test_only_the_named_places_are_replaced():
+    from hf_lrcompress.run.configuration import _named
+
+    codes = {"tag": "sk", "glotcc": "slk-Latn"}
+    assert _named("{glotcc} {0.__class__} {tag.x} {} {{tag}} {other}", codes) == "slk-Latn {0.__class__} {tag.x} {} {sk} {other}"
+    with pytest.raises(ValueError, match="must be a Hub id"):
+        config(train={"path": "a/{0.__class__}"})
+
+
+@pytest.mark.parametrize(
+    ("license", "message"),
+    [
+        ("Apache 2.0", "the Hub knows no licence 'Apache 2.0'; did you mean 'apache-2.0'?"),
+        ("nonsense", "licence 'nonsense'; name it as https://huggingface.co/docs/hub/repositories-licenses does"),
+        (" ", "no licence ' '"),
+        ("", "no licence ''"),
+        ("x" * 300, f"no licence '{'x' * 40}'; name it"),
+    ],
+)
+def test_licences_that_the_hub_does_not_know(license, message):
+    assert config(license="cc-by-4.0").license == "cc-by-4.0"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config(license=license)
 
 
 def test_the_default_is_the_papers():

@@ -1,5 +1,7 @@
 """Reading corpora, and packing them into blocks: against the definition, written naively."""
 
+import gzip
+import io
 import json
 import os
 import subprocess
@@ -40,6 +42,19 @@ def write(path, content):
     return CorpusSource(files=(str(path),))
 
 
+def parquet(texts):
+    """A file with a column of bytes that is said to be text."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": pa.Array.from_buffers(pa.string(), len(texts), texts.buffers())}), file, compression="gzip")
+    return file.getvalue()
+
+
+def damaged(content):
+    """A file whose first page does not unpack."""
+    at = content.index(b"\x1f\x8b")
+    return content[: at + 12] + bytes(8) + content[at + 20 :]
+
+
 def texts_of(source):
     corpus = load_corpus(source)
     assert corpus.column_names in (["text"], None)
@@ -61,10 +76,22 @@ def test_every_kind_of_file_gives_the_same_text(tmp_path, streaming):
     write(tmp_path / "a.jsonl", "\n".join(lines) + "\n\n")
     write(tmp_path / "a.json", "\n".join(lines))
     pq.write_table(pa.table({"id": range(5), "body": [texts[0], None, " ", *texts[1:]]}), tmp_path / "a.parquet")
-    for kind in ("txt", "jsonl", "json", "parquet"):
+    write(tmp_path / "a.csv", "\ufeffid,body\r\n" + "".join(f'{i},"{text}"\r\n' for i, text in enumerate([*texts, " ", ""])))
+    write(tmp_path / "a.tsv", "id\tbody\n" + "".join(f"{i}\t{text}\n" for i, text in enumerate(texts)).replace(" \t tab", " tab"))
+    for kind in ("txt", "jsonl", "json", "csv", "tsv"):
+        write(tmp_path / f"a.{kind}.gz", gzip.compress((tmp_path / f"a.{kind}").read_bytes()))
+    for kind in ("txt", "jsonl", "json", "csv", "parquet", "txt.gz", "jsonl.gz", "json.gz", "csv.gz"):
         source = CorpusSource(files=(str(tmp_path / f"a.{kind}"),), column="body", streaming=streaming)
         assert isinstance(load_corpus(source), IterableDataset if streaming else Dataset)
         assert texts_of(source) == texts
+    for kind in ("tsv", "tsv.gz"):
+        source = CorpusSource(files=(str(tmp_path / f"a.{kind}"),), column="body", streaming=streaming)
+        assert texts_of(source) == [text.replace(" \t tab", " tab") for text in texts]
+
+
+def test_quotation_marks_quote_in_csv_and_are_text_in_tsv(tmp_path):
+    assert texts_of(write(tmp_path / "a.csv", 'text,id\n"„Áno, ""hej""\nešte",1\n')) == ['„Áno, "hej"\nešte']
+    assert texts_of(write(tmp_path / "a.tsv", 'text\tid\n"Áno\t1\n"Nie"\t2\n')) == ['"Áno', '"Nie"']
 
 
 def test_files_are_read_in_order_and_blank_documents_do_not_count(tmp_path):
@@ -106,7 +133,20 @@ def test_the_cache_is_used(tmp_path, monkeypatch):
         ("a.json", '["a"]\n', "a.json, line 1: not a JSON object"),
         ("a.jsonl", '{"id": 1, "body": "a"}\n', r"a.jsonl, line 1 has no column 'text'; there are: id, body"),
         ("a.jsonl", '{"text": 1}\n', "column 'text' holds int, not text"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "x \\ud83d"}\n', r"a.jsonl, line 2: '\\ud83d' is half a character"),
+        ("a.jsonl", '{"text": ' + "[" * 100_000, "a.jsonl, line 1: nested too deeply; give one JSON object a line"),
+        ("a.jsonl", f'{{"text": "a", "id": {"1" * 5000}}}', "a.jsonl, line 1: a number has too many digits"),
+        ("a.csv", "", "a.csv has no text"),
+        ("a.csv", "id,body\n1,a\n", "a.csv, line 2 has no column 'text'; there are: id, body"),
+        ("a.csv", "id,text\n1,a\n2,b,c\n", "a.csv, line 3: 3 columns, the first line has 2"),
+        ("a.csv", 'id,text\n1,a\n2,"b\n3,c\n', "a.csv, line 4: unexpected end of data; is a quote not closed"),
+        ("a.csv", "id,text\n1,zl\xe9\n".encode("latin-1"), "a.csv, line 2: byte 0xe9 is not UTF-8"),
+        ("a.tsv", "id\ttext\na\n", "a.tsv, line 2: 1 columns, the first line has 2"),
+        ("a.txt.gz", b"text", "a.txt.gz is damaged after line 0"),
+        ("a.txt.gz", gzip.compress(b"one\ntwo\n" * 999)[:-9], r"a.txt.gz is damaged after line \d+: no whole gzip file"),
         ("a.parquet", "not parquet", "a.parquet is not a Parquet file"),
+        ("a.parquet", parquet(pa.array([b"a", b"b", b"zl\xe9"])), "a.parquet, row 3: byte 0xe9 is not UTF-8"),
+        ("a.parquet", damaged(parquet(pa.array(["text"] * 99))), r"a.parquet is .*damaged.*; make or download it again"),
     ],
 )
 def test_files_that_are_no_corpus_are_refused_in_one_line(tmp_path, name, content, message, streaming):
@@ -137,7 +177,8 @@ def test_a_missing_file_is_named(tmp_path, function):
         ({}, "either files or path"),
         ({"files": ("a.txt",), "path": "org/name"}, "either files or path"),
         ({"files": "a.txt"}, "must be a tuple"),
-        ({"files": ("a.csv",)}, "files end in .csv; give files of one kind: .txt, .jsonl, .json, .parquet"),
+        ({"files": ("a.odt",)}, "files end in .odt; give files of one kind: .txt, .jsonl, .json, .csv, .tsv, .txt.gz, "),
+        ({"files": ("a.gz",)}, "files end in .gz; give files of one kind"),
         ({"files": ("a.txt", "b.jsonl")}, "files end in .jsonl and .txt; give files of one kind"),
         ({"files": ("a.txt",), "name": "slk-Latn"}, "remove them or files"),
         ({"path": "/data/texts"}, "must be a Hub id"),

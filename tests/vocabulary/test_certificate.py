@@ -13,6 +13,7 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
 from hf_lrcompress.vocabulary.coverage import check_coverage
+from hf_lrcompress.vocabulary.curve import measure_curve
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 from hf_lrcompress.vocabulary.unreachable_tokens import unreachable_tokens
 
@@ -44,12 +45,22 @@ def test_figures_are_those_of_the_definition(case, tmp_path):
     assert certificate.untrimmed_tokens_per_word == sum(map(len, old)) / words
     assert (certificate.untrimmed_unknown_rate, certificate.unknown_rate) == tuple(unknown)
     assert certificate.unreachable_tokens == () and certificate.wrong_rows == 0 and certificate.max_logit_difference < 1e-5
-    assert [point.vocab_size for point in certificate.curve][-1] >= 650
+    sizes = [point.vocab_size for point in certificate.curve]
+    assert sizes == sorted(set(sizes)) and 650 in sizes and sizes[-1] > 650, "one sees whether more would help"
     coverages = [point.coverage for point in certificate.curve]
     assert coverages == sorted(coverages)
     write_certificate(certificate, tmp_path)
     assert json.loads((tmp_path / "vocabulary_certificate.json").read_text(encoding="utf-8")) == certificate.to_mapping()
     assert (tmp_path / "vocabulary_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_curve_goes_past_all_that_the_corpus_has(case):
+    tokenizer, _, counts, _ = case
+    whole = select_tokens(tokenizer, counts, min_count=1)
+    for vocab_size, further in ((len(whole) - 1, len(whole)), (len(whole), len(tokenizer))):
+        last = measure_curve(tokenizer, counts, vocab_size, TEXTS)[-1]
+        assert (last.vocab_size, last.coverage) == (further, 1.0)
+    assert last.tokens_per_word == sum(len(tokenizer.tokenize(text)) for text in TEXTS) / sum(len(text.split()) for text in TEXTS)
 
 
 def test_a_wrong_row_is_found(case):

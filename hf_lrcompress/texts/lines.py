@@ -1,0 +1,97 @@
+"""Reading files by lines: text, JSON objects and tables, packed or not. Errors are one line: file, line, what to do."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(file: str | Path) -> Iterator[str]:
+    """Lines of a UTF-8 file, which may be packed (`.gz`), without what ends them.
+
+    Raises:
+        ValueError: If a line is not UTF-8, or the packed file is damaged.
+    """
+    return (line.rstrip("\r\n") for line in _decoded_lines(file))
+
+
+def read_json_lines(file: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a file with a JSON object a line, each with the number of its line.
+
+    Raises:
+        ValueError: If a line that is not blank is not UTF-8 or no JSON object.
+    """
+    for number, line in enumerate(read_lines(file), start=1):
+        if line.strip():
+            try:
+                row = _parse_json(line)
+            except ValueError as error:
+                raise ValueError(f"{file}, line {number}: {error}; give one JSON object a line") from None
+            yield number, row
+
+
+def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a table whose first line names the columns, each with the number of the line that it ends in.
+
+    In `.csv` a quoted field may hold commas and line breaks; in `.tsv` a quotation mark is a character like any other.
+
+    Raises:
+        ValueError: If a line is not UTF-8, a quote is not closed, or a row has more or fewer columns than the first line.
+    """
+    if ".tsv" in Path(file).suffixes:
+        reader = csv.reader(_decoded_lines(file), delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(_decoded_lines(file), strict=True)
+    try:
+        names = next(reader, [])
+        for row in filter(None, reader):
+            if len(row) != len(names):
+                found = f"{len(row)} columns, the first line has {len(names)}"
+                raise ValueError(f"{file}, line {reader.line_num}: {found}; quote fields that hold what separates them")
+            yield reader.line_num, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num}: {error}; is a quote not closed?") from None
+
+
+def _decoded_lines(file: str | Path) -> Iterator[str]:
+    """Lines of a UTF-8 file with what ends them."""
+    number = 0
+    packed = Path(file).suffix == ".gz"
+    with gzip.open(file) if packed else open(file, "rb") as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise ValueError(f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise ValueError(f"{file} is damaged after line {number}: no whole gzip file; make or download it again") from None
+
+
+def _parse_json(line: str) -> dict[str, Any]:
+    """The object in a line; a `ValueError` says why there is none."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg})") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError:  # what Python says of an integer of more than 4,300 digits
+        raise ValueError("a number has too many digits") from None
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    if "\\u" in line:
+        _check_characters(row)
+    return row
+
+
+def _check_characters(row: dict[str, Any]) -> None:
+    """Refuse one half of a surrogate pair without the other: such text can be neither saved nor tokenised."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ValueError(f"{half} is half a character; write the whole one, or leave it out") from None
