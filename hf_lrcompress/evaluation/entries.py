@@ -71,6 +71,11 @@ class Entry:
         rates = self.rates if len(self.rates) > 1 else ()
         return [self.job(rate, self.seeds[0]) for rate in rates]
 
+    @property
+    def cost_after_trials(self) -> int:
+        """How long the trainings of the other seeds take, in the unit of [`ScoringJob.cost`]."""
+        return self.job(self.rates[0], self.seeds[0]).cost * (len(self.seeds) - 1)
+
     def jobs(self) -> list[ScoringJob]:
         """A training a seed, at the best learning rate: the first is one of the trials."""
         rate = self.best_rate

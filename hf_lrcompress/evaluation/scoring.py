@@ -1,5 +1,6 @@
 """Scoring several models on several tasks with several seeds; what is done is not done again."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import fingerprint
 from hf_lrcompress.models.loading import model_identity
 from hf_lrcompress.texts.languages import Language
+
+logger = logging.getLogger(__name__)
 
 
 def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
@@ -126,7 +129,8 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
     """
     comparison.output_dir.mkdir(parents=True, exist_ok=True)
     entries = comparison.entries()
-    run_jobs([job for entry in entries for job in entry.trials()])
+    trials = [job for entry in entries for job in entry.trials()]
+    run_jobs(trials, to_come=sum(entry.cost_after_trials for entry in entries) if trials else 0)
     run_jobs([job for entry in entries for job in entry.jobs()])
     rows = [entry.row() for entry in entries]
     means = {row["task"]: row["mean"] for row in rows if row["model"] == comparison.reference}
@@ -153,5 +157,6 @@ def score_factors(comparison: Comparison, factors: Sequence[int]) -> list[dict[s
         folder = comparison.output_dir
         if training != comparison.training:
             folder = folder / f"r{factor}"
+        logger.info("adapters of reduction factor %d", factor)
         rows += score_models(replace(comparison, training=training, output_dir=folder))
     return rows
