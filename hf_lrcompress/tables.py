@@ -52,14 +52,14 @@ SCORE_COLUMNS: Columns = {
     "mean": ("score", hundredfold),
     "std": ("±", hundredfold),
     "majority": ("majority baseline", hundredfold),
-    "retention": ("retention %", hundredfold),
+    "retention": ("retention %", "{}".format),
+    "accuracy": ("accuracy", hundredfold),
     "tuning": ("tuning", str),
-    "epochs": ("epochs", "{:g}".format),
+    "epochs": ("epochs", "{}".format),
     "learning_rate": ("learning rate", "{:g}".format),
     "seeds": ("seeds", lambda seeds: ", ".join(map(str, seeds))),
     "test_size": ("test size", "{:,d}".format),
     "train_overlap": ("of it in train %", hundredfold),
-    "quick": ("quick", lambda quick: "yes" if quick else "no"),
 }
 EFFICIENCY_COLUMNS: Columns = {
     "model": ("model", str),

@@ -109,6 +109,14 @@ def keep_two_layers(model: PreTrainedModel) -> list[int]:
     return KEPT_LAYERS.get(model.config.model_type, [1, 3])
 
 
+@pytest.fixture(scope="session")
+def metric_modules(tmp_path_factory):
+    """Where the library `evaluate` copies metrics to: one place a process, for it imports them as parts of one package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_precision(monkeypatch):
     """TrainingArguments with bf16 leave their precision in the environment for all that come after."""

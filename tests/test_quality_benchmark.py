@@ -142,7 +142,8 @@ def test_rows_are_made_scored_and_put_together_once(inputs):
     assert first.returncode == 0, first.stderr
     teacher, wide, narrow = json.loads((inputs / "first.json").read_text(encoding="utf-8"))["rows"]
     assert teacher["TC"] and wide["TC"] and narrow["TC"] is None
-    assert teacher["retention %"] == pytest.approx(100) and wide["retention %"] > 0
+    guessed = ["at the majority baseline" in row["TC"] for row in (teacher, wide)]
+    assert (teacher["retention %"] is None) == guessed[0] and (wide["retention %"] is None) == any(guessed)
     assert narrow["parameters"] < wide["parameters"]
     for row in (wide, narrow):
         assert -1 <= row["similarity, surgery alone"] <= 1 and -1 <= row["similarity"] <= 1

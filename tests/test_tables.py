@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from hf_lrcompress.evaluation.figures import _double_along_x, plot_capacity, plot_scores, plot_stages
-from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, capacity_table, score_notes, score_table
+from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, UNDISTILLED, capacity_table, score_notes, score_table
 from hf_lrcompress.tables import STAGE_COLUMNS, escaped, make_table
 
 EFFICIENCY = [
@@ -66,27 +66,28 @@ def test_numbers_stand_at_the_right_and_text_at_the_left():
 
 def test_scores_are_a_row_a_model_in_the_order_of_the_paper():
     heads, _, teacher, student = cells_of(score_table(SCORES, EFFICIENCY))
-    assert heads[:8] == ["model", "reduction %", "parameters", "MB", "TC", "POS", "average", "retention %"]
-    assert teacher[:8] == ["teacher", "0.0", "1,000,000", "4.0", "85.0 ± 1.0", "95.0", "90.0", ""]
-    assert student[:8] == ["student", "75.0", "250,000", "1.0", "70.0 ± 1.0 (82 %)", "90.0 (95 %)", "80.0", "88.5"]
-    assert student[8:] == ["10.0", "200.0", "20,000", "4.00"]
+    assert heads[:9] == ["model", "reduction %", "parameters", "MB", "TC", "POS", "POS accuracy", "average", "retention %"]
+    assert teacher[:9] == ["teacher", "0.0", "1,000,000", "4.0", "85.0 ± 1.0", "95.0", "90.0", "90.0", ""]
+    assert student[:9] == ["student", "75.0", "250,000", "1.0", "70.0 ± 1.0 (82 %)", "90.0 (95 %)", "90.0", "80.0", "88.5"]
+    assert student[9:] == ["10.0", "200.0", "20,000", "4.00"]
     assert cells_of(score_table(SCORES, EFFICIENCY, base=2_000_000))[2][1] == "50.0"
 
 
 def test_what_guessing_gives_is_a_row_of_its_own():
     guessed = [row | {"majority": 0.05 if row["task"] == "tc" else 0.15} for row in SCORES]
+    guessed = [row | {"extra": row["extra"] | {"majority_accuracy": 0.2}} for row in guessed]
     last = cells_of(score_table(guessed, EFFICIENCY))[-1]
-    assert last[:7] == [MAJORITY, "", "", "", "5.0", "15.0", "10.0"] and not any(last[7:])
+    assert last[:8] == [MAJORITY, "", "", "", "5.0", "15.0", "20.0", "10.0"] and not any(last[8:])
     assert any(note.startswith(MAJORITY) for note in score_notes(guessed))
 
 
 def test_the_notes_say_how_the_models_were_trained():
-    tc, pos, skipped = score_notes(SCORES, ["ner"])
+    _, tc, pos, skipped = score_notes(SCORES, ["ner"])
     assert tc == "TC: topic classification, macro_f1 × 100 on 1,204 test texts, 0.5 % of them also in train; 2 seeds, seq_bn."
-    assert pos.endswith("1 seed, seq_bn; accuracy 90.0, 90.0.") and skipped.startswith("NER: skipped")
+    assert pos.endswith(f"1 seed, seq_bn; {POS_NOTE}.") and skipped.startswith("NER: skipped")
     rates = {"teacher": 1e-4, "student": 1e-3}
     trained = [row | {"epochs": 20, "learning_rate": rates[row["model"]]} for row in SCORES]
-    assert "; 20 epochs; learning rate 0.0001 (teacher), 0.001 (student)" in score_notes(trained)[0]
+    assert "; 20 epochs; learning rate 0.0001 (teacher), 0.001 (student)" in score_notes(trained)[1]
     assert any(UNDISTILLED in note for note in score_notes([*SCORES, score(UNDISTILLED, "tc", [0.1], None)]))
 
 
@@ -95,6 +96,8 @@ def test_the_average_by_the_size_of_the_adapters():
     rows = cells_of(capacity_table(capacity))
     assert rows[0] == ["model", "r = 2", "r = 4"]
     assert rows[2:] == [["teacher", "45.0", "22.5"], ["student", "40.0", "20.0"]]
+    guessed = [row | {"majority": 0.05 if row["task"] == "tc" else 0.15} for row in capacity]
+    assert cells_of(capacity_table(guessed))[4:] == [[MAJORITY, "10.0", "10.0"]]
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,19 @@
 """A model for a task: the encoder of a checkpoint, a new head, and sequential bottleneck adapters in every layer."""
 
+import logging
 from typing import Any
 
 import torch
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
 )
 
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.cheap_training import attention_for_training
-from hf_lrcompress.models.loading import has_own_code
+from hf_lrcompress.models.loading import has_own_code, load_encoder
 
 TUNINGS = ("seq_bn", "full")
 
@@ -35,6 +33,7 @@ def add_task_adapter(model: PreTrainedModel, reduction_factor: int) -> None:
         return
     import adapters  # only here: it works with one version of transformers
 
+    logging.getLogger("adapters").setLevel(logging.ERROR)  # it tells of every adapter, and warns that it is not active yet
     adapters.init(model)
     adapted: Any = model  # it has other methods now
     adapted.add_adapter("task", config=adapters.SeqBnConfig(reduction_factor=reduction_factor))
@@ -80,6 +79,8 @@ def load_for_task(
 ) -> PreTrainedModel:
     """Load an encoder with a new head, in fp32. The head and adapters are drawn from torch's generator: seed it first.
 
+    Of the checkpoint's own head or pooler nothing is used: the result is that of the same encoder saved without them.
+
     With `"seq_bn"` what is trained are the adapters and the head, that of the family in `transformers`: in BERT and XLM-R dense,
     tanh, dense on the first token for texts, and one linear layer for tokens, as `adapters` has it.
 
@@ -94,22 +95,21 @@ def load_for_task(
     Raises:
         ValueError: If the checkpoint lacks weights of the encoder.
     """
-    auto_class = AutoModelForTokenClassification if tokens else AutoModelForSequenceClassification
-    config = AutoConfig.from_pretrained(name_or_dir, revision=revision)
+    with torch.random.fork_rng(devices=[]):  # a checkpoint without a pooler draws one, which is dropped again
+        encoder = load_encoder(name_or_dir, revision)
+    config = encoder.config
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.problem_type = None if tokens else "single_label_classification"
-    model, info = auto_class.from_pretrained(
-        name_or_dir,
+    classes = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING if tokens else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    task_class: Any = classes[type(config)]  # the Auto class itself wants a path
+    model = task_class.from_pretrained(
+        None,
         config=config,
-        revision=revision,
+        state_dict=encoder.state_dict(),
         dtype=torch.float32,
         attn_implementation=attention_for_training(),
-        output_loading_info=True,
     )
-    missing = sorted(name for name in info["missing_keys"] if not _in_head(model, name))
-    if missing:
-        raise ValueError(f"{name_or_dir} lacks weights of the encoder (such as {missing[0]}); choose a whole checkpoint")
     if tuning == "seq_bn":
         add_task_adapter(model, reduction_factor)
         for name, parameter in model.named_parameters():

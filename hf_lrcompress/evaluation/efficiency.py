@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
+from hf_lrcompress.models.loading import load_config, load_encoder
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 
 LENGTH = 128
@@ -28,11 +29,11 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
         `latency_ms_batch_1` and `latency_ms_batch_32` (128 tokens a text), `tokens_per_second` (batch 32), `speedup` (of that
         against the first model).
     """
-    encoders = [AutoModel.from_pretrained(m.path, revision=m.revision, dtype=torch.float32).eval() for m in models]
+    encoders = [load_encoder(model.path, model.revision).eval() for model in models]
     seconds = {batch: _median_seconds(encoders, batch) for batch in BATCHES}
     rows = []
     for index, model in enumerate(models):
-        config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+        config = load_config(model.path, model.revision)
         has_head = has_masked_lm_head(model.path, model.revision)
         parameters = (masked_lm_on_meta(config) if has_head else encoder_on_meta(config)).num_parameters()
         rows.append(

@@ -71,6 +71,11 @@ class Entry:
         rates = self.rates if len(self.rates) > 1 else ()
         return [self.job(rate, self.seeds[0]) for rate in rates]
 
+    @property
+    def cost_after_trials(self) -> int:
+        """How long the trainings of the other seeds take, in the unit of [`ScoringJob.cost`]."""
+        return self.job(self.rates[0], self.seeds[0]).cost * (len(self.seeds) - 1)
+
     def jobs(self) -> list[ScoringJob]:
         """A training a seed, at the best learning rate: the first is one of the trials."""
         rate = self.best_rate
@@ -81,12 +86,13 @@ class Entry:
 
         Returns:
             `dict`: `mean`, `std` (of the sample; 0 for one seed) and `values` of the score on test, and `majority` (see
-            [`majority_score`]), as fractions; `learning_rate`, the `learning_rates` it was chosen from, and more.
+            [`majority_scores`]), as fractions; `epochs`, `learning_rate`, the `learning_rates` it was chosen from, and more.
         """
         task = self.data.task
         training = self.training
         results = [job.result() for job in self.jobs()]
         values = [result["scores"][task.metric] for result in results]
+        majority = majority_scores(self.data)
         return {
             "model": self.model.name,
             "task": task.name,
@@ -95,24 +101,28 @@ class Entry:
             "mean": float(np.mean(values)),
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
             "values": values,
-            "majority": majority_score(self.data),
+            "majority": majority[task.metric],
             "seeds": list(self.seeds),
             "test_size": len(self.data.test),
             "train_overlap": self.data.train_overlap,
-            "words_cut_off": results[0]["words_cut_off"],
+            "words_cut_off": results[0].get("words_cut_off"),
             "quick": training.quick,
             "epochs": training.epochs_of(task),
+            "patience": training.patience,
             "tuning": training.tuning,
             "reduction_factor": training.reduction_factor,
             "learning_rate": self.best_rate,
             "learning_rates": list(self.rates),
-            "extra": {"accuracy": float(np.mean([result["scores"]["accuracy"] for result in results]))},
+            "extra": {
+                "accuracy": float(np.mean([result["scores"]["accuracy"] for result in results])),
+                "majority_accuracy": majority["accuracy"],
+            },
         }
 
 
-def majority_score(data: TaskData) -> float:
-    """Score on test of always predicting the most frequent label of `train`, for every text or every word."""
+def majority_scores(data: TaskData) -> dict[str, float]:
+    """Scores on test of always predicting the most frequent label of `train`, for every text or every word."""
     label = data.most_frequent_label
     gold = [example.labels for example in data.test]
     predicted = [label if isinstance(labels, str) else [label] * len(labels) for labels in gold]
-    return score(data.task.metric, predicted, gold)[data.task.metric]
+    return score(data.task.metric, predicted, gold)

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from hf_lrcompress.evaluation.tables import UNDISTILLED, capacity_averages
+from hf_lrcompress.evaluation.judging import shortened_notice
+from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, baseline_rows, capacity_averages
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.tables import STAGE_COLUMNS
 
@@ -17,7 +19,7 @@ KEPT = ("mlm_accuracy", "sentence_similarity", "token_similarity")
 
 
 def plot_scores(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a figure of score against size, a line a task.
+    """Write a figure of score against size: a line a task, and dashed what guessing gives. The title says what was shortened.
 
     Args:
         scores (`Sequence[Mapping]`): Rows of [`score_models`].
@@ -27,15 +29,12 @@ def plot_scores(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mappin
     figure, axes = _empty_figure()
     sizes = {row["model"]: row["size_mb"] for row in efficiency}
     for name in TASKS:
-        own = {row["model"]: (sizes[row["model"]], 100 * row["mean"], 100 * row["std"]) for row in scores if row["task"] == name}
-        if own:
-            _plot_task(axes, name.upper(), own)
+        rows = [row for row in scores if row["task"] == name]
+        if rows:
+            _plot_task(axes, name.upper(), rows, sizes)
     _double_along_x(axes, sizes.values())
     axes.set(xlabel="size (MB, fp32)", ylabel="score × 100")
-    if any(row["quick"] for row in scores):
-        axes.set_title("quick: one seed, fewer epochs", fontsize="medium")
-    axes.legend()
-    figure.savefig(path, dpi=150)
+    _finish(figure, axes, scores, path)
 
 
 def plot_capacity(capacity: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -52,8 +51,7 @@ def plot_capacity(capacity: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(factors, [str(factor) for factor in factors])
     axes.set(xlabel="reduction factor of the adapters", ylabel="average score × 100")
-    axes.legend()
-    figure.savefig(path, dpi=150)
+    _finish(figure, axes, capacity, path)
 
 
 def plot_stages(stages: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -92,11 +90,28 @@ def _double_along_x(axes: "Axes", values: Iterable[float]) -> None:
     axes.minorticks_off()
 
 
-def _plot_task(axes: "Axes", title: str, points: dict[str, tuple[float, float, float]]) -> None:
-    """A line through a task's points (size, mean, deviation), and a cross for surgery alone."""
-    surgery_alone = points.pop(UNDISTILLED, None)
-    x, mean, deviation = zip(*sorted(points.values()), strict=True)
-    line = axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=title)
-    if surgery_alone:
-        color = line[0].get_color()
-        axes.plot(*surgery_alone[:2], marker="x", linestyle="", color=color, label=f"{title}, {UNDISTILLED}")
+def _finish(figure: "Figure", axes: "Axes", scores: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Say how the trainings fell short of the paper's, and write the file."""
+    notice = shortened_notice(scores)
+    if notice:
+        axes.set_title("\n".join(wrap(notice, 90)), fontsize="small")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def _plot_task(axes: "Axes", title: str, rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, float]) -> None:
+    """A line through a task's scores, a cross for surgery alone, dashed the baseline, and of parts of speech the accuracy."""
+    compressed = sorted((row for row in rows if row["model"] != UNDISTILLED), key=lambda row: sizes[row["model"]])
+    x = [sizes[row["model"]] for row in compressed]
+    deviations = [100 * row["std"] for row in compressed]
+    line = axes.errorbar(x, [100 * row["mean"] for row in compressed], yerr=deviations, marker="o", capsize=3, label=title)
+    color = line[0].get_color()
+    for row in rows:
+        if row["model"] == UNDISTILLED:
+            label = f"{title}, {UNDISTILLED}"
+            axes.plot(sizes[UNDISTILLED], 100 * row["mean"], marker="x", linestyle="", color=color, label=label)
+    for baseline in baseline_rows(rows):
+        axes.axhline(100 * baseline["mean"], color=color, linestyle="--", linewidth=1, label=f"{title}, {MAJORITY}")
+    if title == "POS":
+        accuracies = [100 * row["extra"]["accuracy"] for row in compressed]
+        axes.plot(x, accuracies, marker=".", linestyle=":", color=color, label="POS accuracy")

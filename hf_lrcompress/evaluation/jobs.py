@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.examples import TaskData
+from hf_lrcompress.evaluation.progress import Progress
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.files import write_atomically
@@ -68,21 +69,27 @@ class ScoringJob:
         """What the finished job has found."""
         return json.loads(self.path.read_text(encoding="utf-8"))
 
-    def run(self, encoded: EncodedTask) -> None:
+    def run(self, encoded: EncodedTask, progress: Progress) -> None:
         """Train, score and write the files.
 
         Args:
             encoded ([`EncodedTask`]): The data as the model's tokens.
+            progress ([`Progress`]): Says how far the training is.
         """
-        result = train_and_score(self.model, encoded, self.training, self.seed)
+        progress.begin(self.name, self.cost)
+        result = train_and_score(self.model, encoded, self.training, self.seed, callbacks=[progress])
         result["words_cut_off"] = encoded.splits["test"].words_cut_off
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
         write_atomically(self.path.with_suffix(".jsonl"), "".join(lines))
         write_atomically(self.path, json.dumps(result | {"fingerprint": self.fingerprint}, indent=2) + "\n")
-        task = self.data.task
-        (rate,) = self.training.rates_of(task)
-        found = f"{100 * result['scores'][task.metric]:.1f} in {result['seconds']:.0f} s"
-        logger.info("%s, %s, seed %d, learning rate %g: %s", self.model.name, task.name, self.seed, rate, found)
+        found = 100 * result["scores"][self.data.task.metric]
+        logger.info("%s: %.1f in %.0f s", self.name, found, result["seconds"])
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        (rate,) = self.training.rates_of(self.data.task)
+        return f"{self.model.name}, {self.data.task.name}, seed {self.seed}, learning rate {rate:g}"
 
     @property
     def cost(self) -> int:
@@ -90,7 +97,7 @@ class ScoringJob:
         return len(self.data.train) * self.training.epochs_of(self.data.task)
 
 
-def run_jobs(jobs: Sequence[ScoringJob]) -> None:
+def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
     """Do what is not done yet. Where several processes were launched, all must call this, and each does a share.
 
     A share runs in a new process that knows nothing of the others: the jobs are independent, and a `Trainer` that found itself
@@ -98,6 +105,7 @@ def run_jobs(jobs: Sequence[ScoringJob]) -> None:
 
     Args:
         jobs (`Sequence[ScoringJob]`): The jobs, in every process the same.
+        to_come (`int`, *optional*, defaults to 0): Cost of the jobs of a later call, which the time left is to include.
 
     Raises:
         FileExistsError: If the file of a job holds the result of another.
@@ -106,7 +114,7 @@ def run_jobs(jobs: Sequence[ScoringJob]) -> None:
     state = PartialState()
     waiting = [job for job in jobs if not job.is_done()]
     if state.num_processes == 1:
-        _run(waiting)
+        _run(waiting, to_come)
         return
     state.wait_for_everyone()  # until now no file is written, so all have made the same list
     longest_first = sorted(waiting, key=lambda job: -job.cost)
@@ -114,7 +122,8 @@ def run_jobs(jobs: Sequence[ScoringJob]) -> None:
     if share:
         torch.cuda.empty_cache()  # what the stages before have left
         command = [sys.executable, "-c", f"from {__name__} import run_share; run_share()"]
-        subprocess.run(command, input=pickle.dumps(share), env=_environment(state.device), check=True)
+        work = pickle.dumps((share, to_come // state.num_processes))
+        subprocess.run(command, input=work, env=_environment(state.device), check=True)
     state.wait_for_everyone()
 
 
@@ -122,25 +131,25 @@ def run_share() -> None:
     """Do the jobs that come, pickled, from standard input."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet_libraries()
-    jobs = pickle.load(sys.stdin.buffer)
+    jobs, to_come = pickle.load(sys.stdin.buffer)
     for job in jobs:  # the process that sent them has loaded these models: their code is trusted
         load_config(job.model.path, job.model.revision, trust_remote_code=True)
-    _run(jobs)
+    _run(jobs, to_come)
 
 
 def quiet_libraries() -> None:
-    """Leave out what `transformers` and `adapters` say of every model that is loaded."""
-    logging.getLogger("adapters").setLevel(logging.ERROR)
+    """Leave out what `transformers` says of every model that is loaded."""
     transformers_logging.set_verbosity_error()
 
 
-def _run(jobs: Sequence[ScoringJob]) -> None:
+def _run(jobs: Sequence[ScoringJob], to_come: int) -> None:
     """One after the other; a task's tokens are made once for a model's jobs in a row."""
+    progress = Progress(len(jobs), sum(job.cost for job in jobs) + to_come)
     before: ScoringJob | None = None
     for job in jobs:
         if before is None or (job.model, job.data) != (before.model, before.data):
             encoded = EncodedTask.encode(job.data, job.model, job.training.label_all_tokens)
-        job.run(encoded)
+        job.run(encoded, progress)
         before = job
 
 

@@ -1,5 +1,6 @@
 """Scoring several models on several tasks with several seeds; what is done is not done again."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.entries import Entry
 from hf_lrcompress.evaluation.examples import TaskData
 from hf_lrcompress.evaluation.jobs import run_jobs
+from hf_lrcompress.evaluation.judging import retention
 from hf_lrcompress.evaluation.metrics import check_installed
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import give_local_files, load_task
@@ -18,6 +20,8 @@ from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import fingerprint
 from hf_lrcompress.models.loading import model_identity
 from hf_lrcompress.texts.languages import Language
+
+logger = logging.getLogger(__name__)
 
 
 def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
@@ -119,22 +123,20 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
         comparison ([`Comparison`]): Models, tasks and settings.
 
     Returns:
-        `list[dict]`: A row a model and task, see [`Entry.row`], and `retention`, the share of the reference's score.
+        `list[dict]`: A row a model and task, see [`Entry.row`], and `retention`, the share of the reference's score (see
+        [`retention`]).
 
     Raises:
         FileExistsError: If `output_dir` holds a result made with other settings.
     """
     comparison.output_dir.mkdir(parents=True, exist_ok=True)
     entries = comparison.entries()
-    run_jobs([job for entry in entries for job in entry.trials()])
+    trials = [job for entry in entries for job in entry.trials()]
+    run_jobs(trials, to_come=sum(entry.cost_after_trials for entry in entries) if trials else 0)
     run_jobs([job for entry in entries for job in entry.jobs()])
     rows = [entry.row() for entry in entries]
-    means = {row["task"]: row["mean"] for row in rows if row["model"] == comparison.reference}
-    return [row | {"retention": _share(row["mean"], means.get(row["task"]))} for row in rows]
-
-
-def _share(score: float, whole: float | None) -> float | None:
-    return score / whole if whole else None
+    references = {row["task"]: row for row in rows if row["model"] == comparison.reference}
+    return [row | {"retention": retention(row, references.get(row["task"]))} for row in rows]
 
 
 def score_factors(comparison: Comparison, factors: Sequence[int]) -> list[dict[str, Any]]:
@@ -153,5 +155,6 @@ def score_factors(comparison: Comparison, factors: Sequence[int]) -> list[dict[s
         folder = comparison.output_dir
         if training != comparison.training:
             folder = folder / f"r{factor}"
+        logger.info("adapters of reduction factor %d", factor)
         rows += score_models(replace(comparison, training=training, output_dir=folder))
     return rows

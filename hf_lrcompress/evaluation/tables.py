@@ -5,18 +5,28 @@ from typing import Any
 
 import numpy as np
 
+from hf_lrcompress.evaluation.judging import epochs_text, is_at_baseline, shortened_notice
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.tables import EFFICIENCY_COLUMNS, STAGE_COLUMNS, Columns, make_table
+from hf_lrcompress.tables import EFFICIENCY_COLUMNS, STAGE_COLUMNS, Columns, hundredfold, make_table
 
 UNDISTILLED = "undistilled"
 """Name of the student that surgery alone has made."""
 
 MAJORITY = "majority baseline"
-QUICK_NOTICE = "Quick: one seed, and fewer epochs than the paper's where texts are many. Not comparable with published scores."
+MAJORITY_NOTE = (
+    f"{MAJORITY}: the score of always answering with the most frequent label. "
+    "Up to a twentieth of the way from there to 100 a score is at the baseline: it has no retention, and none is counted from it."
+)
+POS_NOTE = (
+    "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it. "
+    "Accuracy tells them apart"
+)
 
 
 def score_table(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mapping[str, Any]], base: int | None = None) -> str:
     """A row a model: reduction, size, tasks, average, retention and speed; scores × 100: mean ± standard deviation (retention).
+
+    Retention is the mean over the tasks that have one; those that have none are named.
 
     Args:
         scores (`Sequence[Mapping]`): Rows of [`score_models`].
@@ -28,17 +38,18 @@ def score_table(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mappin
     for model in efficiency:
         own = [row for row in scores if row["model"] == model["model"]]
         rows.append({**model, "reduction_percent": 100 * (1 - model["parameters"] / base), **_cells(own)})
-    baselines = {row["task"]: row["majority"] for row in scores if row.get("majority") is not None}
+    baselines = baseline_rows(scores)
     if baselines:
-        rows.append({"model": MAJORITY, **_cells([{"task": task, "mean": mean} for task, mean in baselines.items()])})
+        rows.append({"model": MAJORITY, **_cells(baselines)})
     columns: Columns = {
         "model": EFFICIENCY_COLUMNS["model"],
         "reduction_percent": STAGE_COLUMNS["reduction_percent"],
         "parameters": EFFICIENCY_COLUMNS["parameters"],
         "size_mb": EFFICIENCY_COLUMNS["size_mb"],
         **{name: (name.upper(), _score) for name in _tasks(scores)},
+        "pos_accuracy": ("POS accuracy", hundredfold),
         "average": ("average", "{:.1f}".format),
-        "retention": ("retention %", "{:.1f}".format),
+        "retention": ("retention %", "{}".format),
         **EFFICIENCY_COLUMNS,  # speed; the others have their places above
     }
     return make_table(rows, columns, missing="")
@@ -51,15 +62,30 @@ def score_notes(scores: Sequence[Mapping[str, Any]], skipped: Sequence[str] = ()
         scores (`Sequence[Mapping]`): Rows of [`score_models`].
         skipped (`Sequence[str]`, *optional*): Names of the tasks that have no data in the language.
     """
-    lines = [QUICK_NOTICE] if any(row["quick"] for row in scores) else []
+    shortened = shortened_notice(scores)
+    lines = [shortened] if shortened else []
     for name in dict.fromkeys(row["task"] for row in scores):
         lines.append(_task_note([row for row in scores if row["task"] == name]))
     if any(row["model"] == UNDISTILLED for row in scores):
         lines.append(f"{UNDISTILLED}: the same surgeries on the adapted teacher, with no training after them.")
     if any(row.get("majority") is not None for row in scores):
-        lines.append(f"{MAJORITY}: the score of always answering with the most frequent label.")
+        lines.append(MAJORITY_NOTE)
     lines += [f"{name.upper()}: skipped, no data set in this language is known." for name in skipped]
     return lines
+
+
+def card_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a model card says below the table of all that [`score_notes`] says of each task.
+
+    Args:
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+    """
+    notes = [shortened_notice(scores)]
+    if any(row["task"] == "pos" for row in scores):
+        notes.append(f"POS: {POS_NOTE}.")
+    if baseline_rows(scores):
+        notes.append(MAJORITY_NOTE)
+    return [note for note in notes if note]
 
 
 def capacity_table(capacity: Sequence[Mapping[str, Any]]) -> str:
@@ -78,7 +104,7 @@ def capacity_table(capacity: Sequence[Mapping[str, Any]]) -> str:
 
 
 def capacity_averages(capacity: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
-    """Model → reduction factor, ascending → average over the tasks × 100.
+    """Model → reduction factor, ascending → average over the tasks × 100; the majority baseline is the last.
 
     Args:
         capacity (`Sequence[Mapping]`): Rows of [`score_factors`].
@@ -89,7 +115,24 @@ def capacity_averages(capacity: Sequence[Mapping[str, Any]]) -> dict[str, dict[i
         for factor in factors:
             means = [row["mean"] for row in capacity if (row["model"], row["reduction_factor"]) == (model, factor)]
             of_factors[factor] = 100 * float(np.mean(means))
+    baselines = [row["mean"] for row in baseline_rows(capacity)]
+    if baselines:
+        averages[MAJORITY] = dict.fromkeys(factors, 100 * float(np.mean(baselines)))
     return averages
+
+
+def baseline_rows(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The majority baseline as rows of a model, one a task; none where it was not recorded.
+
+    Args:
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+    """
+    recorded = {row["task"]: row for row in scores if row.get("majority") is not None}
+    rows = []
+    for task, row in recorded.items():
+        accuracy = row["extra"].get("majority_accuracy")
+        rows.append({"model": MAJORITY, "task": task, "mean": row["majority"], "extra": {"accuracy": accuracy}})
+    return rows
 
 
 def _tasks(scores: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -100,16 +143,23 @@ def _tasks(scores: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _cells(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A model's part of the table that its scores make."""
-    retained = [row["retention"] for row in own if row.get("retention") is not None]
-    average = 100 * np.mean([row["mean"] for row in own])
-    retention = 100 * np.mean(retained) if retained else None
-    return {row["task"]: row for row in own} | {"average": average, "retention": retention}
+    retained = {row["task"]: row["retention"] for row in own if row.get("retention") is not None}
+    cells: dict[str, Any] = {row["task"]: row for row in own}
+    cells["average"] = 100 * np.mean([row["mean"] for row in own])
+    if "pos" in cells:
+        cells["pos_accuracy"] = cells["pos"]["extra"].get("accuracy")
+    if retained:
+        without = ", ".join(name.upper() for name in _tasks(own) if name not in retained)
+        cells["retention"] = hundredfold(np.mean(list(retained.values()))) + (f" (without {without})" if without else "")
+    return cells
 
 
 def _score(row: Mapping[str, Any]) -> str:
     deviation = f" ± {100 * row['std']:.1f}" if len(row.get("values", ())) > 1 else ""
-    retention = "" if row.get("retention") is None else f" ({100 * row['retention']:.0f} %)"
-    return f"{100 * row['mean']:.1f}{deviation}{retention}"
+    kept = "" if row.get("retention") is None else f" ({100 * row['retention']:.0f} %)"
+    if is_at_baseline(row):
+        kept = " (at the baseline)"
+    return f"{100 * row['mean']:.1f}{deviation}{kept}"
 
 
 def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -118,8 +168,9 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     overlap = f"{100 * row['train_overlap']:.1f} % of them also in train"
     seeds = f"{len(row['seeds'])} seed" + ("s" if len(row["seeds"]) > 1 else "")
     facts = [f"{row['test_size']:,} test texts, {overlap}", f"{seeds}, {row['tuning']}"]
-    if row.get("epochs") is not None:
-        facts.append(f"{row['epochs']:g} epochs")
+    epochs = epochs_text(row)
+    if epochs:
+        facts.append(f"{epochs} epochs")
     rates = [f"{each['learning_rate']:g} ({each['model']})" for each in rows if each.get("learning_rate") is not None]
     if rates:
         facts.append(f"learning rate {', '.join(rates)}")
@@ -127,5 +178,5 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     if cut_off:
         facts.append(f"words beyond the maximum length, which have the most frequent tag: {', '.join(cut_off)}")
     if row["task"] == "pos":
-        facts.append("accuracy " + ", ".join(f"{100 * each['extra']['accuracy']:.1f}" for each in rows))
+        facts.append(POS_NOTE)
     return f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {'; '.join(facts)}."

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,7 +29,12 @@ from hf_lrcompress.machine import computes_in_bf16
 
 
 def train_and_score(
-    model: ModelUnderTest, encoded: EncodedTask, training: TaskTraining, seed: int, padding: str = "longest"
+    model: ModelUnderTest,
+    encoded: EncodedTask,
+    training: TaskTraining,
+    seed: int,
+    padding: str = "longest",
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train a model on a task; the best epoch on validation is scored once on test. The same seed gives the same scores.
 
@@ -38,6 +44,7 @@ def train_and_score(
         training ([`TaskTraining`]): Settings, with one learning rate at most.
         seed (`int`): Seeds head, adapters, dropout and order.
         padding (`str`, *optional*, defaults to `"longest"`): `"max_length"` pads all to the maximum, to compare the speed with.
+        callbacks (`Sequence[TrainerCallback]`, *optional*): Those of the training that the caller wants to add.
 
     Returns:
         `dict`: `scores` on test, `validation` and `epoch` of the best epoch, `seconds` of the training, `predictions` (one a test
@@ -49,12 +56,7 @@ def train_and_score(
     task = encoded.data.task
     set_seed(seed)
     network = load_for_task(
-        model.path,
-        labels=encoded.data.labels,
-        tokens=task.tokens,
-        tuning=training.tuning,
-        reduction_factor=training.reduction_factor,
-        revision=model.revision,
+        model.path, encoded.data.labels, task.tokens, training.tuning, training.reduction_factor, model.revision
     )
     make_cheap(network)
     best = BestEpoch(f"eval_{task.metric}", training.patience)
@@ -67,7 +69,7 @@ def train_and_score(
             data_collator=_collator(encoded, padding),
             compute_metrics=lambda prediction: encoded.scores("validation", prediction.predictions)[0],
             preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1),
-            callbacks=[best],
+            callbacks=[best, *callbacks],
         )
         trainer.remove_callback(PrinterCallback)
         started = time.monotonic()

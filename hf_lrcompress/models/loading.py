@@ -33,13 +33,16 @@ MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
 STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
 
+OUTPUT_KEYS = ("output_hidden_states", "output_attentions")
+"""Keys of a config by which every forward pass gives more than it was asked for. Models are loaded, and saved, without them."""
+
 
 def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
     """Load a model's config.
 
     A model type that transformers has is loaded with the classes of transformers, whatever code the model brings. The classes
     of another one are the model's own, with `trust_remote_code`: from then on all Auto classes of this process know the type, and
-    `save_pretrained` puts its code beside the weights.
+    `save_pretrained` puts its code beside the weights. [`OUTPUT_KEYS`] are off, whatever the file says.
 
     Args:
         name_or_dir (`str`): Hub id or directory.
@@ -63,7 +66,10 @@ def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code
                 "read the code, then give --trust_remote_code"
             )
         _register(model_type, auto_map, name_or_dir, revision)
-    return AutoConfig.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+    for key in OUTPUT_KEYS:
+        setattr(config, key, False)
+    return config
 
 
 def has_own_code(config: PretrainedConfig) -> bool:
@@ -127,7 +133,10 @@ def load_encoder(name_or_dir: str, revision: str | None = None) -> PreTrainedMod
 
 def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreTrainedModel, list[str]]:
     """A model in fp32, and the names of the weights that its checkpoint lacks."""
-    model, info = auto_class.from_pretrained(name_or_dir, revision=revision, dtype=torch.float32, output_loading_info=True)
+    config = load_config(name_or_dir, revision)
+    model, info = auto_class.from_pretrained(
+        name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
+    )
     write_transformers_4_keys(model.config)
     detach_from_repository(model.config)
     return model, sorted(info["missing_keys"])

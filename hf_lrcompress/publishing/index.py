@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hf_lrcompress.publishing.metadata import final_scores, text_name
+from hf_lrcompress.publishing.metadata import final_scores, score_facts, text_name
 from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, hundredfold, make_table
 from hf_lrcompress.texts.languages import Language
 
@@ -32,7 +32,7 @@ def render_index(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
     before = [stage["mlm_accuracy"] for stage in report["stages"][:-1] if stage.get("mlm_accuracy") is not None]
-    scores = [f"{score['task'].upper()} {hundredfold(score['mean'])}" for score in final_scores(report)]
+    scores = [_score(score) for score in final_scores(report)]
     return {
         **report["stages"][-1],
         "card": f"[{folder}]({folder}/README.md)",
@@ -42,3 +42,8 @@ def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "best_before": max(before, default=None),
         "scores": ", ".join(scores) or None,
     }
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    facts = "; ".join(score_facts(score))
+    return f"{score['task'].upper()} {hundredfold(score['mean'])}" + (f" ({facts})" if facts else "")

@@ -7,8 +7,10 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_lrcompress.demo.texts import DEMO
+from hf_lrcompress.evaluation.judging import shortenings
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.licence import license_of
+from hf_lrcompress.tables import hundredfold
 from hf_lrcompress.texts.languages import Language
 
 FINGERPRINT = "hf_lrcompress_fingerprint"
@@ -127,8 +129,7 @@ def render_eval_results(report: Mapping[str, Any], benchmarks: Mapping[str, str]
             raise ValueError(f"the model of this run has no score on {dataset}; it has scores on: {there_are}")
         score = scores[dataset]
         notes = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {score['tuning']}"
-        if score["quick"]:
-            notes += ", fewer epochs than usual"
+        notes = ", ".join([notes, *score_facts(score)])
         entries.append({"dataset": {"id": dataset, "task_id": task}, "value": score["mean"], "notes": notes})
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else ""
 
@@ -141,6 +142,20 @@ def final_scores(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """
     final = report["stages"][-1]["stage"]
     return [score for score in report.get("scores", ()) if score["model"] == final]
+
+
+def score_facts(score: Mapping[str, Any]) -> list[str]:
+    """What stands beside a score in a line of text: accuracy of parts of speech, baseline, how the training was shortened.
+
+    Args:
+        score (`Mapping`): A row of the report's scores.
+    """
+    facts = shortenings(score)
+    if score.get("majority") is not None:
+        facts.insert(0, f"majority baseline {hundredfold(score['majority'])}")
+    if score["task"] == "pos":
+        facts.insert(0, f"accuracy {hundredfold(score['extra']['accuracy'])}")
+    return facts
 
 
 def _pipeline_tag(report: Mapping[str, Any]) -> str:
@@ -166,7 +181,7 @@ def _eval_results(report: Mapping[str, Any]) -> list[EvalResult]:
         return results
     if not keeps_representation(report):
         results.append(_on_text(report, "accuracy", "Masked-token accuracy", final["mlm_accuracy"]))
-    return results + [_on_task(score) for score in final_scores(report)]
+    return results + [result for score in final_scores(report) for result in _on_task(score)]
 
 
 def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, value: float) -> EvalResult:
@@ -182,15 +197,22 @@ def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, valu
     )
 
 
-def _on_task(score: Mapping[str, Any]) -> EvalResult:
+def _on_task(score: Mapping[str, Any]) -> list[EvalResult]:
+    """A task's score, and of parts of speech the accuracy too. A shortened training is in the name."""
     task = score["task"]
     dataset = score.get("dataset")
     metric = score["metric"]
-    return EvalResult(
-        task_type=TASK_TYPES[task],
-        dataset_type=dataset or task,
-        dataset_name=f"{task.upper()} {dataset}" if dataset else task.upper(),
-        metric_type="f1" if "f1" in metric else metric,
-        metric_name=metric,
-        metric_value=score["mean"],
-    )
+    values = {metric: score["mean"]}
+    if task == "pos":
+        values["accuracy"] = score["extra"]["accuracy"]
+    return [
+        EvalResult(
+            task_type=TASK_TYPES[task],
+            dataset_type=dataset or task,
+            dataset_name=f"{task.upper()} {dataset}" if dataset else task.upper(),
+            metric_type="f1" if "f1" in name else name,
+            metric_name=", ".join([name, *shortenings(score)]),
+            metric_value=value,
+        )
+        for name, value in values.items()
+    ]

@@ -9,6 +9,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE, DEMO_TEACHER_NOTICE
+from hf_lrcompress.evaluation.judging import epochs_text
+from hf_lrcompress.evaluation.tables import card_notes
 from hf_lrcompress.publishing.metadata import (
     base_model_of,
     card_metadata,
@@ -63,16 +65,26 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
 def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured."""
     efficiency = report.get("efficiency", ())
+    scores = report.get("scores", ())
     vocabulary = report.get("vocabulary")
     return {
         "stages": stage_table(report),
         "notes": stage_notes(report),
-        "scores": make_table(report.get("scores", ()), SCORE_COLUMNS),
+        "scores": make_table([_score_cells(row) for row in scores], SCORE_COLUMNS),
+        "score_notes": card_notes(scores),
         "efficiency": make_table(efficiency, _efficiency_columns(len(efficiency))),
         "vocabulary": vocabulary,
         "sizes": vocabulary and _vocabulary_table(vocabulary),
         "curve": vocabulary and make_table(vocabulary["curve"], CURVE_COLUMNS),
     }
+
+
+def _score_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A score's row as the card shows it; of retention nothing is said where an old report has no baseline."""
+    kept = row.get("retention")
+    none = None if row.get("majority") is None else "none"
+    cells = {"epochs": epochs_text(row), "accuracy": row["extra"].get("accuracy")}
+    return {**row, **cells, "retention": none if kept is None else hundredfold(kept)}
 
 
 def _making(report: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Se
 from tabulate import tabulate
 
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
+from hf_lrcompress.evaluation.judging import is_at_baseline, retention
 from hf_lrcompress.evaluation.scoring import check_tasks
 from hf_lrcompress.files import file_hash, write_atomically
 from hf_lrcompress.run.configuration import build
@@ -72,7 +73,9 @@ def summary(result: dict[str, Any]) -> list[dict[str, str]]:
 def scored_table(result: dict[str, Any]) -> str:
     """The README's table of the rows that were scored on tasks, as Markdown."""
     left_out = ("on", "masked-token accuracy", "similarity, surgery alone")
-    rows = [{key: value for key, value in row.items() if key not in left_out} for row in result["rows"] if row["retention %"]]
+    tasks = [task.upper() for task in result["task_epochs"] if task.upper() in result["rows"][0]]
+    scored = [row for row in result["rows"] if all(row[task] for task in tasks)]
+    rows = [{key: value for key, value in row.items() if key not in left_out} for row in scored]
     formats = {"parameters": "{:,}", "minutes": "{:.0f}", "similarity": "{:.3f}", "of tokens": "{:.3f}", "retention %": "{:.1f}"}
     shown = []
     for row in rows:
@@ -136,7 +139,7 @@ def check_work_dir(settings: Settings) -> None:
 
 
 def result_row(row: Row, teacher: Row) -> dict[str, Any]:
-    """A model's pieces side by side. Retention is its mean share of the teacher's scores."""
+    """A model's pieces side by side. Retention is its mean share of the teacher's scores, once it has one in every task."""
     trained = row.result(TRAINED)
     columns = {
         "method": row.name,
@@ -152,15 +155,17 @@ def result_row(row: Row, teacher: Row) -> dict[str, Any]:
     for task in row.settings.task_data:
         scores = row.result(task)
         columns[task.upper()] = score_text(scores)
-        if scores and teacher.result(task):
-            shares.append(100 * scores["mean"] / teacher.result(task)["mean"])
-    complete = 0 < len(shares) == len(row.settings.task_data)
-    return columns | {"retention %": float(np.mean(shares)) if complete else None}
+        shares.append(retention(scores, teacher.result(task) or None) if scores else None)
+    kept = [100 * share for share in shares if share is not None]
+    return columns | {"retention %": float(np.mean(kept)) if 0 < len(kept) == len(shares) else None}
 
 
 def score_text(scores: dict[str, Any]) -> str | None:
-    """Mean and deviation over seeds, and the learning rate."""
+    """Mean and deviation over seeds, of parts of speech the accuracy, and the learning rate; or that it is at the baseline."""
     if not scores:
         return None
     spread = f" ± {100 * scores['std']:.1f}" if len(scores["values"]) > 1 else " (one seed)"
-    return f"{100 * scores['mean']:.1f}{spread} at {scores['learning_rate']:g}"
+    beside = f", accuracy {100 * scores['extra']['accuracy']:.1f}," if scores["task"] == "pos" else ""
+    if is_at_baseline(scores):
+        beside += " (at the majority baseline)"
+    return f"{100 * scores['mean']:.1f}{spread}{beside} at {scores['learning_rate']:g}"

@@ -21,19 +21,13 @@ from hf_lrcompress.run.configuration import build
 from hf_lrcompress.stages.evaluate import Evaluate
 from hf_lrcompress.texts.languages import Language
 
+pytestmark = pytest.mark.usefixtures("metric_modules")
 RATES = (1e-4, 1e-2)
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     return save_models_and_tasks(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def modules_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
-        yield
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def trained(monkeypatch):
     """The trainings that are asked for, as rate and seed, in place of which results are given: on validation, and on test."""
     asked, given = [], {}
 
-    def train(model, encoded, training, seed):
+    def train(model, encoded, training, seed, callbacks):
         (rate,) = training.learning_rates
         asked.append((rate, seed))
         validation, test = given.get(rate, (0.5, 0.5))
@@ -82,7 +76,7 @@ def test_models_and_tasks_choose_apart(comparison, inputs, trained, monkeypatch)
     tasks = [*comparison.tasks, load_task(TASKS["ner"], Language.from_tag("sk"), inputs / "ner")]
     best = {("large", "tc"): 1e-4, ("large", "ner"): 1e-2, ("small", "tc"): 1e-2, ("small", "ner"): 1e-4}
 
-    def train(model, encoded, training, seed):
+    def train(model, encoded, training, seed, callbacks):
         validation = float(training.learning_rates == (best[model.name, encoded.data.task.name],))
         scores = {encoded.data.task.metric: 0.5, "accuracy": 0.5}
         return {"scores": scores, "validation": validation, "epoch": 1, "seconds": 0.0, "predictions": []}

@@ -25,25 +25,20 @@ from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
 from hf_lrcompress.evaluation.examples import Example
 from hf_lrcompress.evaluation.jobs import ScoringJob
+from hf_lrcompress.evaluation.judging import is_at_baseline
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import BestEpoch, train_and_score
 from hf_lrcompress.texts.languages import Language
 
+pytestmark = pytest.mark.usefixtures("metric_modules")
 SLOVAK = Language.from_tag("sk")
 
 
 @pytest.fixture(scope="module")
 def recipe():
     return load_recipe("evaluate")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def modules_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +176,7 @@ def evaluate(recipe, inputs, monkeypatch, capsys, tmp_path):
 def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     code, printed, error = evaluate("--quick", models=("large", "small"))
     assert code == 0, error
-    assert "Quick: one seed" in printed and "TC" in printed and "NER" in printed
+    assert "Shortened: 1 of 3 seeds (TC, NER); 1 of 20 epochs (TC); 1 of 100 epochs (NER)." in printed
     folder = tmp_path / "scores"
     content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert {(row["model"], row["task"]) for row in content["scores"]} == {
@@ -329,7 +324,7 @@ def test_a_share_in_a_new_process_knows_the_models_own_code(inputs, tmp_path):
     job = ScoringJob(ModelUnderTest("own", str(tmp_path / "own")), data, TaskTraining(epochs=1), 42, tmp_path / "score.json", "x")
     command = [sys.executable, "-c", ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; run_share()"]
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
-    done = subprocess.run(command, input=pickle.dumps([job]), capture_output=True, env=environment)
+    done = subprocess.run(command, input=pickle.dumps(([job], 0)), capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     assert 0 <= job.result()["scores"]["macro_f1"] <= 1
 
@@ -373,12 +368,14 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     assert [row["reduction_factor"] for row in report["capacity"]] == [16] * 5 + [4] * 5
     assert report["capacity"][:5] == report["scores"]
     assert [row["stage"] for row in report["stages"]] == ["teacher", "reduce_layers", "prune_ffn", "trim_vocab"]
-    assert report["scores"][0]["retention"] == 1 and report["scores"][0]["quick"]
+    assert all(row["quick"] and row["epochs"] == 1 for row in report["scores"] + report["capacity"])
+    guessed = [is_at_baseline(row) for row in report["scores"]]
+    assert [row["retention"] is None for row in report["scores"]] == [guessed[0] or each for each in guessed]
     sizes = [row["parameters"] for row in report["stages"]]
     assert [row["parameters"] for row in report["efficiency"]] == [*sizes, sizes[-1]]
     assert_surgery_alone_made(run / "04-evaluate" / "undistilled", inputs / "large")
     text = (run / "report.md").read_text(encoding="utf-8")
-    assert "Quick: one seed" in text and "retention" in text and (run / "scores.png").is_file()
+    assert "Shortened: 1 of 3 seeds (TC); 1 of 20 epochs (TC)." in text and (run / "scores.png").is_file()
     assert "r = 4 |" in text and "no training after them" in text and (run / "capacity.png").is_file()
     assert AutoConfig.from_pretrained(run / "model").intermediate_size == 20
     assert not list(run.glob("04-evaluate/*.safetensors"))

@@ -12,6 +12,7 @@ from transformers import AutoConfig
 from hf_lrcompress.evaluation.encoding import EncodedSplit, EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.entries import Entry
 from hf_lrcompress.evaluation.examples import Example, TaskData
+from hf_lrcompress.evaluation.progress import Progress
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tables import score_notes
 from hf_lrcompress.evaluation.task_data import load_task
@@ -290,8 +291,8 @@ def test_words_cut_off_stand_beside_the_scores(monkeypatch, tmp_path):
     encoded = EncodedTask(data, None, 3, {"test": split})
     entry = Entry(ModelUnderTest("small", "x"), data, "identity", TaskTraining(), (42,), tmp_path)
     for job in entry.jobs():
-        job.run(encoded)
+        job.run(encoded, Progress(1, job.cost))
     row = entry.row()
     assert row["words_cut_off"] == 1
-    assert "words beyond the maximum length, which have the most frequent tag: 1 (small)" in score_notes([row])[0]
-    assert "words beyond" not in score_notes([row | {"words_cut_off": 0}])[0]
+    assert "words beyond the maximum length, which have the most frequent tag: 1 (small)" in score_notes([row])[1]
+    assert "words beyond" not in score_notes([row | {"words_cut_off": 0}])[1]

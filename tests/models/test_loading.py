@@ -1,5 +1,6 @@
 """Loading: a whole model or one clear line, and an identity that changes with every file that matters."""
 
+import json
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import AutoModel, PreTrainedTokenizerFast
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
-from hf_lrcompress.models.loading import load_encoder, load_masked_lm, load_tokenizer, model_identity
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer, model_identity
 from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, rebuild, with_layers
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "model.safetensors", "modeling_own.py"]
@@ -138,3 +139,16 @@ def test_a_tokenizer_that_is_missing_or_slow_is_one_clear_line(tmp_path, monkeyp
     monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
     with pytest.raises(ValueError, match=f"{tmp_path}: .* is a slow tokenizer; save it with"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_masked_lm])
+@pytest.mark.parametrize("key", ["output_hidden_states", "output_attentions"])
+def test_a_config_that_asks_for_more_outputs_is_loaded_and_saved_without(load, key, inputs, tmp_path):
+    tiny_model("xlm-roberta").save_pretrained(tmp_path / "teacher")
+    path = tmp_path / "teacher" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {key: True}), encoding="utf-8")
+    model = load(str(tmp_path / "teacher"))
+    assert len(model(**inputs)) == 1
+    rebuild(model, with_layers(model.config, 2)).save_pretrained(tmp_path / "student")
+    assert not json.loads((tmp_path / "student" / "config.json").read_text(encoding="utf-8")).get(key)
+    assert not getattr(load_config(str(tmp_path / "teacher")), key)

@@ -1,0 +1,79 @@
+"""What may be said of a row of scores: whether it is above guessing, what it keeps of another, how fully it was trained."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hf_lrcompress.evaluation.tasks import TASKS
+
+NEAR_BASELINE = 1 / 20
+"""A score is near the majority baseline up to this share of the way from there to a perfect score."""
+
+PAPER_SEEDS = 3
+
+
+def is_at_baseline(row: Mapping[str, Any]) -> bool:
+    """Whether a score is at or near that of always answering with the most frequent label.
+
+    Args:
+        row (`Mapping`): A row of [`score_models`]. An old one has no baseline; it counts as above it.
+    """
+    baseline = row.get("majority")
+    return baseline is not None and row["mean"] <= baseline + NEAR_BASELINE * (1 - baseline)
+
+
+def retention(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> float | None:
+    """The share of the reference's score that a model keeps; `None` where one of the two is at or near the baseline.
+
+    Args:
+        row (`Mapping`): The model's row of a task.
+        reference (`Mapping`, *optional*): The reference's row of the same task, if it was scored.
+    """
+    if reference is None or is_at_baseline(row) or is_at_baseline(reference):
+        return None
+    return row["mean"] / reference["mean"] if reference["mean"] else None
+
+
+def epochs_text(row: Mapping[str, Any]) -> str | None:
+    """The epochs, such as "20", or "2 of 20" where the paper has more; `None` where an old row does not say them.
+
+    Args:
+        row (`Mapping`): A row of [`score_models`].
+    """
+    epochs = row.get("epochs")
+    if epochs is None:
+        return None
+    paper = TASKS[row["task"]].epochs
+    return f"{epochs:g} of {paper}" if epochs < paper else f"{epochs:g}"
+
+
+def shortenings(row: Mapping[str, Any]) -> list[str]:
+    """What of the paper's protocol was left out: seeds, epochs, the rest of a training that got no better.
+
+    Args:
+        row (`Mapping`): A row of [`score_models`].
+    """
+    found = []
+    if len(row["seeds"]) < PAPER_SEEDS:
+        found.append(f"{len(row['seeds'])} of {PAPER_SEEDS} seeds")
+    epochs = epochs_text(row)
+    if epochs and " of " in epochs:
+        found.append(f"{epochs} epochs")
+    if not epochs and row["quick"]:
+        found.append("the quick preset's epochs")
+    if row.get("patience"):
+        found.append(f"stopped after {row['patience']} epochs without a better one")
+    return found
+
+
+def shortened_notice(scores: Sequence[Mapping[str, Any]]) -> str | None:
+    """One line that says how the trainings fell short of the paper's; `None` if they did not.
+
+    Args:
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+    """
+    tasks: dict[str, dict[str, None]] = {}
+    for row in scores:
+        for shortening in shortenings(row):
+            tasks.setdefault(shortening, {})[row["task"].upper()] = None
+    found = [f"{shortening} ({', '.join(names)})" for shortening, names in tasks.items()]
+    return f"Shortened: {'; '.join(found)}. Not comparable with published scores." if found else None

@@ -1,0 +1,168 @@
+"""Scores that look like something: at the floor, after a shortened training, by an F1 that takes two tags for one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from matplotlib.figure import Figure
+
+from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
+from hf_lrcompress.evaluation.judging import is_at_baseline, retention, shortened_notice
+from hf_lrcompress.evaluation.metrics import score
+from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, score_notes, score_table
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.publishing.index import render_index
+from hf_lrcompress.publishing.metadata import render_eval_results
+from hf_lrcompress.publishing.model_card import render_model_card
+from hf_lrcompress.publishing.report import render_report
+
+pytestmark = pytest.mark.usefixtures("metric_modules")
+REPORT = Path(__file__).parents[2] / "model_cards" / "sk" / "report.json"
+BASELINES = {"tc": 0.057, "sa": 0.472, "ner": 0.0, "pos": 0.06}
+
+
+def row(model: str, task: str, mean: float, **more) -> dict:
+    """A row as an evaluation of today makes it, after the paper's training."""
+    return {
+        "model": model,
+        "task": task,
+        "dataset": f"data/{task}",
+        "metric": TASKS[task].metric,
+        "mean": mean,
+        "std": 0.0,
+        "values": [mean] * 3,
+        "majority": BASELINES[task],
+        "seeds": [42, 43, 44],
+        "test_size": 204,
+        "train_overlap": 0.0,
+        "quick": False,
+        "epochs": TASKS[task].epochs,
+        "patience": None,
+        "tuning": "seq_bn",
+        "reduction_factor": 16,
+        "extra": {"accuracy": 0.4567, "majority_accuracy": 0.1234},
+        "retention": None,
+    } | more
+
+
+def compared(teacher: dict[str, float], student: dict[str, float], **more) -> list[dict]:
+    """The rows of both models, with retention."""
+    references = {task: row("teacher", task, mean, **more) for task, mean in teacher.items()}
+    rows = [*references.values(), *(row("truncate_hidden", task, mean, **more) for task, mean in student.items())]
+    return [each | {"retention": retention(each, references[each["task"]])} for each in rows]
+
+
+def report_of(scores: list[dict]) -> dict:
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    sizes = {"size_mb": 41.6, "latency_ms_batch_1": 3.0, "latency_ms_batch_32": 71.0, "tokens_per_second": 1e4, "speedup": 1.0}
+    efficiency = [{"model": name, "parameters": 10_407_712, **sizes} for name in ("teacher", "truncate_hidden")]
+    return report | {"scores": scores, "efficiency": efficiency, "skipped_tasks": []}
+
+
+def eval_notes(report: dict, task: str) -> str:
+    """What the Hub shows beside a score on a registered benchmark."""
+    (entry,) = yaml.safe_load(render_eval_results(report, {f"data/{task}": task}))
+    return entry["notes"]
+
+
+def last_rows(table: str) -> list[dict[str, str]]:
+    heads, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return [dict(zip(heads, cells, strict=True)) for cells in rows]
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that are written, to look into."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize(
+    "task, teacher, student, kept",
+    [
+        ("tc", 0.8, 0.6, 0.75),
+        ("tc", 0.057, 0.057, None),  # one class predicted by both: was 100 %
+        ("sa", 0.248, 0.9, None),  # the teacher predicts the rarer class: was 363 %
+        ("ner", 0.0, 0.27, None),
+        ("ner", 0.009, 0.283, None),  # was 3144 %
+        ("ner", 0.29, 0.01, None),  # nothing is left
+        ("ner", 0.29, 0.06, 0.06 / 0.29),
+    ],
+)
+def test_at_or_near_the_baseline_there_is_no_retention(task, teacher, student, kept):
+    _, compressed = compared({task: teacher}, {task: student})
+    assert compressed["retention"] == (None if kept is None else pytest.approx(kept))
+    assert is_at_baseline(row("teacher", task, teacher)) or is_at_baseline(compressed) or kept
+
+
+def test_the_average_says_what_it_leaves_out():
+    report = report_of(compared({"tc": 0.8, "sa": 0.9, "ner": 0.009}, {"tc": 0.6, "sa": 0.45, "ner": 0.28}))
+    teacher, student, baseline = last_rows(score_table(report["scores"], report["efficiency"]))
+    assert teacher["retention %"] == "100.0 (without NER)" and teacher["NER"] == "0.9 ± 0.0 (at the baseline)"
+    assert student["retention %"] == "75.0 (without SA, NER)" and student["SA"] == "45.0 ± 0.0 (at the baseline)"
+    assert student["NER"] == "28.0 ± 0.0" and student["TC"] == "60.0 ± 0.0 (75 %)"
+    assert (baseline["model"], baseline["TC"], baseline["SA"], baseline["NER"]) == (MAJORITY, "5.7", "47.2", "0.0")
+    assert any("at the baseline: it has no retention" in note for note in score_notes(report["scores"]))
+    floor = report_of(compared({"tc": 0.05}, {"tc": 0.05}))
+    assert not any("retention %" in cells for cells in last_rows(score_table(floor["scores"], floor["efficiency"])))
+
+
+def test_the_baseline_stands_beside_every_score(drawn, tmp_path):
+    report = report_of(compared({"tc": 0.8, "ner": 0.0}, {"tc": 0.6, "ner": 0.0}))
+    cells = [line for line in render_model_card(report).splitlines() if line.startswith(("| teacher ", "| truncate_hidden "))]
+    assert [line.count(" none ") for line in cells if " ner " in line] == [1, 1]
+    assert "TC 60.0 (majority baseline 5.7), NER 0.0 (majority baseline 0.0)" in render_index({"sk": report})
+    assert "majority baseline 5.7" in eval_notes(report, "tc")
+    plot_scores(report["scores"], report["efficiency"], tmp_path / "scores.png")
+    plot_capacity(report["scores"], tmp_path / "capacity.png")
+    legends = [[text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn]
+    assert f"TC, {MAJORITY}" in legends[0] and f"NER, {MAJORITY}" in legends[0] and MAJORITY in legends[1]
+    assert MAJORITY in capacity_table(report["scores"])
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"epochs": 2}, "2 of 20 epochs (TC); 2 of 100 epochs (POS)"),
+        ({"patience": 3}, "stopped after 3 epochs without a better one (TC, POS)"),
+        ({"seeds": [42]}, "1 of 3 seeds (TC, POS)"),
+        ({"quick": True, "epochs": None}, "the quick preset's epochs (TC, POS)"),  # as old reports have it
+    ],
+)
+def test_a_shortened_training_is_said_wherever_its_scores_stand(change, said, drawn, tmp_path):
+    report = report_of(compared({"tc": 0.8, "pos": 0.9}, {"tc": 0.6, "pos": 0.8}, **change))
+    notice = f"Shortened: {said}. Not comparable with published scores."
+    card = render_model_card(report)
+    for text in (card, render_report(report)):
+        assert notice in text and "quick |" not in text
+    short = said.partition(" (")[0]
+    assert f"; {short})" in render_index({"sk": report}) and f"name: macro_f1, {short}" in card
+    assert f", {short}" in eval_notes(report, "tc")
+    plot_scores(report["scores"], report["efficiency"], tmp_path / "scores.png")
+    plot_capacity(report["scores"], tmp_path / "capacity.png")
+    assert [figure.axes[0].get_title().replace("\n", " ") for figure in drawn] == [notice] * 2
+    if change.get("epochs"):
+        assert " 2 of 20 |" in card and " 2 of 100 |" in card
+
+
+def test_the_papers_training_is_not_called_shortened():
+    report = report_of(compared({"tc": 0.8}, {"tc": 0.6}))
+    assert shortened_notice(report["scores"]) is None and "Shortened" not in render_model_card(report) + render_report(report)
+
+
+def test_accuracy_tells_apart_what_seqeval_takes_for_one_tag(drawn, tmp_path):
+    gold = [["PRON", "CCONJ", "VERB", "SCONJ"]]
+    swapped = [["PRON", "SCONJ", "VERB", "CCONJ"]]
+    assert score("seqeval_f1", swapped, gold) == {"seqeval_f1": 1.0, "accuracy": 0.5}
+    report = report_of(compared({"pos": 0.9}, {"pos": 0.8}))
+    card = render_model_card(report)
+    for text in (card, render_report(report)):
+        assert POS_NOTE in text and "accuracy |" in text and " 45.7 |" in text
+    assert "type: accuracy\n      value: 0.4567" in card
+    assert "POS 80.0 (accuracy 45.7; " in render_index({"sk": report})
+    assert "accuracy 45.7" in eval_notes(report, "pos")
+    assert last_rows(score_table(report["scores"], report["efficiency"]))[-1]["POS accuracy"] == "12.3"
+    plot_scores(report["scores"], report["efficiency"], tmp_path / "scores.png")
+    assert "POS accuracy" in [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
