@@ -1,10 +1,13 @@
 """The house rules: imports go down only, and each outside library has its place."""
 
 import ast
+import importlib.metadata
 import re
 from pathlib import Path
 
 import pytest
+
+import hf_lrcompress
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_lrcompress"
@@ -21,7 +24,7 @@ FLOORS = floors()
 PLACES = {
     "datasets": {"texts", "evaluation"},
     "adapters": {"evaluation"},
-    "huggingface_hub": {"publishing"},
+    "huggingface_hub": {"publishing", "models"},
     "matplotlib": {"evaluation", "vocabulary"},
     "tabulate": {"tables"},
 }
@@ -85,7 +88,15 @@ def test_modules_and_functions_stay_small(path):
 
 
 def test_every_public_name_is_documented():
-    import hf_lrcompress
-
     for name in hf_lrcompress.__all__:
         assert len(getattr(hf_lrcompress, name).__doc__) > 100, name
+
+
+def test_a_checkout_that_is_not_installed_works_and_says_so(monkeypatch):
+    def not_found(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.metadata.version", not_found)
+        assert importlib.reload(hf_lrcompress).__version__ == "0+not.installed"
+    assert importlib.reload(hf_lrcompress).__version__ != "0+not.installed"

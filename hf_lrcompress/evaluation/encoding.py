@@ -13,6 +13,7 @@ from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.task_data import Example, TaskData
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.loading import load_config, load_tokenizer
+from hf_lrcompress.vocabulary.ids import check_rows
 
 logger = logging.getLogger(__name__)
 
@@ -139,13 +140,15 @@ class ModelUnderTest:
         """Load its fast tokenizer.
 
         Raises:
-            ValueError: If it has none, or the model is of an unsupported type.
+            ValueError: If it has none or more tokens than the model has embeddings, or the model is of an unsupported type.
             OSError: If there is no such model.
         """
         config = load_config(self.path, self.revision)
         architecture_of(config)
         check_task_classes(config)
-        return load_tokenizer(self.path, self.revision)
+        tokenizer = load_tokenizer(self.path, self.revision)
+        check_rows(tokenizer, config.vocab_size)
+        return tokenizer
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,16 @@ class EncoderArchitecture:
     transformers_4_global_every: tuple[str, int] | None = None
 
 
+ABSOLUTE_POSITIONS = {"position_embedding_type": "absolute"}
+"""Transformers 5 has no other in these families: it would silently compute something else."""
+
 BERT = EncoderArchitecture(
     model_types=("bert", "rembert"),
     layers="encoder.layer",
     attention_inputs=("attention.self.query", "attention.self.key", "attention.self.value"),
     attention_output="attention.output.dense",
     ffn_inputs=("intermediate.dense",),
+    only=ABSOLUTE_POSITIONS,
 )
 ARCHITECTURES = (
     BERT,
@@ -102,7 +106,7 @@ ARCHITECTURES = (
         attention_output="attention.dense",
         ffn_inputs=("ffn",),
         shared_layers=True,
-        only={"num_hidden_groups": 1},
+        only={"num_hidden_groups": 1, **ABSOLUTE_POSITIONS},
     ),
     EncoderArchitecture(
         model_types=("modernbert",),

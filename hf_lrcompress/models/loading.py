@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -22,19 +24,15 @@ from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash, is
 
 from hf_lrcompress.files import file_hash, fingerprint
 from hf_lrcompress.models.architectures import write_transformers_4_keys
+from hf_lrcompress.models.config_file import MODEL_FILES, check_sizes, read_config_file, use_runtime_settings
 from hf_lrcompress.models.rebuilding import drop_pooler
+from hf_lrcompress.models.weights import check_weights, in_encoder
 
 OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
 
-MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
-"""Endings of the files that config, weights, tokenizer and own code of a model are in."""
-
 STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
-
-OUTPUT_KEYS = ("output_hidden_states", "output_attentions")
-"""Keys of a config by which every forward pass gives more than it was asked for. Models are loaded, and saved, without them."""
 
 
 def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
@@ -42,7 +40,7 @@ def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code
 
     A model type that transformers has is loaded with the classes of transformers, whatever code the model brings. The classes
     of another one are the model's own, with `trust_remote_code`: from then on all Auto classes of this process know the type, and
-    `save_pretrained` puts its code beside the weights. [`OUTPUT_KEYS`] are off, whatever the file says.
+    `save_pretrained` puts its code beside the weights. Keys that only say how a model is called have no effect.
 
     Args:
         name_or_dir (`str`): Hub id or directory.
@@ -50,10 +48,11 @@ def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether the model's own code may be run.
 
     Raises:
-        ValueError: If transformers has no class for the model type, and the model brings none or may not run it.
+        ValueError: If transformers has no class for the model type, and the model brings none or may not run it; if no model can
+            be made of the config.
         OSError: If the config cannot be read.
     """
-    raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
+    raw = read_config_file(name_or_dir, revision)
     model_type: Any = raw.get("model_type")
     if model_type not in CONFIG_MAPPING:
         auto_map = raw.get("auto_map") or {}
@@ -66,9 +65,12 @@ def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code
                 "read the code, then give --trust_remote_code"
             )
         _register(model_type, auto_map, name_or_dir, revision)
-    config = AutoConfig.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
-    for key in OUTPUT_KEYS:
-        setattr(config, key, False)
+    try:
+        config = AutoConfig.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+    except (AttributeError, TypeError, StrictDataclassError) as error:
+        raise ValueError(f"{name_or_dir}: {CONFIG_NAME} has a value that cannot be: {error}") from error
+    check_sizes(config, name_or_dir)
+    use_runtime_settings(config)
     return config
 
 
@@ -99,19 +101,31 @@ def _register(model_type: str, auto_map: Mapping[str, str], name_or_dir: str, re
             getattr(transformers, name).register(config_class, model_class)
 
 
-def load_masked_lm(name_or_dir: str, revision: str | None = None) -> PreTrainedModel:
+def load_masked_lm(name_or_dir: str, revision: str | None = None, new_head_seed: int | None = None) -> PreTrainedModel:
     """Load a masked LM in fp32; every weight must be in the checkpoint.
 
     Args:
         name_or_dir (`str`): Hub id or directory.
         revision (`str`, *optional*): Git revision on the Hub.
+        new_head_seed (`int`, *optional*): Draw the head from this seed, for a checkpoint that has none.
 
     Raises:
-        ValueError: If the checkpoint has no masked-LM head, or lacks other weights.
+        ValueError: If the checkpoint has no masked-LM head, or has one in spite of a seed; if it lacks other weights, or they are
+            not those of its config.
     """
-    model, missing = _load(AutoModelForMaskedLM, name_or_dir, revision)
-    advice = "choose a checkpoint that was saved with its masked-LM head, or set objective: representation, which needs none"
-    _check_complete(model, missing, name_or_dir, advice)
+    with torch.random.fork_rng(devices=[]):
+        if new_head_seed is not None:
+            torch.manual_seed(new_head_seed)
+        model, missing = _load(AutoModelForMaskedLM, name_or_dir, revision)
+    of_encoder = [name for name in missing if in_encoder(model, name)]
+    if new_head_seed is None and missing and not of_encoder:
+        raise ValueError(
+            f"{_lacks(model, missing, name_or_dir)}; choose a checkpoint that was saved with its masked-LM head, train a new one "
+            "(adapt_teacher.new_head: true), or set objective: representation, which needs none"
+        )
+    _check_complete(model, of_encoder, name_or_dir)
+    if new_head_seed is not None and not missing:
+        raise ValueError(f"{name_or_dir} has its masked-LM head, so it needs no new_head; leave that out")
     return model
 
 
@@ -123,29 +137,42 @@ def load_encoder(name_or_dir: str, revision: str | None = None) -> PreTrainedMod
         revision (`str`, *optional*): Git revision on the Hub.
 
     Raises:
-        ValueError: If the checkpoint lacks weights of the encoder.
+        ValueError: If the checkpoint lacks weights of the encoder, or they are not those of its config.
     """
     model, missing = _load(AutoModel, name_or_dir, revision)
     drop_pooler(model)
-    _check_complete(model, [name for name in missing if not name.startswith("pooler.")], name_or_dir, "choose a complete one")
+    _check_complete(model, [name for name in missing if not name.startswith("pooler.")], name_or_dir)
     return model
 
 
 def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreTrainedModel, list[str]]:
     """A model in fp32, and the names of the weights that its checkpoint lacks."""
     config = load_config(name_or_dir, revision)
-    model, info = auto_class.from_pretrained(
-        name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
-    )
+    try:
+        model, info = auto_class.from_pretrained(
+            name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
+        )
+    except SafetensorError as error:
+        raise ValueError(f"the weights of {name_or_dir} are damaged ({error}); download or save them again") from error
+    except RuntimeError as error:
+        if "mismatch" not in str(error):
+            raise
+        raise ValueError(
+            f"{name_or_dir}: the weights have other sizes than {CONFIG_NAME} says; take both from one checkpoint"
+        ) from error
+    check_weights(model, info["unexpected_keys"], name_or_dir)
     write_transformers_4_keys(model.config)
     detach_from_repository(model.config)
     return model, sorted(info["missing_keys"])
 
 
-def _check_complete(model: PreTrainedModel, missing: list[str], name_or_dir: str, advice: str) -> None:
+def _check_complete(model: PreTrainedModel, missing: list[str], name_or_dir: str) -> None:
     if missing:
-        weights = f"{len(missing)} weights of {type(model).__name__} (such as {missing[0]})"
-        raise ValueError(f"{name_or_dir} lacks {weights}; {advice}")
+        raise ValueError(f"{_lacks(model, missing, name_or_dir)}; choose a complete checkpoint")
+
+
+def _lacks(model: PreTrainedModel, missing: list[str], name_or_dir: str) -> str:
+    return f"{name_or_dir} lacks {len(missing)} weights of {type(model).__name__} (such as {missing[0]})"
 
 
 def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedTokenizerFast:

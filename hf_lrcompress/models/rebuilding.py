@@ -46,7 +46,11 @@ def encoder_on_meta(config: PretrainedConfig) -> PreTrainedModel:
 def _class_on_meta(classes: Mapping[Any, Any], config: PretrainedConfig, kind: str) -> PreTrainedModel:
     if type(config) not in classes:
         raise ValueError(f"model type {config.model_type!r} has no {kind} class in transformers; choose an encoder such as XLM-R")
-    return on_meta(classes[type(config)], config)
+    model_class = classes[type(config)]
+    try:
+        return on_meta(model_class, config)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"no {model_class.__name__} can be made of this config: {type(error).__name__}: {error}") from error
 
 
 def drop_pooler(encoder: PreTrainedModel) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.loss_table import LOSSES, that_need
 from hf_lrcompress.distillation.rehearsal import rehearse
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
@@ -94,7 +96,17 @@ def _teacher_of(stage: Stage, inputs: RunInputs, made_so_far: Mapping[str, PreTr
         return None
     if name not in made_so_far:
         raise ValueError(f"distil_from: {name!r} is no earlier stage; there are: {', '.join(('parent', *made_so_far))}")
+    if name == "teacher" and inputs.new_head:
+        _check_untrained_head(stage.arguments(inputs, output_dir="."))
     return made_so_far[name]
+
+
+def _check_untrained_head(arguments: DistillationConfig | None) -> None:
+    """Refuse losses that compare with the logits of a head that is new."""
+    compared = [name for name in arguments.loss_weights if LOSSES[name].needs_teacher] if arguments else []
+    names = that_need("features", compared)
+    if names:
+        raise ValueError(f"losses: {', '.join(names)} compare with the teacher's head, which is untrained; leave them out")
 
 
 def _check_training(

@@ -17,9 +17,11 @@ from hf_lrcompress.run.planning import PlannedStage, make_plan
 from hf_lrcompress.run.sentences import read_sentence_modules
 from hf_lrcompress.run.size_target import meet_budget
 from hf_lrcompress.stages import Stage
+from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.readers import DEMO_COMMAND
+from hf_lrcompress.vocabulary.ids import check_rows
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +148,12 @@ def _resolve(config: RunConfig) -> RunInputs:
         config.block_size,
         config.seed,
         config.trust_remote_code,
+        _has_new_head(config.stages),
     )
+
+
+def _has_new_head(stages: Mapping[str, Stage]) -> bool:
+    return any(isinstance(stage, AdaptTeacher) and stage.new_head for stage in stages.values())
 
 
 def _resolve_stages(config: RunConfig) -> Mapping[str, Stage]:
@@ -159,8 +166,8 @@ def _check_teacher(inputs: RunInputs) -> PreTrainedModel:
     """The teacher on the meta device, once it is known to be an encoder that can be compressed.
 
     Raises:
-        ValueError: If the model type is not supported, needs code that may not be run or has no class for the objective, or if
-            the model is too short for the block size.
+        ValueError: If the model type is not supported, needs code that may not be run or has no class for the objective, if the
+            model is too short for the block size, or if its tokenizer is missing or does not fit.
         OSError: If the config cannot be read.
     """
     name = inputs.teacher.path
@@ -172,7 +179,19 @@ def _check_teacher(inputs: RunInputs) -> PreTrainedModel:
     longest = config.max_position_embeddings - architecture_of(config).position_offset
     if not 8 <= inputs.block_size <= longest:
         raise ValueError(f"block_size {inputs.block_size} must be 8 to {longest}, the most positions {name} has")
+    _check_tokenizer(inputs)
     return teacher
+
+
+def _check_tokenizer(inputs: RunInputs) -> None:
+    tokenizer = inputs.tokenizer
+    needed = {"pad": tokenizer.pad_token_id}
+    if inputs.objective == "masked_lm":
+        needed["mask"] = tokenizer.mask_token_id
+    for kind, token_id in needed.items():
+        if token_id is None:
+            raise ValueError(f"the tokenizer of {inputs.teacher.path} has no {kind}_token; name it in its tokenizer_config.json")
+    check_rows(tokenizer, inputs.teacher_config.vocab_size)
 
 
 def _why_no_teacher(teacher: str, error: OSError) -> str:

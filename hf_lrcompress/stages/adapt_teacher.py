@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_lrcompress.stages.inputs import RunInputs
+from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import StageContext
 from hf_lrcompress.stages.training import TrainingStage, train_student
 
@@ -31,7 +31,17 @@ class AdaptTeacher(TrainingStage):
 
     Args:
         training (`Mapping`, *optional*): Training arguments of this stage; they go before those of the run.
+        new_head (`bool`, *optional*, defaults to `False`): Train a new masked-LM head, for a teacher that was saved without one.
     """
+
+    new_head: bool = False
+
+    def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
+        """Refuse a new head where none is used, and stages before it that would use it untrained."""
+        if self.new_head and inputs.objective != "masked_lm":
+            raise ValueError(f"new_head does nothing with objective: {inputs.objective}; leave it out")
+        if self.new_head and len(models) > 1:
+            raise ValueError("with new_head, adapt_teacher must be the first stage: before it the head is untrained")
 
     def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """The training arguments of the run but for its losses, with the stage's own."""

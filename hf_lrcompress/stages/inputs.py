@@ -68,6 +68,7 @@ class RunInputs:
         block_size (`int`, *optional*, defaults to 512): Most tokens of a training example.
         seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether the teacher's own code may be run.
+        new_head (`bool`, *optional*, defaults to `False`): Whether the teacher is given an untrained masked-LM head.
     """
 
     language: Language
@@ -80,6 +81,7 @@ class RunInputs:
     block_size: int = 512
     seed: int = 42
     trust_remote_code: bool = False
+    new_head: bool = False
     _counts: dict[CorpusSource, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -149,8 +151,10 @@ class RunInputs:
 
     def load_model(self, source: ModelSource) -> PreTrainedModel:
         """A model of the run in fp32: with its masked-LM head, or where the objective needs none without one."""
-        load = load_masked_lm if self.objective == "masked_lm" else load_encoder
-        return load(source.path, source.revision)
+        if self.objective != "masked_lm":
+            return load_encoder(source.path, source.revision)
+        seed = self.seed if self.new_head and source == self.teacher else None
+        return load_masked_lm(source.path, source.revision, seed)
 
     def on_meta(self, config: PretrainedConfig) -> PreTrainedModel:
         """The class that [`RunInputs.load_model`] would load, without memory for its weights."""

@@ -7,7 +7,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.rebuilding import changed, rebuild
-from hf_lrcompress.vocabulary.ids import id_count
+from hf_lrcompress.vocabulary.ids import check_rows
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 
@@ -64,9 +64,7 @@ def trimmed_config(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast,
     Raises:
         ValueError: What [`trim_vocab`] would raise.
     """
-    ids = id_count(tokenizer)
-    if config.vocab_size < ids:
-        raise ValueError(f"the model has {config.vocab_size} rows, but its tokenizer {ids} tokens; they do not belong together")
+    check_rows(tokenizer, config.vocab_size)
     trimmed = changed(config, vocab_size=len(keep_ids), **_new_token_ids(config, keep_ids.tolist()))
     if architecture_of(config).position_offset and trimmed.pad_token_id != config.pad_token_id:
         raise ValueError("this model counts positions from its padding token, which must keep its id: keep all tokens before it")

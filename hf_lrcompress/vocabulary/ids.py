@@ -17,6 +17,14 @@ def id_count(tokenizer: PreTrainedTokenizerFast) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 
+def check_rows(tokenizer: PreTrainedTokenizerFast, rows: int) -> None:
+    """Raise a `ValueError` if a model of so many embedding rows has none for some of the tokenizer's ids."""
+    ids = id_count(tokenizer)
+    if rows < ids:
+        source = f"{tokenizer.name_or_path}: " if tokenizer.name_or_path else ""
+        raise ValueError(f"{source}the model has {rows} rows, but its tokenizer {ids} tokens; they do not belong together")
+
+
 def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
     """The id that the tokenizer's model gives to what it has no token for.
 

@@ -194,3 +194,22 @@ def test_layers_that_do_not_fit_are_refused(student, teacher, dataset, tmp_path)
     albert = tiny_model("albert")
     with pytest.raises(ValueError, match="share their weights, so its relations are those of the last"):
         make_trainer(student, albert, dataset, tmp_path, losses={"relations": 1.0}, relation_layer=1)
+
+
+def test_every_standard_call_of_a_trainer_works_after_training(teacher, student, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path / "run", losses={"mlm": 1.0, **HIDDEN}, max_steps=2)
+    trainer.train()
+    first = trainer.evaluate()
+    assert first["eval_hidden_mse_loss"] > 0
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(first["eval_loss"], rel=1e-6)
+    assert trainer.predict(dataset[:10]).metrics["test_loss"] == pytest.approx(first["eval_loss"], rel=1e-6)
+    trainer.save_model(str(tmp_path / "saved"))
+    trainer.save_state()
+    trainer.log_metrics("eval", first)
+    trainer.save_metrics("eval", first)
+    trainer.create_model_card()
+    loaded, info = type(student).from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not info["unexpected_keys"] and loaded.num_parameters() == student.num_parameters()
+    trainer.args.max_steps = 3
+    assert trainer.train().global_step == 3
+    assert trainer.evaluate()["eval_loss"] > 0

@@ -1,0 +1,90 @@
+"""The file `config.json` of a model: what no model can be made of is refused before a class is built from it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import CONFIG_NAME
+
+MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
+"""Endings of the files that config, weights, tokenizer and own code of a model are in."""
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the small file begins that Git has in place of a large one."""
+
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
+
+RUNTIME_SETTINGS: Mapping[str, Any] = {
+    "return_dict": True,
+    "output_hidden_states": False,
+    "output_attentions": False,
+    "chunk_size_feed_forward": 0,
+    "torchscript": False,
+}
+"""Keys that say how a model is called, not what it computes, and the values by which the stages call it."""
+
+
+def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str, Any]:
+    """The keys of a model's config file.
+
+    Args:
+        name_or_dir (`str`): Hub id or directory.
+        revision (`str`, *optional*): Git revision on the Hub.
+
+    Raises:
+        ValueError: If a file is a pointer of Git LFS, the directory is a Trainer's with checkpoints, heads are pruned, or a value
+            is not finite.
+        OSError: If the config cannot be read.
+    """
+    directory = Path(name_or_dir)
+    if directory.is_dir():
+        _check_directory(directory)
+    try:
+        raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
+    except TypeError:  # transformers 4, where the file holds something else
+        raw = None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{name_or_dir}: {CONFIG_NAME} must hold keys and values in braces")
+    if raw.get("pruned_heads"):
+        raise ValueError(f"{name_or_dir} lacks attention heads (pruned_heads in {CONFIG_NAME}); choose a model with all of them")
+    for key, value in raw.items():
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except ValueError:
+            raise ValueError(f"{name_or_dir}: {key} in {CONFIG_NAME} is {value}; give it a finite number") from None
+        if key.endswith("_eps") and isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{name_or_dir}: {key} in {CONFIG_NAME} is {value}; it must be above 0")
+    return raw
+
+
+def check_sizes(config: PretrainedConfig, name_or_dir: str) -> None:
+    """Raise a `ValueError` if a size of a config is no whole number from 1."""
+    for key in SIZES:
+        size = getattr(config, key, None)
+        if size is not None and (type(size) is not int or size < 1):
+            raise ValueError(f"{name_or_dir}: {key} in {CONFIG_NAME} must be a whole number, 1 or more, not {size!r}")
+
+
+def use_runtime_settings(config: PretrainedConfig) -> None:
+    """Set [`RUNTIME_SETTINGS`] in a config, in place, where it has others."""
+    for key, value in RUNTIME_SETTINGS.items():
+        if getattr(config, key, value) != value:
+            setattr(config, key, value)
+
+
+def _check_directory(directory: Path) -> None:
+    for path in sorted(directory.iterdir()):
+        if path.suffix in MODEL_FILES and path.is_file() and _begins_with(path, LFS_POINTER):
+            raise ValueError(f"{path} is a Git LFS pointer, not the file itself; run git lfs pull in {directory}")
+    checkpoints = [path.parent for path in directory.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{CONFIG_NAME}")]
+    if checkpoints and not (directory / CONFIG_NAME).is_file():
+        newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
+        raise ValueError(f"{directory} is the folder of a Trainer, with no model but its checkpoints; name one, such as {newest}")
+
+
+def _begins_with(path: Path, content: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(content)) == content

@@ -1,0 +1,109 @@
+"""What is refused of a teacher before anything is read."""
+
+import json
+
+import pytest
+from conftest import tiny_model
+from made_up_texts import make_texts
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.run.configuration import RunConfig
+from hf_lrcompress.run.preparation import prepare
+from hf_lrcompress.texts.languages import Language
+
+SPECIAL = {"unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A directory with a model of 101 rows and a tokenizer of four tokens."""
+    tiny_model("bert").save_pretrained(tmp_path / "teacher")
+    save_tokenizer(tmp_path / "teacher")
+    (tmp_path / "text.txt").write_text("\n".join(make_texts(30, 1)), encoding="utf-8")
+    return tmp_path / "teacher"
+
+
+def save_tokenizer(directory, words=("a",), special=("unk_token", "pad_token", "mask_token")):
+    vocab = {token: i for i, token in enumerate([*SPECIAL.values(), *words])}
+    backend = Tokenizer(models.WordLevel(vocab, "[UNK]"))
+    names = {name: SPECIAL[name] for name in special}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(directory)
+
+
+def prepared(teacher, **settings):
+    text = {"files": [str(teacher.parent / "text.txt")]}
+    config = {"teacher": str(teacher), "train": text, "validation": text, "block_size": 32, "stages": ["reduce_layers"]}
+    config |= {"reduce_layers": {"num_hidden_layers": 2}, "training": {"max_steps": 1}}
+    return prepare(RunConfig.from_mapping(config | settings, Language.from_tag("sk")))
+
+
+def test_more_tokens_than_embeddings(teacher):
+    assert prepared(teacher)
+    save_tokenizer(teacher, words=[f"word{i}" for i in range(100)])
+    message = "teacher: the model has 101 rows, but its tokenizer 103 tokens; they do not belong together"
+    with pytest.raises(ValueError, match=message):
+        prepared(teacher)
+    with pytest.raises(ValueError, match=message):
+        ModelUnderTest("teacher", str(teacher)).load_tokenizer()
+
+
+@pytest.mark.parametrize("missing", ["mask_token", "pad_token"])
+def test_a_tokenizer_without_a_token_that_is_needed(teacher, missing):
+    save_tokenizer(teacher, special=SPECIAL.keys() - {missing})
+    with pytest.raises(ValueError, match=f"the tokenizer of .*teacher has no {missing}; name it in its tokenizer_config.json"):
+        prepared(teacher)
+
+
+def test_an_encoder_of_sentences_needs_no_mask_token(teacher):
+    save_tokenizer(teacher, special=["unk_token", "pad_token"])
+    assert prepared(teacher, objective="representation", training={"losses": {"hidden_mse": 1}, "max_steps": 1})
+
+
+def test_a_teacher_without_a_tokenizer(teacher):
+    for path in teacher.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="^.*teacher has no tokenizer; save one beside the model$"):
+        prepared(teacher)
+
+
+def test_pointers_of_git_lfs_are_named(teacher):
+    (teacher / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="run git lfs pull"):
+        prepared(teacher)
+
+
+def test_block_size_and_config_are_compared(teacher):
+    path = teacher / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"position_embedding_type": "relative_key"}))
+    with pytest.raises(ValueError, match="position_embedding_type=relative_key"):
+        prepared(teacher)
+
+
+NEW_HEAD = {"adapt_teacher": {"new_head": True}}
+LOGITS = {"new_head": True, "training": {"losses": {"mlm": 0.5, "logits_mse": 0.5}}}
+HIDDEN = {"new_head": True, "training": {"losses": {"hidden_mse": 1}}}
+UNTRAINED = "compare with the teacher's head, which is untrained"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stages": ["adapt_teacher", "reduce_layers"]}, None),
+        ({"stages": ["reduce_layers", "adapt_teacher"]}, "reduce_layers: losses: logits_mse"),
+        ({"adapt_teacher": LOGITS}, f"adapt_teacher: losses: logits_mse {UNTRAINED}"),
+        ({"adapt_teacher": HIDDEN}, None),
+        ({"reduce_layers": {"num_hidden_layers": 2, "distil_from": "teacher"}}, f"reduce_layers: losses: logits_mse {UNTRAINED}"),
+        ({"stages": ["prune_ffn", "adapt_teacher"], "prune_ffn": {"intermediate_size": 9}}, "must be the first stage"),
+        ({"objective": "representation", "stages": ["adapt_teacher"], "adapt_teacher": HIDDEN}, "new_head does nothing"),
+    ],
+)
+def test_no_stage_learns_from_a_head_that_is_untrained(teacher, settings, message):
+    settings = {"stages": ["adapt_teacher", "reduce_layers"], **NEW_HEAD} | settings
+    if message is None:
+        assert prepared(teacher, **settings).inputs.new_head
+        return
+    with pytest.raises(ValueError, match=message):
+        run = prepared(teacher, **settings)
+        run.stages["adapt_teacher"].check(run.inputs, run.models_before(len(run.plan) - 1, teacher))
