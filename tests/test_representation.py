@@ -141,7 +141,10 @@ BAD_INPUTS = {
     "method": (["truncate_hidden.method=best"], "method must be one of truncate, calibrated, svd, got 'best'"),
     "objective": (["objective=sentences"], "objective must be masked_lm or representation, got 'sentences'"),
     "examples": (["examples=lines"], "examples must be blocks or documents, got 'lines'"),
-    "head": (["objective=masked_lm"], "saved with its masked-LM head, or set objective: representation, which needs none"),
+    "head": (
+        ["objective=masked_lm"],
+        "saved with its masked-LM head, train a new one (adapt_teacher.new_head: true), or set objective: representation",
+    ),
 }
 
 
