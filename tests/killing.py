@@ -59,12 +59,13 @@ class Trouble:
             return
         self.count += 1
         if self.count == self.at:
-            self._strike()
+            self._strike(os.fspath(path))
         self.before = os.fspath(path)
 
-    def _strike(self) -> None:
+    def _strike(self, path: str) -> None:
         if self.kind == "disk full":
-            raise OSError(28, "No space left on device", self.before)
+            print("STRUCK", path, file=sys.stderr)
+            raise OSError(28, "No space left on device", path)
         if self.kind == "half written" and os.path.isfile(self.before):
             os.truncate(self.before, os.path.getsize(self.before) // 2)
         os._exit(KILLED)
@@ -122,8 +123,9 @@ def main(script: str, reference: str, chosen: str, *arguments: str) -> None:
         here = folder.with_name(f"{kind.replace(' ', '-')}-{at}")
         first = run(script, list(arguments), here, Trouble(here, kind, at))
         log = read_log(here)
+        lost = differences(here, folder) if first == 0 else []
         again = run(script, list(arguments), here, Trouble(here))
-        case = {"kind": kind, "at": at, "first": first, "again": again, "different": differences(here, folder)}
+        case = {"kind": kind, "at": at, "first": first, "again": again, "lost": lost, "different": differences(here, folder)}
         print(json.dumps(case | {"log": log, "log_again": read_log(here)}), flush=True)
         shutil.rmtree(here)
 

@@ -48,9 +48,11 @@ def test_the_same_command_ends_a_run_as_if_nothing_had_been(tmp_path, chosen):
     whole, cases = walk(tmp_path, chosen)
     assert len(cases) == (chosen or 3 * whole["operations"]) and whole["operations"] > 50
     for case in cases:
-        if case["kind"] == "disk full":
-            assert case["first"] in (1, 2), case
-            assert "error: " in case["log"] and "No space left" in case["log"] and "TRACE" not in case["log"], case
+        if case["kind"] == "disk full" and case["first"] == 0:  # it could do without, such as a folder of a library's
+            assert case["lost"] == [], case
+        elif case["kind"] == "disk full":
+            assert case["first"] in (1, 2) and "error: " in case["log"] and "No space left" in case["log"], case
+            assert "TRACE" not in case["log"], case
         else:
             assert case["first"] == KILLED, case
         assert case["again"] == 0 and case["different"] == [], case

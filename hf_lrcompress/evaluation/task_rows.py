@@ -1,13 +1,12 @@
 """Files with an example a row and columns that have names: JSON lines, CSV and TSV."""
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.evaluation.tasks import Task
 from hf_lrcompress.evaluation.word_lines import split_at_spaces
-from hf_lrcompress.texts.lines import read_json_lines, read_lines
+from hf_lrcompress.texts.lines import read_json_lines, read_table_lines
 
 TABLES = (".csv", ".tsv")
 
@@ -24,8 +23,9 @@ def read_rows(path: Path, task: Task, chosen: Sequence[str | int] | None) -> Ite
         ValueError: If the file is damaged, or a row lacks a column.
     """
     is_table = path.suffix in TABLES
+    read: Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] = read_table_lines if is_table else read_json_lines
     inputs, labels = map(str, chosen or (("tokens", "tags") if task.tokens else ("text", "label")))
-    for number, row in _read_table(path) if is_table else read_json_lines(path):
+    for number, row in read(path):
         if inputs not in row or labels not in row:
             kind = "a table" if is_table else "a JSON object"
             needed = f"{task.name} needs {kind} with {inputs} and {labels}; there are: {', '.join(row)}"
@@ -35,18 +35,3 @@ def read_rows(path: Path, task: Task, chosen: Sequence[str | int] | None) -> Ite
             yield number, split_at_spaces(row[inputs]), split_at_spaces(row[labels])
         else:
             yield number, row[inputs], row[labels]
-
-
-def _read_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a file whose first line names the columns. In TSV a quotation mark is a character like any other."""
-    lines = (f"{line}\n" for line in read_lines(path))
-    is_tsv = path.suffix == ".tsv"
-    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if is_tsv else csv.reader(lines, strict=True)
-    try:
-        header = next(reader, [])
-        for cells in filter(None, reader):
-            if len(cells) != len(header):
-                raise ValueError(f"{path}, line {reader.line_num}: {len(cells)} columns, the first line has {len(header)}")
-            yield reader.line_num, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}; is a quote not closed?") from None

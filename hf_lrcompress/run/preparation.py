@@ -17,7 +17,6 @@ from hf_lrcompress.run.planning import PlannedStage, make_plan
 from hf_lrcompress.run.sentences import read_sentence_modules
 from hf_lrcompress.run.size_target import meet_budget
 from hf_lrcompress.stages import Stage
-from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.readers import DEMO_COMMAND
@@ -148,12 +147,8 @@ def _resolve(config: RunConfig) -> RunInputs:
         config.block_size,
         config.seed,
         config.trust_remote_code,
-        _has_new_head(config.stages),
+        any(stage.gives_new_head for stage in config.stages.values()),
     )
-
-
-def _has_new_head(stages: Mapping[str, Stage]) -> bool:
-    return any(isinstance(stage, AdaptTeacher) and stage.new_head for stage in stages.values())
 
 
 def _resolve_stages(config: RunConfig) -> Mapping[str, Stage]:

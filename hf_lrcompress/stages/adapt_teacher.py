@@ -36,6 +36,11 @@ class AdaptTeacher(TrainingStage):
 
     new_head: bool = False
 
+    @property
+    def gives_new_head(self) -> bool:
+        """As it is set."""
+        return self.new_head
+
     def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
         """Refuse a new head where none is used, and stages before it that would use it untrained."""
         if self.new_head and inputs.objective != "masked_lm":

@@ -81,6 +81,11 @@ class Stage(ABC):
     cut_rank: ClassVar[int | None] = None
     """Place of the stage's [`Stage.cuts`] among those of all stages; the first costs least."""
 
+    @property
+    def gives_new_head(self) -> bool:
+        """Whether it trains a masked-LM head that the teacher does not have."""
+        return False
+
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model that this stage makes of `model`, both without memory for their weights.
 

@@ -73,7 +73,7 @@ READ = {
         "tc",
         ".csv",
         '\ufeffid,label,text\r\n1,a,"Dobré, ""\r\nvraj"""\r\n2,b,Zlé\r\n',
-        [('Dobré, "\nvraj"', "a"), TEXTS[1]],
+        [('Dobré, "\r\nvraj"', "a"), TEXTS[1]],
     ),
     "texts in TSV": ("tc", ".tsv", 'text\tlabel\n"Dobré\ta\n\nZlé\tb\n', [('"Dobré', "a"), TEXTS[1]]),
     "words in CSV": ("ner", ".csv", "tokens,tags\nAnna spí,B-PER O\n", NAMES),

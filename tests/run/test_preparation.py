@@ -64,7 +64,7 @@ def test_an_encoder_of_sentences_needs_no_mask_token(teacher):
 def test_a_teacher_without_a_tokenizer(teacher):
     for path in teacher.glob("*token*"):
         path.unlink()
-    with pytest.raises(ValueError, match="^.*teacher has no tokenizer; save one beside the model$"):
+    with pytest.raises(ValueError, match="^.*teacher has no tokenizer; save one beside the model"):
         prepared(teacher)
 
 
