@@ -43,12 +43,11 @@ def check_coverage(
     problem = held_out.problem(trimmed, keep_ids)
     if problem is None:
         return
-    size = None if counts is None else held_out.sufficient_size(len(keep_ids), counts, keep)
-    if size is None:
-        advice = "is the text that the tokens were counted on in the same language and script? If so, give more of it"
-    else:
-        advice = f"give more text to count, or a larger vocab_size: with this text {size} is enough"
-    raise ValueError(f"{problem}; {advice}")
+    if counts is None or held_out.coverage(torch.cat([keep_ids, counts.nonzero().flatten()])) < COVERAGE_LIMIT:
+        raise ValueError(f"{problem}; is the text that the tokens were counted on in the same language and script?")
+    size = held_out.sufficient_size(len(keep_ids), counts, keep)
+    larger = "" if size is None else f", or a larger vocab_size: with this text {size} is enough"
+    raise ValueError(f"{problem}; give more text to count{larger}")
 
 
 class _HeldOutText:
@@ -66,8 +65,12 @@ class _HeldOutText:
         after = unknown_rate(trimmed, ids_of(trimmed, self._texts))
         if after - before > NEW_UNKNOWN_LIMIT:
             return f"{after:.1%} of the held-out text's tokens would be unknown, {before:.1%} before trimming"
-        kept = coverage(self._rows, keep_ids)
+        kept = self.coverage(keep_ids)
         return f"only {kept:.1%} of the held-out text's tokens would be kept" if kept < COVERAGE_LIMIT else None
+
+    def coverage(self, ids: torch.Tensor) -> float:
+        """The share of the text's untrimmed tokens that is among `ids`."""
+        return coverage(self._rows, ids)
 
     def sufficient_size(self, size: int, counts: torch.Tensor, keep: Sequence[str]) -> int | None:
         """The smallest larger size that does, to within a twentieth, if the counted text can fill one."""
@@ -83,7 +86,7 @@ class _HeldOutText:
             return larger in sufficient
 
         step = max(1, size // 20)
-        sizes = range(size + step, len(self._tokenizer) + 1, step)
+        sizes = range(size + step, 2 * int((counts > 0).sum()), step)
         bisect_left(sizes, True, key=is_enough_or_too_much)
         return min(sufficient, default=None)
 
