@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hf_lrcompress.publishing.metadata import final_scores, score_facts, text_name
+from hf_lrcompress.evaluation.judging import shortened_notice
+from hf_lrcompress.publishing.metadata import facts_beside, final_scores, text_name
 from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, hundredfold, make_table
 from hf_lrcompress.texts.languages import Language
 
@@ -32,7 +33,8 @@ def render_index(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
     before = [stage["mlm_accuracy"] for stage in report["stages"][:-1] if stage.get("mlm_accuracy") is not None]
-    scores = [_score(score) for score in final_scores(report)]
+    scores = final_scores(report)
+    cells = [", ".join(map(_score, scores)), shortened_notice(scores)]
     return {
         **report["stages"][-1],
         "card": f"[{folder}]({folder}/README.md)",
@@ -40,10 +42,10 @@ def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "teacher": report["teacher"],
         "text": text_name(report["settings"]["train"]),
         "best_before": max(before, default=None),
-        "scores": ", ".join(scores) or None,
+        "scores": ". ".join(filter(None, cells)) or None,
     }
 
 
 def _score(score: Mapping[str, Any]) -> str:
-    facts = "; ".join(score_facts(score))
+    facts = "; ".join(facts_beside(score))
     return f"{score['task'].upper()} {hundredfold(score['mean'])}" + (f" ({facts})" if facts else "")

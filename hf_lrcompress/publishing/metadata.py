@@ -129,7 +129,7 @@ def render_eval_results(report: Mapping[str, Any], benchmarks: Mapping[str, str]
             raise ValueError(f"the model of this run has no score on {dataset}; it has scores on: {there_are}")
         score = scores[dataset]
         notes = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {score['tuning']}"
-        notes = ", ".join([notes, *score_facts(score)])
+        notes = ", ".join([notes, *facts_beside(score), *shortenings(score)])
         entries.append({"dataset": {"id": dataset, "task_id": task}, "value": score["mean"], "notes": notes})
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else ""
 
@@ -144,17 +144,17 @@ def final_scores(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [score for score in report.get("scores", ()) if score["model"] == final]
 
 
-def score_facts(score: Mapping[str, Any]) -> list[str]:
-    """What stands beside a score in a line of text: accuracy of parts of speech, baseline, how the training was shortened.
+def facts_beside(score: Mapping[str, Any]) -> list[str]:
+    """What stands beside a score in a line of text: accuracy of parts of speech, and the baseline.
 
     Args:
         score (`Mapping`): A row of the report's scores.
     """
-    facts = shortenings(score)
-    if score.get("majority") is not None:
-        facts.insert(0, f"majority baseline {hundredfold(score['majority'])}")
+    facts = []
     if score["task"] == "pos":
-        facts.insert(0, f"accuracy {hundredfold(score['extra']['accuracy'])}")
+        facts.append(f"accuracy {hundredfold(score['extra']['accuracy'])}")
+    if score.get("majority") is not None:
+        facts.append(f"majority baseline {hundredfold(score['majority'])}")
     return facts
 
 
