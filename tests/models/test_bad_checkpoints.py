@@ -1,6 +1,7 @@
 """Checkpoints as people have them: each gives the right model, or one line that names the true cause."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
