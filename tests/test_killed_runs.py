@@ -13,7 +13,7 @@ from killing import KILLED
 from made_up_texts import make_texts
 from trained_tokenizers import xlm_roberta
 
-STAGES = ["trim_vocab", "reduce_layers", "truncate_hidden"]
+STAGES = ["trim_vocab", "reduce_layers"]
 
 
 def walk(folder: Path, chosen: int) -> tuple[dict, list[dict]]:
@@ -25,13 +25,12 @@ def walk(folder: Path, chosen: int) -> tuple[dict, list[dict]]:
         "teacher": str(folder / "teacher"),
         "block_size": 32,
         "stages": STAGES,
-        "training": {"max_steps": 3, "per_device_train_batch_size": 2, "save_steps": 1, "disable_tqdm": True},
+        "training": {"max_steps": 2, "per_device_train_batch_size": 2, "save_steps": 1, "disable_tqdm": True},
         "trim_vocab": {"vocab_size": 200},
         "reduce_layers": {"num_hidden_layers": 2},
-        "truncate_hidden": {"hidden_size": 12, "distil": False},
     }
-    for seed, name in enumerate(("train", "validation")):
-        (folder / f"{name}.txt").write_text("\n".join(make_texts(60, seed)), encoding="utf-8")
+    for seed, (name, size) in enumerate({"train": 60, "validation": 8}.items()):
+        (folder / f"{name}.txt").write_text("\n".join(make_texts(size, seed)), encoding="utf-8")
         config[name] = {"files": [str(folder / f"{name}.txt")]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     command = [sys.executable, str(Path(__file__).with_name("killing.py")), str(RECIPES / "compress.py"), str(folder / "whole")]
