@@ -68,7 +68,8 @@ class Pipeline:
             if not self.folder.record(self.plan[0].directory).complete:
                 prepared.inputs.load_model(prepared.inputs.teacher)  # raises if a weight is missing
             license = teacher_license(prepared.given)
-        self.teacher_facts = {"own_code": has_own_code(prepared.inputs.teacher_config), **license}
+        hashes = {"teacher": self.plan[0].fingerprint, **prepared.inputs.text_hashes}
+        self.teacher_facts = {"own_code": has_own_code(prepared.inputs.teacher_config), "hashes": hashes, **license}
         self.masked = prepared.masked
 
     def run(self) -> Path:

@@ -128,8 +128,17 @@ def test_a_run_leaves_a_stock_model_and_its_report(finished, family):
     assert all(0 <= row["mlm_accuracy"] <= 1 and row["mlm_loss"] > 0 and row["seconds"] >= 0 for row in rows)
     total = report_of(run)["total"]
     assert pytest.approx(total["stage_seconds"]) == sum(row["seconds"] for row in rows) < total["seconds"]
+    assert report_of(run)["hashes"].keys() == {"teacher", "train", "validation"}
     text = (run / "report.md").read_text(encoding="utf-8")
     assert f"{rows[-1]['parameters']:,}" in text and "machine-written" not in text
+
+
+def test_the_configuration_that_a_run_leaves_makes_the_same_model_again(finished, compress, tmp_path):
+    code, _, errors = compress("--output_dir", tmp_path / "again", config=finished / "bert" / "config.yaml")
+    assert code == 0, errors
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (finished / "bert", tmp_path / "again")]
+    assert weights[0] == weights[1]
+    assert report_of(tmp_path / "again")["hashes"] == report_of(finished / "bert")["hashes"]
 
 
 def test_the_card_has_the_reports_numbers_and_metadata(finished):

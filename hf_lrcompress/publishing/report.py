@@ -19,7 +19,8 @@ from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 from hf_lrcompress.tables import escaped
 
-REPORTED = {"certificate": "vocabulary"} | {name: name for name in ("scores", "capacity", "efficiency", "skipped_tasks")}
+REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes")
+REPORTED = {"certificate": "vocabulary"} | {name: name for name in REPORTED_ALONE}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
 SCORES_FIGURE = "scores.png"

@@ -19,7 +19,6 @@ from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.inputs import RunInputs
-from hf_lrcompress.texts.corpus import corpus_fingerprint
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     Raises:
         ValueError: If a stage does not fit what comes before it, or its training arguments are wrong.
     """
-    texts = [corpus_fingerprint(inputs.train), corpus_fingerprint(inputs.validation)]
-    read = fingerprint(*texts, inputs.block_size, inputs.seed, inputs.objective, inputs.examples)
+    read = fingerprint(*inputs.text_hashes.values(), inputs.block_size, inputs.seed, inputs.objective, inputs.examples)
     parent = model_identity(inputs.teacher.path, inputs.teacher.revision)
     plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), parent)]
     model = teacher

@@ -17,7 +17,7 @@ from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.surgery.moments import Moments
-from hf_lrcompress.texts.corpus import Corpus, CorpusSource, load_corpus
+from hf_lrcompress.texts.corpus import Corpus, CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.texts.corpus_counts import cached_counts
 from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.texts.tokenizing import tokenize_corpus, tokenize_documents
@@ -93,6 +93,11 @@ class RunInputs:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The teacher's tokenizer."""
         return load_tokenizer(self.teacher.path, self.teacher.revision)
+
+    @cached_property
+    def text_hashes(self) -> dict[str, str]:
+        """What the texts consist of, see [`corpus_fingerprint`]: of `train` and of `validation`."""
+        return {"train": corpus_fingerprint(self.train), "validation": corpus_fingerprint(self.validation)}
 
     @cached_property
     def validation_texts(self) -> Sequence[str]:
