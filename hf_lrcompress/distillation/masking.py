@@ -3,6 +3,7 @@
 import zlib
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -16,6 +17,11 @@ from transformers import (
 )
 
 from hf_lrcompress.distillation.config import DistillationConfig
+
+MASKED = 0.8
+"""Share of the chosen tokens that become the mask token (BERT, Devlin et al. 2019)."""
+REPLACED = 0.1
+"""Share of them that become a random token; the rest stays as it is."""
 
 
 class ReproducibleMasking(DataCollatorForLanguageModeling):
@@ -37,21 +43,49 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
         super().__init__(tokenizer, mlm_probability=mlm_probability)
         self.mask_seed = seed
         self.epoch = 0
+        self._special_ids = torch.tensor(tokenizer.all_special_ids)
 
     def torch_call(self, examples: list[Any]) -> dict[str, torch.Tensor]:
         """A padded batch of masked examples, each a mapping with `input_ids`."""
-        masked = [self._masked(example) for example in examples]
-        padding = {"input_ids": self.tokenizer.pad_token_id, "labels": -100}
-        return {
-            key: pad_sequence([row[key][0] for row in masked], batch_first=True, padding_value=padding.get(key, 0))
-            for key in masked[0]
+        padding = {"input_ids": self.tokenizer.pad_token_id}
+        batch = {
+            key: pad_sequence([torch.as_tensor(row[key], dtype=torch.int64) for row in examples], True, padding.get(key, 0))
+            for key in examples[0]
         }
+        lengths = torch.tensor([len(row["input_ids"]) for row in examples])
+        batch["input_ids"], batch["labels"] = self._masked(batch["input_ids"], lengths)
+        return batch
 
-    def _masked(self, example: dict[str, Any]) -> dict[str, torch.Tensor]:
-        ids = torch.as_tensor(example["input_ids"], dtype=torch.int64)
-        state = zlib.crc32(ids.numpy().tobytes(), self.mask_seed + self.epoch * 1_000_003)
-        self.generator = torch.Generator().manual_seed(state)
-        return super().torch_call([example])
+    def _masked(self, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Masked tokens, and labels, -100 where nothing is asked: each of shape `(batch, sequence)`."""
+        seed = self.mask_seed + self.epoch * 1_000_003
+        keys = [zlib.crc32(row[:length].numpy().tobytes(), seed) for row, length in zip(ids, lengths, strict=True)]
+        whether, how, which = torch.from_numpy(uniform_draws(np.array(keys, dtype=np.uint64), ids.shape[1], draws=3))
+        special = torch.isin(ids, self._special_ids)
+        is_text = (torch.arange(ids.shape[1]) < lengths[:, None]) & ~special
+        chosen = (whether < self.mlm_probability) & is_text
+        other = (which * len(self.tokenizer)).long()
+        masked = torch.where(chosen & (how < MASKED), self.tokenizer.mask_token_id, ids)
+        masked = torch.where(chosen & (how >= MASKED) & (how < MASKED + REPLACED), other, masked)
+        return masked, torch.where(chosen, ids, -100)
+
+
+def uniform_draws(keys: np.ndarray, length: int, draws: int) -> np.ndarray:
+    """Numbers from [0, 1) that depend on a row's key, the place in it and the draw alone: SplitMix64 (Steele et al. 2014).
+
+    Args:
+        keys (`np.ndarray` of `uint64` of shape `(rows,)`): A seed a row.
+        length (`int`): Places of a row.
+        draws (`int`): Numbers a place.
+
+    Returns:
+        `np.ndarray` of `float64` of shape `(draws, rows, length)`.
+    """
+    steps = np.arange(1, draws * length + 1, dtype=np.uint64).reshape(length, draws).T[:, None, :]
+    state = (keys[None, :, None] << np.uint64(32)) + steps * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
 
 
 class MaskAnew(TrainerCallback):

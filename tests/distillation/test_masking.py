@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from tiny_tokenizers import unigram
 
-from hf_lrcompress.distillation.masking import ReproducibleMasking
+from hf_lrcompress.distillation.masking import ReproducibleMasking, uniform_draws
 
 ROWS = [{"input_ids": torch.randint(5, 20, (40,), generator=torch.Generator().manual_seed(i)).tolist()} for i in range(200)]
 
@@ -59,3 +60,31 @@ def test_the_usual_shares_are_masked(tokenizer):
     assert torch.equal(batch["labels"][chosen], original[chosen])
     assert (batch["input_ids"][chosen] == tokenizer.mask_token_id).float().mean().item() == pytest.approx(0.8, abs=0.05)
     assert torch.equal(batch["input_ids"][~chosen], original[~chosen])
+    assert (batch["input_ids"][chosen] == original[chosen]).float().mean().item() == pytest.approx(0.1, abs=0.04)
+
+
+def test_special_tokens_are_never_masked(tokenizer):
+    special = tokenizer.all_special_ids
+    batch = ReproducibleMasking(tokenizer, 0.9, seed=1)([{"input_ids": [*special, 9, 10] * 9}])
+    is_special = torch.isin(torch.tensor([*special, 9, 10] * 9), torch.tensor(special))
+    assert special and batch["labels"][0][is_special].eq(-100).all() and batch["labels"][0][~is_special].ne(-100).any()
+
+
+def test_draws_are_those_of_splitmix64():
+    """Its definition: add the golden ratio, mix; of the seed 1234567 · 2³², against integers of any size."""
+
+    def reference(seed, count):
+        state, values = seed, []
+        for _ in range(count):
+            state = (state + 0x9E3779B97F4A7C15) % 2**64
+            mixed = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+            mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % 2**64
+            values.append(((mixed ^ (mixed >> 31)) >> 11) / 2**53)
+        return values
+
+    draws = uniform_draws(np.array([1234567, 5], dtype=np.uint64), length=4, draws=3)
+    for row, key in enumerate((1234567, 5)):
+        assert draws[:, row].T.flatten().tolist() == reference(key << 32, 12)
+    many = uniform_draws(np.arange(100, dtype=np.uint64), 1000, 1)
+    assert many.min() >= 0 and many.max() < 1 and many.mean() == pytest.approx(0.5, abs=0.005)
+    assert np.corrcoef(many[0, 0], many[0, 1])[0, 1] == pytest.approx(0, abs=0.1)
