@@ -17,6 +17,8 @@ import torch
 import transformers
 from tabulate import tabulate
 
+from hf_lrcompress.messages import one_line
+
 BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery", "quality")
 
 
@@ -78,7 +80,7 @@ def main() -> int:
             raise FileExistsError(f"{arguments.output} exists; give another --output")
         result = arguments.run(arguments)
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     result = {"benchmark": arguments.benchmark, "machine": machine()} | result
     print(render(result))

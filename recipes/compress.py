@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.files import free_bytes
 from hf_lrcompress.machine import Meter
+from hf_lrcompress.messages import check_utf8, noted, one_line, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
@@ -29,8 +30,8 @@ from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
-from hf_lrcompress.run.size_target import parse_count
-from hf_lrcompress.run.yaml_files import override, parse_yaml, read_yaml
+from hf_lrcompress.run.size_target import parameters_of, parse_count
+from hf_lrcompress.run.yaml_files import override, parse_yaml, read_yaml, values_in
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 from hf_lrcompress.texts.languages import Language
 
@@ -64,8 +65,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(arguments: argparse.Namespace) -> RunConfig:
-    """The configuration file with the command line's changes."""
+    """The configuration file with the command line's changes.
+
+    Raises:
+        ValueError: All that is wrong with both.
+    """
+    check_utf8(values_in(vars(arguments)), "the name")
     mapping: dict[str, Any] = read_yaml(arguments.config)
+    found: list[str] = []
     if arguments.teacher:
         mapping |= {"teacher": arguments.teacher, "teacher_revision": None}
     for name in ("train", "validation"):
@@ -78,34 +85,51 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     if arguments.stages:
         mapping["stages"] = [name.strip() for name in arguments.stages.split(",")]
     for change in arguments.set:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise ValueError(f"--set {change}: give it as key=value")
-        mapping = override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
-    return RunConfig.from_mapping(mapping, Language.from_tag(arguments.lang))
+        with noted(found):
+            mapping = changed(mapping, change)
+    language = Language.from_tag("en")
+    with noted(found):
+        language = Language.from_tag(arguments.lang)
+    with noted(found):
+        config = RunConfig.from_mapping(mapping, language)
+    refuse(found)
+    return config
+
+
+def changed(mapping: dict[str, Any], change: str) -> dict[str, Any]:
+    """A configuration with the change of a `--set`."""
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise ValueError(f"--set {shown(change)}: give it as key=value")
+    return override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
 
 
 def budget_of(arguments: argparse.Namespace) -> int | None:
     """The most parameters that the model may have, where `--target_parameters` or `--target_mb` is given."""
-    if arguments.target_parameters:
+    if arguments.target_parameters is not None:
         return parse_count(arguments.target_parameters)
-    return int(arguments.target_mb * 1e6 / 4) if arguments.target_mb else None
+    return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
 
 
-def check_publish(arguments: argparse.Namespace, prepared: PreparedRun) -> Publish | None:
-    """Where to publish, once the Hub has said that this run may be."""
+def publish_target(arguments: argparse.Namespace) -> Publish | None:
+    """Where to publish."""
     if not arguments.push_to_hub:
         if arguments.hub_model_id:
             raise ValueError("--hub_model_id does nothing without --push_to_hub")
         return None
     if not arguments.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
-    target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+    return Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+
+
+def check_publish(target: Publish | None, prepared: PreparedRun) -> None:
+    """Ask the Hub whether this run may be published."""
+    if target is None:
+        return
     config = prepared.given
     of_teacher = teacher_license(config)
     check_license({"license": config.license} if config.license else of_teacher, of_teacher, config.teacher_name)
     target.check(prepared.plan[-1].fingerprint)
-    return target
 
 
 def publish(target: Publish, output_dir: Path) -> int:
@@ -115,7 +139,7 @@ def publish(target: Publish, output_dir: Path) -> int:
         print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license_of(report))}")
     except (ValueError, OSError) as error:
         later = f"the model is in {output_dir / MODEL_DIR}; later: python recipes/publish.py {output_dir} {target.hub_model_id}"
-        print(f"error: {one_line(error)}; {later}", file=sys.stderr)
+        print(f"error: {said_of(error)}; {later}", file=sys.stderr)
         return 2
     return 0
 
@@ -126,9 +150,9 @@ def use_all_cores() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, without line breaks, and where the disk is full how much is free."""
-    said = " ".join(str(error).split())
+def said_of(error: Exception) -> str:
+    """What an error says in one line, and where the disk is full how much is free."""
+    said = one_line(error)
     if "No space left" in said:
         folder = Path(getattr(error, "filename", None) or ".").parent
         said += f" ({free_bytes(folder) / 1e6:,.0f} MB are free)"
@@ -152,12 +176,15 @@ def main() -> int:
     transformers_logging.disable_progress_bar()  # transformers 5 shows one for every model that it loads
     use_all_cores()
     try:
-        config = read_config(arguments)
+        given = read_all(
+            config=lambda: read_config(arguments), budget=lambda: budget_of(arguments), target=lambda: publish_target(arguments)
+        )
+        config = given.config
         if config.machine_written and main_process:
             print(DEMO_NOTICE, flush=True)
         meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
-        prepared = prepare(config, budget_of(arguments))
-        target = check_publish(arguments, prepared)
+        prepared = prepare(config, given.budget)
+        check_publish(given.target, prepared)
         if arguments.dry_run:
             prepared.check_texts()
             if main_process:
@@ -167,18 +194,18 @@ def main() -> int:
         pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[str(arguments.config)], meter=meter)
     except (ValueError, OSError, ImportError) as error:
         if main_process:
-            print(f"error: {one_line(error)}", file=sys.stderr)
+            print(f"error: {said_of(error)}", file=sys.stderr)
         return 2
     try:
         model_dir = pipeline.run()
     except (FloatingPointError, OSError, SafetensorError) as error:
-        print(f"error: {one_line(error)}; the same command goes on from there", file=sys.stderr)
+        print(f"error: {said_of(error)}; the same command goes on from there", file=sys.stderr)
         return 1
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))
         print(f"The model: {model_dir}")
-        if target:
-            return publish(target, output_dir)
+        if given.target:
+            return publish(given.target, output_dir)
     return 0
 
 

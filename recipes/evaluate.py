@@ -24,7 +24,9 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_facto
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.files import write_atomically
+from hf_lrcompress.messages import check_utf8, one_line, read_all
 from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.texts.languages import Language
 
 
@@ -96,24 +98,29 @@ def read_training(arguments: argparse.Namespace) -> TaskTraining:
 
 def evaluate(arguments: argparse.Namespace) -> str:
     """Score and measure; the table as text, from the main process."""
-    models = named_models(arguments.model)
-    seeds = read_numbers("seeds", arguments.seeds)
-    factors = read_numbers("reduction_factors", arguments.reduction_factors)
-    training = read_training(arguments)
-    training.check_factors(factors)
+    given = read_all(
+        encodable=lambda: check_utf8(values_in(vars(arguments)), "the name"),
+        models=lambda: named_models(arguments.model),
+        seeds=lambda: read_numbers("seeds", arguments.seeds),
+        factors=lambda: read_numbers("reduction_factors", arguments.reduction_factors),
+        training=lambda: read_training(arguments),
+        folders=lambda: read_pairs("task_data", arguments.task_data, "TASK=DIR"),
+        columns=lambda: read_pairs("task_columns", arguments.task_columns, "TASK=INPUTS,LABELS"),
+        language=lambda: Language.from_tag(arguments.lang),
+    )
+    given.training.check_factors(given.factors)
+    models = given.models
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
-    folders = read_pairs("task_data", arguments.task_data, "TASK=DIR")
-    chosen = read_pairs("task_columns", arguments.task_columns, "TASK=INPUTS,LABELS")
-    columns = {task: given.split(",") for task, given in chosen.items()}
+    columns = {task: chosen.split(",") for task, chosen in given.columns.items()}
     with PartialState().main_process_first():
-        tasks, skipped = load_tasks(names, folders, Language.from_tag(arguments.lang), columns)
+        tasks, skipped = load_tasks(names, given.folders, given.language, columns)
         for model in models:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
     output_dir = Path(arguments.output_dir)
-    comparison = Comparison(models, tasks, training, seeds, output_dir, reference=models[0].name)
+    comparison = Comparison(models, tasks, given.training, given.seeds, output_dir, reference=models[0].name)
     scores = score_models(comparison)
-    capacity = score_factors(comparison, factors)
+    capacity = score_factors(comparison, given.factors)
     if not PartialState().is_main_process:
         return ""
     efficiency = measure_efficiency(models)
@@ -142,7 +149,7 @@ def main() -> int:
             print(text)
     except (ValueError, OSError, ImportError) as error:
         if main_process:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -7,10 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from hf_lrcompress.messages import check_utf8, one_line
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
 from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.yaml_files import values_in
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -40,6 +42,7 @@ def read_benchmarks(values: list[str]) -> dict[str, str]:
 def main() -> int:
     arguments = parse_arguments()
     try:
+        check_utf8(values_in(vars(arguments)), "the name")
         target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
         report = read_complete_run(arguments.run_dir)
         license = license_of(report) if arguments.license is None else {"license": arguments.license}
@@ -47,7 +50,7 @@ def main() -> int:
         eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
         url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     print(f"Published: {url}")
     return 0

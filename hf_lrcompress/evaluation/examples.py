@@ -12,6 +12,9 @@ SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "te
 LABEL_NAMES = "labels.txt"
 """The file that names labels which are numbers."""
 
+LONGEST_INPUT = 100_000
+"""Characters of an example: models read a few hundred tokens, but their tokenizers all of it."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -115,6 +118,8 @@ def check_cut_off(task: Task, split: str, cut_off: int, words: int, max_length: 
 
 def checked_example(inputs: Any, labels: Any, task: Task, where: str) -> Example:
     """An example, once its parts are what the task needs."""
+    if _length(inputs) > LONGEST_INPUT:
+        raise ValueError(f"{where}: more than {LONGEST_INPUT:,} characters; a model reads a few hundred tokens: cut it")
     if not task.tokens:
         if not isinstance(inputs, str) or not inputs.strip() or not _is_label(labels):
             raise ValueError(f"{where}: {task.name} needs a text that is not blank and a label")
@@ -136,6 +141,13 @@ def _check_tag(token: Any, label: Any, task: Task, where: str) -> None:
         raise ValueError(f"{where}: tag {label} is a number; put the tags' names into {LABEL_NAMES} in the folder, a line each")
     if not task.allows(label):
         raise ValueError(f"{where}: tag {label!r} {NOT_IOB2}")
+
+
+def _length(inputs: Any) -> int:
+    """Characters of a text or of all tokens."""
+    if isinstance(inputs, list):
+        return sum(len(token) for token in inputs if isinstance(token, str))
+    return len(inputs) if isinstance(inputs, str) else 0
 
 
 def _is_label(value: Any) -> bool:

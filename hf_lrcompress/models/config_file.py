@@ -1,7 +1,8 @@
 """The file `config.json` of a model: what no model can be made of is refused before a class is built from it."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,24 @@ from transformers import PretrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import CONFIG_NAME
 
+from hf_lrcompress.messages import shown
+
 MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
 """Endings of the files that config, weights, tokenizer and own code of a model are in."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How the small file begins that Git has in place of a large one."""
+
+LARGEST_NUMBER = 10_000_000
+"""Of a config: above it no size, count or length of an encoder lies."""
+
+MOST_LAYERS = 200
+
+LAYER_COUNTS = ("num_hidden_layers", "n_layers", "num_layers", "num_hidden_groups", "inner_group_num")
+"""Keys by which a class makes modules one after the other."""
+
+IMPLEMENTATION = re.compile(r"_implementation(_internal)?$")
+"""Keys that say which code computes attention; transformers takes a name with a slash for a repository with code to fetch."""
 
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
 
@@ -23,6 +37,7 @@ RUNTIME_SETTINGS: Mapping[str, Any] = {
     "output_attentions": False,
     "chunk_size_feed_forward": 0,
     "torchscript": False,
+    "_attn_implementation": None,
 }
 """Keys that say how a model is called, not what it computes, and the values by which the stages call it."""
 
@@ -35,8 +50,8 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
         revision (`str`, *optional*): Git revision on the Hub.
 
     Raises:
-        ValueError: If a file is a pointer of Git LFS, the directory is a Trainer's with checkpoints, heads are pruned, or a value
-            is not finite.
+        ValueError: If a file is a pointer of Git LFS or no file at all, the directory is a Trainer's with checkpoints, heads are
+            pruned, weights are quantised, a key names code to fetch, or a value is not finite or larger than any model's.
         OSError: If the config cannot be read.
     """
     directory = Path(name_or_dir)
@@ -44,12 +59,16 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
         _check_directory(directory)
     try:
         raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
-    except TypeError:  # transformers 4, where the file holds something else
+    except (TypeError, RecursionError):  # transformers 4, where the file holds something else; nested too deeply
         raw = None
     if not isinstance(raw, dict):
         raise ValueError(f"{name_or_dir}: {CONFIG_NAME} must hold keys and values in braces")
     if raw.get("pruned_heads"):
         raise ValueError(f"{name_or_dir} lacks attention heads (pruned_heads in {CONFIG_NAME}); choose a model with all of them")
+    if raw.get("quantization_config"):
+        raise ValueError(f"{name_or_dir} is quantised (quantization_config in {CONFIG_NAME}); choose the model it was made of")
+    for key, value in _entries(raw):
+        _check_entry(key, value, f"{name_or_dir}: {key} in {CONFIG_NAME}")
     for key, value in raw.items():
         try:
             json.dumps(value, allow_nan=False, default=str)
@@ -75,7 +94,33 @@ def use_runtime_settings(config: PretrainedConfig) -> None:
             setattr(config, key, value)
 
 
+def _entries(raw: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of a config with its value, at any depth."""
+    waiting = [raw]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _check_entry(key: str, value: Any, where: str) -> None:
+    """Refuse what would have code fetched and run, and a number by which a class would be built for hours."""
+    if IMPLEMENTATION.search(key):
+        for name in value.values() if isinstance(value, dict) else [value]:
+            if name is not None and not re.fullmatch(r"\w+", str(name)):
+                raise ValueError(f"{where} names code to fetch, {shown(name)}, which is never done; take the key out")
+    most = MOST_LAYERS if key in LAYER_COUNTS else LARGEST_NUMBER
+    if type(value) is int and value > most:
+        raise ValueError(f"{where} is {shown(value)}, more than any model has ({most:,}); take the config of the weights")
+
+
 def _check_directory(directory: Path) -> None:
+    for path in [*directory.glob("*"), *directory.glob("*/*")]:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path} is no file, but a pipe or a device; delete it, or give a folder with a model only")
     for path in sorted(directory.iterdir()):
         if path.suffix in MODEL_FILES and path.is_file() and _begins_with(path, LFS_POINTER):
             raise ValueError(f"{path} is a Git LFS pointer, not the file itself; run git lfs pull in {directory}")

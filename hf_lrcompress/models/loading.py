@@ -20,9 +20,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash, is_protobuf_available, is_sentencepiece_available
+from transformers.utils import (
+    CONFIG_NAME,
+    cached_file,
+    extract_commit_hash,
+    has_file,
+    is_protobuf_available,
+    is_sentencepiece_available,
+)
 
 from hf_lrcompress.files import file_hash, fingerprint
+from hf_lrcompress.messages import one_line
 from hf_lrcompress.models.architectures import write_transformers_4_keys
 from hf_lrcompress.models.config_file import MODEL_FILES, check_sizes, read_config_file, use_runtime_settings
 from hf_lrcompress.models.rebuilding import drop_pooler
@@ -30,6 +38,8 @@ from hf_lrcompress.models.weights import check_weights, in_encoder
 
 OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
+
+TOKENIZER_FILE = "tokenizer.json"
 
 STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
@@ -155,7 +165,7 @@ def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreT
     except SafetensorError as error:
         raise ValueError(f"the weights of {name_or_dir} are damaged ({error}); download or save them again") from error
     except RuntimeError as error:
-        if "mismatch" not in str(error):
+        if "mismatch" not in str(error) and "alloc" not in str(error):
             raise
         raise ValueError(
             f"{name_or_dir}: the weights have other sizes than {CONFIG_NAME} says; take both from one checkpoint"
@@ -183,19 +193,26 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
         revision (`str`, *optional*): Git revision on the Hub.
 
     Raises:
-        ValueError: If there is no tokenizer, or only a slow one.
+        ValueError: If there is no tokenizer, its file is damaged, or there is only a slow one.
     """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+    except Exception as error:  # the class of tokenizers' errors is Exception itself, those of its readers are many
+        raise ValueError(_why_no_tokenizer(name_or_dir, revision, error)) from error
+    require_fast(tokenizer)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one of nothing
+        raise ValueError(_why_no_tokenizer(name_or_dir, revision))
+    return tokenizer
+
+
+def _why_no_tokenizer(name_or_dir: str, revision: str | None, error: Exception | None = None) -> str:
+    if error and has_file(name_or_dir, TOKENIZER_FILE, revision=revision):
+        said = f"{type(error).__name__}: {one_line(error)}"
+        return f"{name_or_dir}: {TOKENIZER_FILE} or its settings are damaged ({said}); download or save them again"
     no_tokenizer = f"{name_or_dir} has no tokenizer; save one beside the model"
     if not (is_sentencepiece_available() and is_protobuf_available()):
         no_tokenizer += ". If it has a SentencePiece model only: pip install sentencepiece protobuf"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:  # by the class that looks for its files
-        raise ValueError(no_tokenizer) from error
-    require_fast(tokenizer)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one of nothing
-        raise ValueError(no_tokenizer)
-    return tokenizer
+    return no_tokenizer
 
 
 def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:

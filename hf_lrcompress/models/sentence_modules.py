@@ -1,6 +1,7 @@
 """What sentence-transformers has beside an encoder (pooling, prompts, …): read from a teacher, written for a student."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,16 @@ from safetensors.torch import load_file, save
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from hf_lrcompress.files import read_object
+from hf_lrcompress.messages import shown
+
 MODULES_FILE = "modules.json"
 SETTINGS_FILES = ("config_sentence_transformers.json", "sentence_bert_config.json")
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FITTED_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 POOLING_SIZES = ("word_embedding_dimension", "embedding_dimension")
+ADVICE = "download or save the model again"
 RIDGE = 1e-3
 """Of the mean squared state: keeps the fit of a Dense layer stable where states hardly vary."""
 
@@ -92,7 +97,7 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
     if listed is None:
         return None
     modules = []
-    for entry in listed:
+    for entry in _checked_modules(listed, name_or_dir):
         module = SentenceModule(entry["path"], entry["type"])
         if module.kind not in FITTED_KINDS:
             raise ValueError(
@@ -190,6 +195,20 @@ def _affine_map(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tens
     return matrix, targets.mean(dim=0) - matrix @ inputs.mean(dim=0)
 
 
+def _checked_modules(listed: Any, name_or_dir: str) -> list[Mapping[str, str]]:
+    """The entries of `modules.json`, once their folders are known to lie inside the model's: files are written to them."""
+    advice = f"{name_or_dir}: {MODULES_FILE} must be a list of modules, each with a type and the path of a folder beside it"
+    if not isinstance(listed, list):
+        raise ValueError(advice)
+    for entry in listed:
+        texts = isinstance(entry, Mapping) and [entry.get("path"), entry.get("type")]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(advice)
+        if not re.fullmatch(r"[\w-]*", entry["path"]):
+            raise ValueError(f"{advice}, got {shown(entry['path'])}")
+    return listed
+
+
 def _with_files(module: SentenceModule, name_or_dir: str, revision: str | None) -> SentenceModule:
     config = _read_json(name_or_dir, f"{module.path}/{CONFIG_FILE}", revision) or {}
     weights = _find(name_or_dir, f"{module.path}/{WEIGHTS_FILE}", revision) if module.kind == "Dense" else None
@@ -210,7 +229,14 @@ def _find(name_or_dir: str, file: str, revision: str | None) -> str | None:
 
 def _read_json(name_or_dir: str, file: str, revision: str | None) -> Any:
     path = _find(name_or_dir, file, revision)
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    if path is None:
+        return None
+    if file != MODULES_FILE:
+        return read_object(Path(path), ADVICE)
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged, it holds no JSON; {ADVICE}") from None
 
 
 def _json(content: Any) -> bytes:

@@ -11,6 +11,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.repocard import metadata_load
 
 from hf_lrcompress.demo.texts import DEMO_TEACHER_LICENSE
+from hf_lrcompress.messages import one_line
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.licences import check_license_name
 
@@ -26,7 +27,7 @@ def teacher_license(config: RunConfig) -> dict[str, Any]:
         config ([`RunConfig`]): The run; its teacher may be on the Hub.
 
     Raises:
-        ValueError: If the card of a local teacher has a header that is not YAML.
+        ValueError: If the card of a local teacher has a header that is not YAML, or a licence that is no text.
         OSError: If the Hub cannot be asked.
     """
     if config.teacher == DEMO:
@@ -35,10 +36,14 @@ def teacher_license(config: RunConfig) -> dict[str, Any]:
     if card is None:
         return {}
     try:
-        metadata = metadata_load(card) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"the header of {card} is not valid YAML: {error}; mend it or delete the file") from error
-    return stated_license(metadata)
+        stated = stated_license(metadata_load(card) or {})
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"the header of {card} is not valid YAML: {one_line(error)}; mend it or delete the file") from error
+    for key, value in stated.items():
+        names = value if isinstance(value, list) else [value or ""]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"the header of {card} has a {key} that is no text, nor a list of texts; mend it or delete the file")
+    return stated
 
 
 def stated_license(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 import difflib
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hf_lrcompress.demo.texts import DEMO
+from hf_lrcompress.messages import check_utf8, noted, refuse, shown
 from hf_lrcompress.run.licences import check_license_name
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.stages import STAGES, Stage
@@ -23,6 +24,7 @@ KINDS = {
     float: "a number",
     str: "text",
     tuple: "a list",
+    Sequence: "a list",
     types.NoneType: "null",
 }
 """What a user calls the types of values."""
@@ -70,7 +72,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for key, allowed in (("objective", OBJECTIVES), ("examples", EXAMPLES)):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"{key} must be {' or '.join(allowed)}, got {getattr(self, key)!r}")
+                raise ValueError(f"{key} must be {' or '.join(allowed)}, got {shown(getattr(self, key))}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}")
         if self.license is not None:
@@ -81,29 +83,31 @@ class RunConfig:
         """Build from a parsed YAML file.
 
         Raises:
-            ValueError: If a key is unknown or missing, a value has the wrong type, or a setting is an access token.
+            ValueError: If a key is unknown or missing, a value has the wrong type, or a setting is an access token; all that is
+                wrong is named at once.
         """
         _refuse_tokens(mapping)
+        check_utf8(values_in(mapping), "the name")
         known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
-        _check_keys(mapping, known, "the configuration")
+        found = [f"the configuration has no {key!r}" for key in ("teacher", "train", "validation") if key not in mapping]
+        with noted(found):
+            _check_keys(mapping, known, "the configuration")
+        config: dict[str, Any] = {key: mapping[key] for key in PLAIN_KEYS if key in mapping}
+        config |= {"language": language, "stages": {}, "training": mapping.get("training") or {}}
+        for key in ("train", "validation"):
+            config[key] = DEMO
+            with noted(found):
+                config[key] = _source(mapping.get(key, DEMO), key, language)
         names = mapping.get("stages", list(STAGES))
-        if not isinstance(names, list) or not names or len(set(names)) != len(names):
-            raise ValueError(f"stages must be a list of different stage names, got {names!r}")
-        for name in names:
-            _check_known(name, STAGES, "stage")
-        plain = {key: mapping[key] for key in PLAIN_KEYS if key in mapping}
-        for key in ("teacher", "train", "validation"):
-            if key not in mapping:
-                raise ValueError(f"the configuration has no {key!r}")
-        stages = {name: build(STAGES[name], mapping.get(name) or {}, name) for name in names}
-        config = {
-            "language": language,
-            "train": _source(mapping["train"], "train", language),
-            "validation": _source(mapping["validation"], "validation", language),
-            "stages": stages,
-            "training": mapping.get("training") or {},
-        }
-        return build(cls, plain | config, "the configuration")
+        with noted(found):
+            _check_stages(names)
+            for name in names:
+                with noted(found):
+                    config["stages"][name] = build(STAGES[name], mapping.get(name) or {}, name)
+        with noted(found):
+            run = build(cls, {"teacher": DEMO} | config, "the configuration")
+        refuse(found)
+        return run
 
     def to_mapping(self) -> dict[str, Any]:
         """The configuration as YAML would have it: [`RunConfig.from_mapping`] of it is equal to this one."""
@@ -149,29 +153,49 @@ def _refuse_tokens(mapping: Mapping[str, Any]) -> None:
 
 
 def build(cls: type, mapping: Mapping[str, Any], where: str) -> Any:
-    """Make a dataclass from a mapping, with unknown keys and wrong types refused."""
+    """Make a dataclass from a mapping, with unknown keys and wrong types refused, all that there are."""
     if not isinstance(mapping, Mapping):
-        raise ValueError(f"{where} must be a section of key: value lines, got {mapping!r}")
+        raise ValueError(f"{where} must be a section of key: value lines, got {shown(mapping)}")
     hints = get_type_hints(cls)
-    _check_keys(mapping, hints, where)
+    found: list[str] = []
+    with noted(found):
+        _check_keys(mapping, hints, where)
     required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
     missing = [name for name in required if name not in mapping]
     if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
-    return cls(**{key: _typed(value, hints[key], f"{where}: {key}") for key, value in mapping.items()})
+        found.append(f"{where} lacks {', '.join(missing)}")
+    typed = {}
+    for key in filter(hints.__contains__, mapping):
+        with noted(found):
+            typed[key] = _typed(mapping[key], hints[key], f"{where}: {key}")
+    refuse(found)
+    return cls(**typed)
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
+    """A value, and all in it, as the type `hint` has it."""
+    if hint is Any:
+        return value
     origin = get_origin(hint)
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(item, get_args(hint)[0], where) for item in value)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _typed(item, get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
     if hint is float and type(value) is int:
-        return float(value)
+        return _as_float(value, where)
     allowed = get_args(hint) if origin is types.UnionType else (hint,)
     classes = tuple(get_origin(kind) or kind for kind in allowed)
     if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
-        raise ValueError(f"{where} must be {' or '.join(KINDS.get(kind, 'a section') for kind in classes)}, got {value!r}")
+        kinds = " or ".join(KINDS.get(kind, "a section") for kind in classes)
+        raise ValueError(f"{where} must be {kinds}, got {shown(value)}")
     return value
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{where} is larger than any number that can be computed with") from None
 
 
 def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
@@ -194,13 +218,24 @@ def _unbuilt(value: Any) -> Any:
     return {key: list(item) if isinstance(item, tuple) else item for key, item in asdict(value).items()}
 
 
+def _check_stages(names: Any) -> None:
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or not names or len(set(names)) != len(names):
+        raise ValueError(f"stages must be a list of different stage names, got {shown(names)}")
+    for name in names:
+        _check_known(name, STAGES, "stage")
+
+
 def _check_keys(mapping: Mapping[str, Any], known: Any, where: str) -> None:
+    found: list[str] = []
     for key in mapping:
-        _check_known(key, known, f"key in {where}")
+        with noted(found):
+            _check_known(key, known, f"key in {where}")
+    refuse(found)
 
 
 def _check_known(name: Any, known: Any, what: str) -> None:
     if name not in known:
-        close = difflib.get_close_matches(str(name), list(known), n=1)
+        close = difflib.get_close_matches(str(name)[:40], list(known), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
-        raise ValueError(f"unknown {what}: {name!r}; {hint}")
+        raise ValueError(f"unknown {what}: {shown(name)}; {hint}")

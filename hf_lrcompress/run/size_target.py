@@ -1,11 +1,13 @@
 """Sizes for a budget of parameters: what to cut from a teacher, in the order in which the paper found that it costs least."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from transformers import PretrainedConfig, PreTrainedModel
 
+from hf_lrcompress.messages import shown
 from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.protocol import Cut
@@ -36,11 +38,22 @@ def parse_count(text: str) -> int:
     Raises:
         ValueError: If it is none.
     """
-    match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)([KMB]?)", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d[\d_]{,20}(?:\.\d{1,9})?)([KMB]?)", text.strip(), re.IGNORECASE)
     count = int(float(match[1].replace("_", "")) * UNITS[match[2].upper()]) if match else 0
     if not count:
-        raise ValueError(f"{text!r} is no number of parameters; give it as 25M or 25_000_000")
+        raise ValueError(f"{shown(text)} is no number of parameters; give it as 25M or 25_000_000")
     return count
+
+
+def parameters_of(megabytes: float) -> int:
+    """The most parameters whose fp32 weights have so many megabytes.
+
+    Raises:
+        ValueError: If they are none, or not finite.
+    """
+    if not 0 < megabytes < math.inf:
+        raise ValueError(f"{megabytes} is no number of megabytes; give one above 0, such as 100")
+    return int(megabytes * 1e6 / 4)
 
 
 def meet_budget(teacher: PreTrainedModel, budget: int, stages: Mapping[str, Stage]) -> Proposal:

@@ -12,13 +12,16 @@ from datasets import Dataset, Features, IterableDataset, Value
 from datasets.exceptions import DatasetGenerationError
 
 from hf_lrcompress.files import file_hash, json_hash
+from hf_lrcompress.messages import shown
 from hf_lrcompress.texts.readers import READERS, kind_of, read_hub
 
 Corpus = Dataset | IterableDataset
 """A corpus that was read, or that is read while it is used."""
 
 _TEXT = Features({"text": Value("string")})
-_BATCH_SIZE = 256  # documents tokenised at a time
+
+LONGEST_DOCUMENT = 100_000
+"""Characters of a document above which it is several: a tokenizer needs a hundred times the memory of a text."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ class CorpusSource:
     def __post_init__(self) -> None:
         if bool(self.files) == bool(self.path):
             raise ValueError("a text source needs either files or path (a data set on the Hub), not both")
+        if not isinstance(self.files, tuple) or not all(isinstance(file, str) for file in self.files):
+            raise ValueError(f"files must be a tuple of paths, got {shown(self.files)}")
         kinds = sorted({kind_of(file) for file in self.files})
-        if not isinstance(self.files, tuple):
-            raise ValueError(f"files must be a tuple of paths, got {self.files!r}")
         if len(kinds) > 1 or not READERS.keys() >= set(kinds):
             raise ValueError(f"files end in {' and '.join(kinds)}; give files of one kind: {', '.join(READERS)}")
         if self.files and (self.name or self.revision):
@@ -69,7 +72,7 @@ class CorpusSource:
 
 
 def load_corpus(source: CorpusSource) -> Dataset | IterableDataset:
-    """Read a corpus, without its blank documents.
+    """Read a corpus, without its blank documents; one of more than 100,000 characters is several.
 
     What is read is cached under [`corpus_fingerprint`], so a changed file is read anew whatever its name or date.
 
@@ -120,9 +123,21 @@ def _documents(source: CorpusSource) -> Iterator[dict[str, str]]:
     found = False
     for text in islice(texts, source.max_documents):
         found = True
-        yield {"text": text}
+        yield from ({"text": part} for part in _parts(text) if not part.isspace())
     if not found:
         raise ValueError(f"{source.path or ', '.join(source.files)} has no text; give at least one document")
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A document, in parts if it is long: they end before a space, where there is one."""
+    start = 0
+    while len(text) - start > LONGEST_DOCUMENT:
+        most = start + LONGEST_DOCUMENT
+        space = text.rfind(" ", start + 1, most)
+        end = space if space > start else most
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def _texts(source: CorpusSource) -> Iterator[str | None]:

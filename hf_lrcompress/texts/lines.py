@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+LONGEST_LINE = 100_000_000
+"""Bytes of a line, which is held in memory whole."""
+
 
 def read_lines(file: str | Path) -> Iterator[str]:
     """Lines of a UTF-8 file, which may be packed (`.gz`), without what ends them.
@@ -58,11 +61,15 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _decoded_lines(file: str | Path) -> Iterator[str]:
     """Lines of a UTF-8 file with what ends them."""
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"file {file} does not exist")
     number = 0
     packed = Path(file).suffix == ".gz"
     with gzip.open(file) if packed else open(file, "rb") as lines:
         try:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
+                if len(line) > LONGEST_LINE:
+                    raise ValueError(f"{file}, line {number} has more than {LONGEST_LINE:,} bytes; break it up")
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             byte = error.object[error.start]

@@ -18,7 +18,7 @@ from hf_lrcompress.vocabulary.ids import id_count, unknown_id
 
 Item = TypeVar("Item")
 
-BATCH_SIZE = 1000
+BATCH_SIZE = 256
 """Texts tokenised at a time."""
 
 MOST_WORDS = 500_000

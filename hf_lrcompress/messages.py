@@ -1,0 +1,87 @@
+"""What a user reads of a mistake: one line, of bounded length, with all that is wrong in it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+LONGEST_VALUE = 100
+LONGEST_LINE = 2000
+
+
+class Mistakes(ValueError):
+    """Several mistakes, to be mended before the next start.
+
+    Args:
+        found (`list[str]`): What each is.
+    """
+
+    def __init__(self, found: list[str]) -> None:
+        self.found = found
+        numbered = " ".join(f"({number}) {said}" for number, said in enumerate(found, start=1))
+        super().__init__(f"{len(found)} mistakes: {numbered}")
+
+
+@contextmanager
+def noted(found: list[str]) -> Iterator[None]:
+    """Append to `found` the mistakes by which the block ends, and go on after it."""
+    try:
+        yield
+    except Mistakes as error:
+        found += error.found
+    except (ValueError, OSError) as error:
+        found.append(str(error))
+
+
+def refuse(found: list[str]) -> None:
+    """Raise a `ValueError` if there are mistakes."""
+    if len(found) > 1:
+        raise Mistakes(found)
+    if found:
+        raise ValueError(found[0])
+
+
+def read_all(**readers: Callable[[], Any]) -> SimpleNamespace:
+    """What the readers return, by their names.
+
+    Raises:
+        ValueError: All that is wrong with what they read.
+    """
+    found: list[str] = []
+    read = SimpleNamespace()
+    for name, reader in readers.items():
+        with noted(found):
+            setattr(read, name, reader())
+    refuse(found)
+    return read
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line: what is long is cut in the middle."""
+    said = cut(str(error), LONGEST_LINE)
+    return cut(" ".join(said.split()), LONGEST_LINE)
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, cut where it is long."""
+    return cut(repr(value), LONGEST_VALUE)
+
+
+def cut(text: str, longest: int) -> str:
+    """A text without its middle, where it is longer than `longest`."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
+
+
+def check_utf8(values: Iterable[Any], what: str) -> None:
+    """Raise a `ValueError` if a text holds bytes that are no UTF-8, as a file name may: no report could name it.
+
+    Args:
+        values (`Iterable`): Values; what is no text is passed over.
+        what (`str`): What they are.
+    """
+    for value in values:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{what} {shown(value)} is not UTF-8; give the file or folder another name") from None
