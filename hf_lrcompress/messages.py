@@ -84,4 +84,4 @@ def check_utf8(values: Iterable[Any], what: str) -> None:
         try:
             str(value).encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{what} {shown(value)} is not UTF-8; give the file or folder another name") from None
+            raise ValueError(f"{what} {shown(str(value))} is not UTF-8; give the file or folder another name") from None

@@ -21,7 +21,7 @@ from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
 from hf_lrcompress.evaluation.jobs import quiet_libraries
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.messages import check_utf8, one_line, read_all
@@ -76,9 +76,7 @@ def read_pairs(option: str, values: list[str], form: str) -> dict[str, str]:
 
 def read_numbers(option: str, value: str) -> list[int]:
     """Whole numbers separated by commas."""
-    if option == "seeds" and not value:
-        raise ValueError("--seeds: give at least one")
-    if not re.fullmatch(r"(\d+(,\d+)*)?", value):
+    if not re.fullmatch(r"(\d{1,20}(,\d{1,20})*)?", value):
         raise ValueError(f"--{option} {value}: give whole numbers separated by commas")
     return [int(number) for number in value.split(",") if number]
 
@@ -108,6 +106,7 @@ def evaluate(arguments: argparse.Namespace) -> str:
         columns=lambda: read_pairs("task_columns", arguments.task_columns, "TASK=INPUTS,LABELS"),
         language=lambda: Language.from_tag(arguments.lang),
     )
+    check_seeds(given.seeds)
     given.training.check_factors(given.factors)
     models = given.models
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]

@@ -7,9 +7,19 @@ from typing import Any
 
 from hf_lrcompress.evaluation.adapters import TUNINGS
 from hf_lrcompress.evaluation.tasks import Task
+from hf_lrcompress.messages import shown
 
 SMALL_HIDDEN_SIZE = 564
 """Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise a `ValueError` if a seed is none that all generators of random numbers take, or there is none."""
+    if not seeds:
+        raise ValueError("seeds: give at least one")
+    for seed in seeds:
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise ValueError(f"seeds must be whole numbers from 0 to {2**32 - 1}, got {shown(seed)}")
 
 
 def _setting(default: Any, text: str) -> Any:

@@ -21,10 +21,15 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LARGEST_NUMBER = 10_000_000
 """Of a config: above it no size, count or length of an encoder lies."""
 
-MOST_LAYERS = 200
-
-LAYER_COUNTS = ("num_hidden_layers", "n_layers", "num_layers", "num_hidden_groups", "inner_group_num")
-"""Keys by which a class makes modules one after the other."""
+LARGEST_COUNTS = {
+    "num_hidden_layers": 200,
+    "n_layers": 200,
+    "num_layers": 200,
+    "num_hidden_groups": 200,
+    "inner_group_num": 200,
+    "num_labels": 100_000,
+}
+"""The same for keys by which a class makes layers or names one after the other."""
 
 IMPLEMENTATION = re.compile(r"_implementation(_internal)?$")
 """Keys that say which code computes attention; transformers takes a name with a slash for a repository with code to fetch."""
@@ -112,7 +117,7 @@ def _check_entry(key: str, value: Any, where: str) -> None:
         for name in value.values() if isinstance(value, dict) else [value]:
             if name is not None and not re.fullmatch(r"\w+", str(name)):
                 raise ValueError(f"{where} names code to fetch, {shown(name)}, which is never done; take the key out")
-    most = MOST_LAYERS if key in LAYER_COUNTS else LARGEST_NUMBER
+    most = LARGEST_COUNTS.get(key, LARGEST_NUMBER)
     if type(value) is int and value > most:
         raise ValueError(f"{where} is {shown(value)}, more than any model has ({most:,}); take the config of the weights")
 

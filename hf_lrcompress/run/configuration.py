@@ -156,7 +156,8 @@ def build(cls: type, mapping: Mapping[str, Any], where: str) -> Any:
     """Make a dataclass from a mapping, with unknown keys and wrong types refused, all that there are."""
     if not isinstance(mapping, Mapping):
         raise ValueError(f"{where} must be a section of key: value lines, got {shown(mapping)}")
-    hints = get_type_hints(cls)
+    types_of = get_type_hints(cls)
+    hints = {field.name: types_of[field.name] for field in fields(cls)}
     found: list[str] = []
     with noted(found):
         _check_keys(mapping, hints, where)

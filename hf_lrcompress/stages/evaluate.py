@@ -14,7 +14,7 @@ from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -53,8 +53,7 @@ class Evaluate(TaskTraining, Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.seeds or not all(type(seed) is int for seed in self.seeds):
-            raise ValueError(f"evaluate: seeds must be whole numbers, at least one, got {self.seeds!r}")
+        check_seeds(self.seeds)
         self.check_factors(self.reduction_factors)
 
     def task_training(self) -> TaskTraining:

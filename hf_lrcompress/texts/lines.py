@@ -62,7 +62,7 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _decoded_lines(file: str | Path) -> Iterator[str]:
     """Lines of a UTF-8 file with what ends them."""
     if not Path(file).is_file():
-        raise FileNotFoundError(f"file {file} does not exist")
+        raise FileNotFoundError(f"{file} is no file; give one that is there, no pipe or device")
     number = 0
     packed = Path(file).suffix == ".gz"
     with gzip.open(file) if packed else open(file, "rb") as lines:

@@ -272,7 +272,7 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
         (["--reduction_factors", "2,x"], "--reduction_factors 2,x: give whole numbers separated by commas"),
         (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
         (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
-        (["--seeds", ""], "--seeds: give at least one"),
+        (["--seeds", ""], "seeds: give at least one"),
         (["--learning_rates", "1e-4,x"], "--learning_rates 1e-4,x: give numbers separated by commas"),
         (["--learning_rates", "1e-4,0"], "learning_rates must be numbers above 0, such as 1e-4, got 0.0"),
     ],

@@ -1,6 +1,7 @@
 """Task files as people publish them: what each is read as, or the one line that says what is wrong."""
 
 import logging
+import os
 import sys
 from types import SimpleNamespace
 
@@ -215,6 +216,13 @@ REFUSED = {
     "no label": ("tc", ".csv", "text,label\nx,\n", "line 2: tc needs a text that is not blank and a label"),
     "a cell too many": ("tc", ".csv", "text,label\nx,y,a\n", "line 2: 3 columns, the first line has 2"),
     "quotation marks": ("tc", ".csv", 'text,label\n"a" b,c\n', "line 2: .* expected after .*; is a quote not closed"),
+    "a word without end": ("pos", ".conll", "Anna PROPN\n" + "x" * 100_001 + " VERB\n", "line 1: more than 100,000 characters"),
+    "a text without end": (
+        "tc",
+        ".tsv",
+        "text\tlabel\n" + "x " * 50_001 + "\ta\n",
+        "line 2: more than 100,000 .* cut it",
+    ),
     "a quotation that does not end": ("tc", ".csv", 'text,label\n"a,b\nc,d\n', "line 3: unexpected end of data"),
 }
 
@@ -224,6 +232,16 @@ def test_what_is_wrong_with_a_file_is_one_line(case, tmp_path):
     task, ending, text, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         load_task(TASKS[task], SLOVAK, write(tmp_path, ending, text))
+
+
+@pytest.mark.parametrize("name", ["train.conll", "labels.txt"])
+def test_a_pipe_in_a_folder_of_data(name, tmp_path):
+    write(tmp_path, ".conll", "Anna B-PER\nspí O\n")
+    (tmp_path / "sk_snk-ud-train.conll").rename(tmp_path / "train.conll")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=f"{name} is no file"):
+        load_task(TASKS["ner"], SLOVAK, tmp_path)
 
 
 def test_a_number_without_a_name_is_one_line(tmp_path):

@@ -105,9 +105,7 @@ def test_a_pipe_or_a_device_in_a_teachers_folder(teacher, name):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "WordPiece"}}', '{"version": "9"}', b"\xff\xfe"])
 def test_a_damaged_tokenizer_file_is_named(teacher, content):
     (teacher / "tokenizer.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(
-        ValueError, match=f"^{teacher}: tokenizer.json or its settings are damaged .*; download or save"
-    ):
+    with pytest.raises(ValueError, match=f"^{teacher}: tokenizer.json or its settings are damaged .*; download or save"):
         load_tokenizer(str(teacher))
 
 

@@ -117,12 +117,43 @@ def test_a_key_that_is_there_twice_is_refused(text, key, lines, tmp_path):
         ({"trim_vocab": {"min_count": 1.5}}, "trim_vocab: min_count must be a whole number or null, got 1.5"),
         ({"trim_vocab": {"also": 3}}, "trim_vocab: also must be a section, got 3"),
         ({"trim_vocab": {"keep": "a"}}, "trim_vocab: keep must be a list, got 'a'"),
+        ({"trim_vocab": {"keep": [5]}}, "trim_vocab: keep must be text, got 5"),
+        ({"prune_ffn": {"cut_rank": 1}}, "unknown key in prune_ffn: 'cut_rank'"),
+        ({"train": {"files": [5]}}, "train: files must be text, got 5"),
+        ({"stages": [["trim_vocab"]]}, "stages must be a list of different stage names, got "),
+        ({"stages": [5]}, "stages must be a list of different stage names, got "),
+        ({"evaluate": {"data": {"tc": 5}}}, "evaluate: data.tc must be text, got 5"),
+        ({"evaluate": {"columns": {"tc": 5}}}, "evaluate: columns.tc must be a list, got 5"),
+        ({"evaluate": {"seeds": ["a"]}}, "evaluate: seeds must be a whole number, got 'a'"),
+        ({"evaluate": {"seeds": [-1]}}, "seeds must be whole numbers from 0 to 4294967295, got -1"),
+        ({"evaluate": {"seeds": [2**32]}}, "seeds must be whole numbers from 0 to 4294967295, got 4294967296"),
+        ({"evaluate": {"learning_rates": [10**400]}}, "evaluate: learning_rates is larger than any number"),
+        ({"train": {"files": ["\udcff.txt"]}}, r"the name '\\udcff.txt' is not UTF-8; give the file or folder another name"),
+        ({"x" * 10**6: 5}, "unknown key in the configuration: 'x+ … x+'; there are: "),
+        ({"objective": "x" * 10**6}, "objective must be masked_lm or representation, got 'x+ … x+'"),
+        ({"seed": "x" * 10**6}, "the configuration: seed must be a whole number, got 'x+ … x+'"),
     ],
 )
 def test_mistakes_are_named(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         config(**changes)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_all_mistakes_of_a_configuration_are_named_at_once():
+    settings = {"teacher": 5, "techer": "x", "train": {}, "objective": 1, "stages": ["prune_ffn", "trim_vocab"]}
+    settings |= {"prune_ffn": {"a": 1, "intermediate_size": "b"}, "trim_vocab": {"min_count": 0}}
+    with pytest.raises(ValueError, match=r"^8 mistakes: \(1\) the configuration has no 'validation' \(2\) unknown key") as error:
+        RunConfig.from_mapping(settings, SLOVAK)
+    for part in (
+        "'techer'",
+        "files or path",
+        "key in prune_ffn: 'a'",
+        "intermediate_size must be",
+        "min_count",
+        "teacher must be",
+    ):
+        assert part in str(error.value)
 
 
 def test_a_missing_key_is_named():

@@ -69,6 +69,25 @@ def one_line(error):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
+def test_a_document_that_no_tokenizer_has_memory_for_is_several(tmp_path, streaming, monkeypatch):
+    monkeypatch.setattr(data, "LONGEST_DOCUMENT", 10)
+    text = "jeden dva tri" + " " * 40 + "x" * 25 + " koniec"
+    write(tmp_path / "a.txt", f"krátky\n{text}\nposledný")
+    texts = texts_of(CorpusSource(files=(str(tmp_path / "a.txt"),), streaming=streaming))
+    assert texts[:2] == ["krátky", "jeden dva"] and texts[-1] == "posledný"
+    assert "".join("".join(texts).split()) == "".join(f"krátky{text}posledný".split())
+    assert max(map(len, texts)) <= 10
+
+
+def test_a_line_that_never_ends_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_lrcompress.texts.lines.LONGEST_LINE", 100)
+    write(tmp_path / "a.txt.gz", gzip.compress(b"short\n" + b" " * 1000))
+    with pytest.raises(ValueError, match="a.txt.gz, line 2 has more than 100 bytes; break it up") as error:
+        load_corpus(CorpusSource(files=(str(tmp_path / "a.txt.gz"),)))
+    assert one_line(error)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
 def test_every_kind_of_file_gives_the_same_text(tmp_path, streaming):
     texts = ["prvý riadok", "druhý: „úvodzovky“ \\ \t tab", "tretí"]
     write(tmp_path / "a.txt", "\ufeff" + "\r\n".join([texts[0], "", "  \t", texts[1]]) + "\n\n" + texts[2])
