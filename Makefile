@@ -11,7 +11,7 @@ PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile
 .PHONY: demo lint test test5 test-lowest clean
 
 demo: .venv/installed
-	$(BIN)/accelerate launch -q recipes/compress.py --lang sk --config recipes/configs/demo.yaml
+	$(BIN)/accelerate launch -q -m hf_lrcompress compress --lang sk --config demo
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import importlib.util
+import logging
 from pathlib import Path
 from types import ModuleType
 
@@ -121,6 +122,14 @@ def metric_modules(tmp_path_factory):
 def own_precision(monkeypatch):
     """TrainingArguments with bf16 leave their precision in the environment for all that come after."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+
+
+@pytest.fixture(autouse=True)
+def own_log_level():
+    """A command says how much is logged, in this process too."""
+    before = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(before)
 
 
 @pytest.fixture(params=MODEL_TYPES)

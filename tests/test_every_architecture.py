@@ -1,18 +1,18 @@
 """Every family, from its row alone: distillation's features, importance, and the whole pipeline."""
 
 import json
-import sys
 
 import pytest
 import torch
 import yaml
-from conftest import COUNTS_FROM_PADDING, ROWS, SHARED_LAYERS, SPECIAL_NAMES, load_recipe, logits_of, tiny_model
+from conftest import COUNTS_FROM_PADDING, ROWS, SHARED_LAYERS, SPECIAL_NAMES, logits_of, tiny_model
 from made_up_texts import make_texts
 from tiny_trainers import collate, make_trainer, naive_parts
 from trained_tokenizers import bert, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 from hf_lrcompress import prune_ffn
+from hf_lrcompress.__main__ import main
 from hf_lrcompress.distillation.observing import Wanted, observe
 from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.saving import save_tokenizer
@@ -81,11 +81,6 @@ class _KeepGradients(TrainerCallback):
 
 
 @pytest.fixture(scope="module")
-def recipe():
-    return load_recipe("compress")
-
-
-@pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     """Files, blocks of them in the cache, and tokenizers: the same for all families."""
     folder = tmp_path_factory.mktemp("texts")
@@ -97,7 +92,7 @@ def texts(tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", [family for family in ROWS if family not in ("roberta", "camembert")])  # XLM-R by other names
-def test_the_whole_pipeline(family, recipe, texts, tmp_path, monkeypatch, capsys):
+def test_the_whole_pipeline(family, texts, tmp_path, capsys):
     tokenizer = (xlm_roberta if family in COUNTS_FROM_PADDING else bert)()
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in SPECIAL_NAMES}
@@ -107,9 +102,8 @@ def test_the_whole_pipeline(family, recipe, texts, tmp_path, monkeypatch, capsys
     stages = [name for name in STAGES if name != "reduce_layers" or family not in SHARED_LAYERS]
     config = SETTINGS | files | {"teacher": str(tmp_path / "teacher"), "stages": stages}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    arguments = ["compress.py", "--lang", "sk", "--config", str(tmp_path / "run.yaml"), "--output_dir", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert recipe.main() == 0, capsys.readouterr().err
+    arguments = ["compress", "--lang", "sk", "--config", str(tmp_path / "run.yaml"), "--output_dir", str(tmp_path / "run")]
+    assert main(arguments) == 0, capsys.readouterr().err
 
     small, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]

@@ -5,16 +5,16 @@ import time
 from contextlib import suppress
 
 import pytest
-from conftest import load_recipe
+
+from hf_lrcompress.commands import process
 
 
-@pytest.fixture
-def recipe(monkeypatch):
-    """The recipe, with this process's own handlers put back afterwards."""
+@pytest.fixture(autouse=True)
+def own_handlers(monkeypatch):
+    """This process's own handlers are put back afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    recipe = load_recipe("compress")
-    monkeypatch.setattr(recipe, "RAISED_AGAIN_AFTER", 0.05)
-    yield recipe
+    monkeypatch.setattr(process, "RAISED_AGAIN_AFTER", 0.05)
+    yield
     time.sleep(0.1)  # a timer that is still running finds the signal ignored
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -22,7 +22,7 @@ def recipe(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("swallowed", [0, 2])
-def test_an_interruption_ends_the_run_with_its_own_line(recipe, monkeypatch, capsys, number, swallowed):
+def test_an_interruption_ends_the_run_with_its_own_line(capsys, number, swallowed):
     def work():
         if not swallowed:
             signal.raise_signal(number)
@@ -35,8 +35,7 @@ def test_an_interruption_ends_the_run_with_its_own_line(recipe, monkeypatch, cap
         for _ in range(500):
             time.sleep(0.01)
 
-    monkeypatch.setattr(recipe, "main", work)
     started = time.monotonic()
-    assert recipe.run_until_interrupted() == 130
+    assert process.run_until_interrupted(work) == 130
     assert time.monotonic() - started < 4
     assert capsys.readouterr().err == "\ninterrupted; the same command resumes\n"

@@ -7,13 +7,15 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import load_recipe, logits_of, tiny_model
+from conftest import logits_of, tiny_model
 from filelock import FileLock
 from made_up_texts import make_texts
 from trained_tokenizers import bert, xlm_roberta
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
 
 from hf_lrcompress import count_tokens, select_tokens
+from hf_lrcompress.__main__ import main, parse_arguments
+from hf_lrcompress.commands.compress import read_config
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.run.preparation import prepare
@@ -29,11 +31,6 @@ SETTINGS = {
     "truncate_hidden": {"hidden_size": 12},
     "trim_vocab": {"vocab_size": 300},
 }
-
-
-@pytest.fixture(scope="module")
-def recipe():
-    return load_recipe("compress")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -60,13 +57,12 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def compress(recipe, inputs, monkeypatch, capsys):
-    """Run the recipe in this process: `compress("--stages", …)` → (exit code, what it printed, its errors)."""
+def compress(inputs, capsys):
+    """Run the command in this process: `compress("--stages", …)` → (exit code, what it printed, its errors)."""
 
     def run(*arguments, family="xlm-roberta", config=None, language="sk"):
         config = config or inputs / f"{family}.yaml"
-        monkeypatch.setattr(sys, "argv", ["compress.py", "--lang", language, "--config", str(config), *map(str, arguments)])
-        code = recipe.main()
+        code = main(["compress", "--lang", language, "--config", str(config), *map(str, arguments)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -74,15 +70,14 @@ def compress(recipe, inputs, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def finished(recipe, inputs, tmp_path_factory):
+def finished(inputs, tmp_path_factory):
     """Complete runs of both families, to read from; `copy_of` is for tests that run there again."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
         for family in TOKENIZERS:
             config = str(inputs / f"{family}.yaml")
-            patch.setattr(sys, "argv", ["c", "--lang", "sk", "--config", config, "--output_dir", str(folder / family)])
-            assert recipe.main() == 0
+            assert main(["compress", "--lang", "sk", "--config", config, "--output_dir", str(folder / family)]) == 0
     before = times_of_files(folder)
     yield folder
     assert times_of_files(folder) == before, "a test changed the runs that all share; give it copy_of"
@@ -440,7 +435,7 @@ def test_the_hub_out_of_reach_names_the_demo(compress, tmp_path):
     code, _, err = compress("--output_dir", tmp_path / "run", "--teacher", "FacebookAI/xlm-roberta-base")
     assert code == 2
     assert_one_line(err, "Hub cannot be reached")
-    assert "--config recipes/configs/demo.yaml" in err
+    assert "hf-lrcompress compress --lang sk --config demo" in err
 
 
 def test_a_folder_with_other_files_is_left_alone(compress, tmp_path):
@@ -503,10 +498,10 @@ def test_how_often_to_log_and_save_may_change(copy_of, compress):
     assert modified(run) == before
 
 
-def test_the_precision_of_the_scores_is_a_setting_of_ffn_pruning(recipe, inputs):
+def test_the_precision_of_the_scores_is_a_setting_of_ffn_pruning(inputs):
     def fingerprint(*changes):
-        arguments = ["--lang", "sk", "--config", str(inputs / "bert.yaml"), "--stages", "prune_ffn", *changes]
-        return prepare(recipe.read_config(recipe.parse_arguments(arguments))).plan[-1].fingerprint
+        arguments = ["compress", "--lang", "sk", "--config", str(inputs / "bert.yaml"), "--stages", "prune_ffn", *changes]
+        return prepare(read_config(parse_arguments(arguments))).plan[-1].fingerprint
 
     assert fingerprint("--set", "training.bf16=false") != fingerprint()
     assert fingerprint("--set", "training.learning_rate=0.1") == fingerprint()
@@ -519,6 +514,15 @@ def test_a_run_killed_before_its_model_was_written_is_finished(copy_of, compress
     assert compress("--output_dir", run)[0] == 0
     assert AutoModel.from_pretrained(run / "model").config.hidden_size == 12
     assert modified(run) == before
+
+
+@pytest.mark.parametrize("bars", ["true", "false"])
+def test_quiet_prints_the_result_only(compress, tmp_path, caplog, bars):
+    run = tmp_path / "run"
+    settings = ("--set", f"training.disable_tqdm={bars}", "--stages", "reduce_layers")
+    code, out, err = compress("--output_dir", run, "--quiet", *settings)
+    assert (code, err, caplog.records) == (0, "", [])
+    assert out == f"{(run / 'report.md').read_text(encoding='utf-8')}\nThe model: {run / 'model'}\n"
 
 
 def test_a_folder_in_use_is_left_alone(compress, tmp_path):

@@ -1,13 +1,17 @@
 """The files beside the recipes: launch configurations, and a benchmark at a size that takes seconds."""
 
+import configparser
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import RECIPES, load_recipe
+from packaging.requirements import Requirement
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -19,6 +23,19 @@ def test_accelerate_reads_every_configuration(path):
         assert config.fsdp_config["fsdp_version"] == 2
     if kind == "DEEPSPEED":
         assert config.deepspeed_config["zero_stage"] == int(path.stem[-1])
+
+
+def test_uv_can_run_the_recipe_of_a_checkout():
+    """PEP 723: comments that hold TOML."""
+    script = RECIPES / "compress.py"
+    block = re.match(r"# /// script\n((?:#.*\n)+?)# ///\n", script.read_text(encoding="utf-8"))[1]
+    header = tomllib.loads(re.sub("^# ?", "", block, flags=re.MULTILINE))
+    setup = configparser.ConfigParser()
+    setup.read(RECIPES.parent / "setup.cfg")
+    (needed,) = map(Requirement, header["dependencies"])
+    assert needed.name == setup["metadata"]["name"] and needed.extras <= set(setup["options.extras_require"])
+    assert header["requires-python"] == setup["options"]["python_requires"]
+    assert (script.parent / header["tool"]["uv"]["sources"][needed.name]["path"] / "setup.cfg").is_file()
 
 
 def test_the_slurm_script_is_valid_shell():

@@ -1,16 +1,16 @@
 """The pipeline for encoders of sentences: no head, sentence-transformers' files, and what is refused."""
 
 import json
-import sys
 
 import pytest
 import torch
 import yaml
-from conftest import load_recipe, tiny_model
+from conftest import tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import bert
 from transformers import AutoModel, AutoTokenizer
 
+from hf_lrcompress.__main__ import main
 from hf_lrcompress.models.sentence_modules import SentenceModule, SentenceModules, module_files
 
 STAGES = ["trim_vocab", "reduce_layers", "prune_ffn", "truncate_hidden"]
@@ -67,14 +67,12 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture
 def compress(inputs, monkeypatch, capsys, tmp_path):
-    """Run the recipe in this process: `compress("--set", …)` → (exit code, its errors)."""
+    """Run the command in this process: `compress("--set", …)` → (exit code, its errors)."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    recipe = load_recipe("compress")
 
     def run(*arguments):
-        command = ["compress.py", "--lang", "sk", "--config", str(inputs / "config.yaml"), "--output_dir", str(tmp_path / "run")]
-        monkeypatch.setattr(sys, "argv", [*command, *map(str, arguments)])
-        code = recipe.main()
+        command = ["compress", "--lang", "sk", "--config", str(inputs / "config.yaml"), "--output_dir", str(tmp_path / "run")]
+        code = main([*command, *map(str, arguments)])
         return code, capsys.readouterr().err
 
     return run

@@ -22,23 +22,25 @@ def floors() -> list[set[str]]:
 
 FLOORS = floors()
 PLACES = {
-    "datasets": {"texts", "evaluation"},
+    "datasets": {"texts", "evaluation", "commands"},
     "adapters": {"evaluation"},
-    "huggingface_hub": {"publishing", "models"},
+    "huggingface_hub": {"publishing", "models", "commands"},
     "matplotlib": {"evaluation", "vocabulary"},
     "tabulate": {"tables"},
 }
 
 
+def imported_by(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "relative import"
+        return {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "hf_lrcompress" else {node.module}
+    return set()
+
+
 def imports_of(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "hf_lrcompress" else {node.module}
-    return found
+    return set().union(*map(imported_by, ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))))
 
 
 def part_of(path: Path) -> str:
@@ -85,6 +87,22 @@ def test_modules_and_functions_stay_small(path):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+SCRIPTS = sorted(path.relative_to(ROOT) for path in (ROOT / "recipes").rglob("*.py"))
+UNIX_ONLY = {"resource", "fcntl", "termios", "pwd", "grp"}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=str)
+def test_every_module_can_be_imported_on_windows(path):
+    """What only Unix has is imported where it is used, after a question about the platform."""
+    statements = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+    while statements:
+        statement = statements.pop()
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            assert not UNIX_ONLY & {name.split(".")[0] for name in imported_by(statement)}
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            statements += [inner for inner in ast.iter_child_nodes(statement) if isinstance(inner, ast.stmt)]
 
 
 def test_every_public_name_is_documented():

@@ -121,15 +121,15 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
     share = longest_first[state.process_index :: state.num_processes]
     if share:
         torch.cuda.empty_cache()  # what the stages before have left
-        command = [sys.executable, "-c", f"from {__name__} import run_share; run_share()"]
+        command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({logger.getEffectiveLevel()})"]
         work = pickle.dumps((share, to_come // state.num_processes))
         subprocess.run(command, input=work, env=_environment(state.device), check=True)
     state.wait_for_everyone()
 
 
-def run_share() -> None:
-    """Do the jobs that come, pickled, from standard input."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def run_share(level: int = logging.INFO) -> None:
+    """Do the jobs that come, pickled, from standard input; log from this level on."""
+    logging.basicConfig(level=level, format="%(message)s")
     quiet_libraries()
     jobs, to_come = pickle.load(sys.stdin.buffer)
     for job in jobs:  # the process that sent them has loaded these models: their code is trusted
@@ -138,8 +138,9 @@ def run_share() -> None:
 
 
 def quiet_libraries() -> None:
-    """Leave out what `transformers` says of every model that is loaded."""
+    """Leave out what `transformers` says of every model that is loaded, and the bar that transformers 5 draws."""
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def _run(jobs: Sequence[ScoringJob], to_come: int) -> None:

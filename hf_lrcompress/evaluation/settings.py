@@ -31,7 +31,7 @@ def _setting(default: Any, text: str) -> Any:
 class TaskTraining:
     """How a model is trained on a task, where that is not the task's own.
 
-    What each setting is stands beside it: `recipes/evaluate.py` has an option for each, and the stage `evaluate` a key.
+    What each setting is stands beside it: `hf-lrcompress evaluate` has an option for each, and the stage `evaluate` a key.
 
     Raises:
         ValueError: If a value is out of range.

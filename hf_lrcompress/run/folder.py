@@ -178,7 +178,7 @@ def read_complete_run(output_dir: Path) -> dict[str, Any]:
             if changed:
                 raise ValueError(f"{output_dir / MODEL_DIR / changed} was changed; delete {MODEL_DIR}, the run makes it again")
             return content
-    raise ValueError(f"{output_dir} holds no complete run; start the same recipes/compress.py again to finish it")
+    raise ValueError(f"{output_dir} holds no complete run; start the same hf-lrcompress compress again to finish it")
 
 
 def _holds_files(folder: Path) -> bool:

@@ -1,5 +1,6 @@
-"""Reading YAML: 1.2's scalars, no key twice, and no alias that stands for billions of values."""
+"""Finding and reading YAML: 1.2's scalars, no key twice, and no alias that stands for billions of values."""
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -12,15 +13,30 @@ MOST_VALUES = 10_000
 """Values of a configuration; an alias counts as what it stands for, so that a few lines cannot stand for billions."""
 
 
+CONFIGURATIONS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))}
+"""The package's own configurations, by name."""
+
+
+def find_configuration(name: str | Path) -> Path:
+    """The file of a configuration: one of the package's own by its name, any other by its path.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    path = CONFIGURATIONS.get(str(name)) or Path(name)
+    if path.is_file():
+        return path
+    close = difflib.get_close_matches(path.stem, CONFIGURATIONS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"give a YAML file, or one of {', '.join(CONFIGURATIONS)}"
+    raise FileNotFoundError(f"configuration {name} does not exist; {hint}")
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML 1.2 file: `5e-5` is a number and `no` is a string.
 
     Raises:
-        FileNotFoundError: If there is no such file.
         ValueError: If it is not a YAML mapping, or has a key twice.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"configuration {path} does not exist")
     mapping = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
     if not isinstance(mapping, dict):
         raise ValueError(f"{path} must be a YAML mapping (key: value lines)")

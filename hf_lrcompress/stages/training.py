@@ -1,5 +1,6 @@
 """The training that stages share: its arguments, its checkpoints, and the base of the stages that train."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, ProgressCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from hf_lrcompress.distillation.checkpoints import newest_whole
@@ -18,6 +19,8 @@ from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.stages.protocol import Stage, StageContext
+
+logger = logging.getLogger(__name__)
 
 OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed")
 OF_THE_HUB = ("hub_", "push_to_hub")
@@ -146,6 +149,9 @@ def train_student(
         eval_dataset=context.inputs.training_examples(context.inputs.validation, tokenizer),
         processing_class=tokenizer,
     )
+    if logger.getEffectiveLevel() > logging.WARNING:  # --quiet
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
     checkpoint = newest_whole(context.stage_dir)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _end_wandb_run()

@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetNotFoundError
 
 from hf_lrcompress.texts.lines import read_json_lines, read_lines, read_table_lines
 
-DEMO_COMMAND = "accelerate launch recipes/compress.py --lang sk --config recipes/configs/demo.yaml"
+DEMO_COMMAND = "hf-lrcompress compress --lang sk --config demo"
 
 PARQUET_BRANCH = "refs/convert/parquet"
 """Where the Hub keeps its own parquet copy of a data set that has a loading script. It has files, but no configurations."""

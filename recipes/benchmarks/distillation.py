@@ -7,7 +7,6 @@ vocabulary, mean squared error over all of them, fp32. Ours is `DistillationTrai
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from hf_lrcompress import (
 )
 from hf_lrcompress.demo.e5_small import load_e5_small
 from hf_lrcompress.distillation.masking import ReproducibleMasking
+from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.texts.tokenizing import tokenize_corpus
 
 LENGTH = 512
@@ -253,8 +253,7 @@ def _main() -> None:
     work = Work(**json.loads(sys.argv[1]))
     measure = {"reference": _reference, "loss_difference": _loss_difference}.get(work.step, _ours)
     result = measure(work, sys.argv[2])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(result | {"peak_memory_gb": peak / 1e9}))
+    print(json.dumps(result | {"peak_memory_gb": peak_memory_mb() / 1e3}))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import fields, replace
 
 import pytest
-from conftest import load_recipe
 from evaluation.tiny_tasks import save_models_and_tasks
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 
+from hf_lrcompress.__main__ import parse_arguments
+from hf_lrcompress.commands.evaluate import read_training
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining
@@ -170,14 +171,13 @@ def test_scores_of_a_model_are_not_those_of_a_changed_one(comparison, trained, i
 
 
 def test_stage_and_command_line_have_the_settings_of_task_training():
-    recipe = load_recipe("evaluate")
-    given = ["--model", "m", "--lang", "sk"]
-    assert recipe.read_training(recipe.parse_arguments(given)) == TaskTraining() == Evaluate().task_training()
+    given = ["evaluate", "--model", "m", "--lang", "sk"]
+    assert read_training(parse_arguments(given)) == TaskTraining() == Evaluate().task_training()
     given += ["--tuning", "full", "--reduction_factor", "8", "--small_reduction_factor", "2", "--learning_rates", "1e-4,5e-4"]
     given += ["--quick", "--epochs", "3", "--patience", "2", "--label_all_tokens"]
     wanted = TaskTraining("full", 8, 2, (1e-4, 5e-4), True, 3, 2, True)
     assert all(getattr(wanted, setting.name) != setting.default for setting in fields(TaskTraining))
-    assert recipe.read_training(recipe.parse_arguments(given)) == wanted
+    assert read_training(parse_arguments(given)) == wanted
     mapping = {setting.name: getattr(wanted, setting.name) for setting in fields(TaskTraining)}
     stage = build(Evaluate, mapping | {"learning_rates": [1e-4, 5e-4], "tasks": ["tc"]}, "evaluate")
     assert stage.task_training() == wanted and type(stage.task_training()) is TaskTraining

@@ -1,4 +1,4 @@
-"""Training and scoring on tiny models with real tokenizers, the recipe, and every kind of bad input."""
+"""Training and scoring on tiny models with real tokenizers, the command, and every kind of bad input."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import RECIPES, load_recipe, tiny_model
+from conftest import RECIPES, tiny_model
 from evaluation.tiny_tasks import SPLITS, save_models_and_tasks, write_lines
 from made_up_texts import make_texts
 from own_code import ADD_ROW, with_own_code
@@ -20,12 +20,14 @@ from trained_tokenizers import xlm_roberta
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerControl, TrainerState
 
 from hf_lrcompress import reduce_layers, select_layers
+from hf_lrcompress.__main__ import main
 from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapter, load_for_task
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
 from hf_lrcompress.evaluation.examples import Example
 from hf_lrcompress.evaluation.jobs import ScoringJob
 from hf_lrcompress.evaluation.judging import is_at_baseline
+from hf_lrcompress.evaluation.scoring import load_tasks
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
@@ -34,11 +36,6 @@ from hf_lrcompress.texts.languages import Language
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
 SLOVAK = Language.from_tag("sk")
-
-
-@pytest.fixture(scope="module")
-def recipe():
-    return load_recipe("evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +157,12 @@ def test_scores_repeat_with_a_seed_and_come_from_the_saved_predictions(inputs, t
 
 
 @pytest.fixture
-def evaluate(recipe, inputs, monkeypatch, capsys, tmp_path):
+def evaluate(inputs, capsys, tmp_path):
     def run(*arguments, models=("large",), tasks=("tc", "ner"), output_dir=tmp_path / "scores", folder=inputs):
         given = [option for name in models for option in ("--model", str(inputs / name))]
         given += [option for task in tasks for option in ("--task_data", f"{task}={folder / task}")]
         given += ["--lang", "sk", "--tasks", ",".join(tasks), "--epochs", "1", "--output_dir", str(output_dir)]
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *given, *arguments])
-        code = recipe.main()
+        code = main(["evaluate", *given, *arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -282,9 +278,9 @@ def test_bad_options_are_one_line(evaluate, arguments, message):
     assert code == 2 and message in error and error.count("\n") == 1
 
 
-def test_a_task_without_data_is_an_error_when_named(recipe):
+def test_a_task_without_data_is_an_error_when_named():
     with pytest.raises(ValueError, match="sa: no data set in Czech is known"):
-        recipe.load_tasks(["sa"], {}, Language.from_tag("cs"))
+        load_tasks(["sa"], {}, Language.from_tag("cs"))
 
 
 def test_conll_and_conllu_hold_what_json_holds(tmp_path):
@@ -329,9 +325,9 @@ def test_a_share_in_a_new_process_knows_the_models_own_code(inputs, tmp_path):
     assert 0 <= job.result()["scores"]["macro_f1"] <= 1
 
 
-def score_again_with_two_processes(run, arguments, cache):
+def score_again_with_two_processes(arguments, cache):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [RECIPES / "compress.py", *arguments, "--overwrite", "--set", "evaluate.reduction_factors=[]"]
+    command += ["-m", "hf_lrcompress", *arguments, "--overwrite", "--set", "evaluate.reduction_factors=[]"]
     alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache / "cache")}
     alone["HF_MODULES_CACHE"] = str(cache / "modules")
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
@@ -342,7 +338,6 @@ def score_again_with_two_processes(run, arguments, cache):
 
 
 def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_path, capsys):
-    compress = load_recipe("compress")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     for name, count in {"train": 300, "validation": 60}.items():
         (tmp_path / f"{name}.txt").write_text("\n".join(make_texts(count, 1)), encoding="utf-8")
@@ -360,9 +355,8 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     config["evaluate"] |= {"undistilled": True, "reduction_factors": [16, 4], "learning_rates": [1e-4, 1e-2]}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     run = tmp_path / "run"
-    given = ["--lang", "sk", "--config", str(tmp_path / "config.yaml"), "--output_dir", str(run)]
-    monkeypatch.setattr(sys, "argv", ["compress.py", *given])
-    assert compress.main() == 0
+    given = ["compress", "--lang", "sk", "--config", str(tmp_path / "config.yaml"), "--output_dir", str(run)]
+    assert main(given) == 0
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn", "trim_vocab", "undistilled"]
     assert [row["reduction_factor"] for row in report["capacity"]] == [16] * 5 + [4] * 5
@@ -385,13 +379,12 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     (run / "04-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
     record = json.loads((run / "04-evaluate" / "stage.json").read_text(encoding="utf-8"))
     (run / "04-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False}), encoding="utf-8")
-    assert compress.main() == 0
+    assert main(given) == 0
     assert done.stat().st_mtime_ns == before
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
-    score_again_with_two_processes(run, given, tmp_path)
+    score_again_with_two_processes(given, tmp_path)
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
     assert {path.name: path.read_text() for path in (run / "04-evaluate" / "predictions").glob("*.jsonl")} == predictions
-    monkeypatch.setattr(sys, "argv", ["compress.py", *given, "--overwrite", "--set", "evaluate.models=[nothing]"])
     capsys.readouterr()
-    assert compress.main() == 2
+    assert main([*given, "--overwrite", "--set", "evaluate.models=[nothing]"]) == 2
     assert "'nothing' is no stage before evaluate" in capsys.readouterr().err

@@ -2,14 +2,13 @@
 
 import logging
 import os
-import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import load_recipe
 from evaluation.tiny_tasks import save_models_and_tasks
 from transformers import AutoConfig
 
+from hf_lrcompress.__main__ import main
 from hf_lrcompress.evaluation.encoding import EncodedSplit, EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.entries import Entry
 from hf_lrcompress.evaluation.examples import Example, TaskData
@@ -264,11 +263,10 @@ def test_columns_are_two(columns, tmp_path):
         ("sa=a,b", "columns of sa: give a folder of local files as the data of sa as well"),
     ],
 )
-def test_the_recipe_takes_columns(given, message, tmp_path, monkeypatch, capsys):
+def test_the_command_takes_columns(given, message, tmp_path, capsys):
     write(tmp_path, ".csv", "headline,topic\nDobré,a\nZlé,b\n")
     options = ["--model", "x", "--lang", "sk", "--tasks", "tc", "--task_data", f"tc={tmp_path}", "--task_columns", given]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *options])
-    assert load_recipe("evaluate").main() == 2
+    assert main(["evaluate", *options]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 

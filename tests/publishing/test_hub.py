@@ -388,7 +388,7 @@ def test_an_upload_that_fails_once_is_tried_again(hub, work, run, status):
 def test_a_failed_push_of_the_recipe_says_how_to_push_later(hub, compress, run):
     hub.fail("POST", "/commit/", 503, times=9)
     answer = compress(run, "--push_to_hub", "--hub_model_id", REPO)
-    assert_error(answer, "answered 503", f"recipes/publish.py {run} {REPO}")
+    assert_error(answer, "answered 503", f"hf-lrcompress publish {run} {REPO}")
 
 
 def test_a_killed_push_leaves_no_commit_and_can_be_finished(hub, environment, work, run):

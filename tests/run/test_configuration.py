@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from hf_lrcompress.run.configuration import RunConfig
-from hf_lrcompress.run.yaml_files import override, parse_yaml, read_yaml
+from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.training import training_arguments
 from hf_lrcompress.texts.languages import Language
 
-CONFIGS = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
+CONFIGS = list(CONFIGURATIONS.values())
 SLOVAK = Language.from_tag("sk")
 MINIMAL = {"teacher": "some/model", "train": {"files": ["a.txt"]}, "validation": {"files": ["b.txt"]}}
 
@@ -170,9 +170,28 @@ def test_override_sets_a_dotted_key_and_leaves_the_rest():
         override(before, "a.b.c", 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("paper-xlm", "did you mean paper-xlmr?"),
+        ("recipes/configs/dem.yaml", "did you mean demo?"),
+        ("x", "give a YAML file, or one of best, demo, fast"),
+    ],
+)
+def test_a_configuration_that_is_not_there_is_named_with_the_nearest(name, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        find_configuration(name)
+    assert str(error.value).startswith(f"configuration {name} does not exist; {hint}")
+
+
+def test_a_name_is_the_packages_own_and_a_path_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("demo").write_text("teacher: mine", encoding="utf-8")
+    assert find_configuration("demo") == CONFIGURATIONS["demo"] and find_configuration("./demo").read_text() == "teacher: mine"
+
+
 def test_files_that_are_no_configuration_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        read_yaml(tmp_path / "none.yaml")
     for text, message in (("a: [1", "is not valid YAML"), ("just text", "must be a YAML mapping")):
         (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message) as error:

@@ -1,0 +1,170 @@
+"""Compress a multilingual encoder into a monolingual one."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from safetensors import SafetensorError
+
+from hf_lrcompress.commands.options import add_hub_options, add_input_options, add_run_options
+from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity, use_all_cores
+from hf_lrcompress.demo.texts import DEMO_NOTICE
+from hf_lrcompress.machine import Meter
+from hf_lrcompress.messages import check_utf8, noted, read_all, refuse, shown
+from hf_lrcompress.pipeline import Pipeline
+from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
+from hf_lrcompress.run.configuration import RunConfig
+from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.planning import summary
+from hf_lrcompress.run.preparation import PreparedRun, prepare
+from hf_lrcompress.run.size_target import parameters_of, parse_count
+from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml, values_in
+from hf_lrcompress.tables import STAGE_COLUMNS, make_table
+from hf_lrcompress.texts.languages import Language
+
+DEFAULT_CONFIG = "paper-xlmr"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options, in groups."""
+    given = add_input_options(parser)
+    own = ", ".join(CONFIGURATIONS)
+    given.add_argument("--config", default=DEFAULT_CONFIG, help=f"a YAML file, or {own} (default: {DEFAULT_CONFIG})")
+    given.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
+    given.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
+    given.add_argument("--validation_file", nargs="+", help="the same, to validate on")
+    sizes = parser.add_argument_group("sizes")
+    sizes.add_argument("--stages", help="comma-separated stages, in order")
+    sizes.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
+    target = sizes.add_mutually_exclusive_group()
+    target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
+    target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
+    run = add_run_options(parser)
+    run.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
+    run.add_argument("--dry_run", action="store_true", help="print every stage's sizes and memory while it trains, then stop")
+    run.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
+    hub = add_hub_options(parser)
+    hub.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
+    hub.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
+
+
+def read_config(arguments: argparse.Namespace) -> RunConfig:
+    """The configuration file with the command line's changes.
+
+    Raises:
+        ValueError: All that is wrong with both.
+    """
+    check_utf8(values_in(vars(arguments)), "the name")
+    mapping: dict[str, Any] = read_yaml(find_configuration(arguments.config))
+    found: list[str] = []
+    if arguments.teacher:
+        mapping |= {"teacher": arguments.teacher, "teacher_revision": None}
+    for name in ("train", "validation"):
+        if files := getattr(arguments, f"{name}_file"):
+            mapping[name] = {"files": files}
+    if arguments.trust_remote_code:
+        mapping["trust_remote_code"] = True
+    if arguments.license is not None:
+        mapping["license"] = arguments.license
+    if arguments.stages:
+        mapping["stages"] = [name.strip() for name in arguments.stages.split(",")]
+    for change in arguments.set:
+        with noted(found):
+            mapping = changed(mapping, change)
+    language = Language.from_tag("en")
+    with noted(found):
+        language = Language.from_tag(arguments.lang)
+    with noted(found):
+        config = RunConfig.from_mapping(mapping, language)
+    refuse(found)
+    return config
+
+
+def changed(mapping: dict[str, Any], change: str) -> dict[str, Any]:
+    """A configuration with the change of a `--set`."""
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise ValueError(f"--set {shown(change)}: give it as key=value")
+    return override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
+
+
+def budget_of(arguments: argparse.Namespace) -> int | None:
+    """The most parameters that the model may have, where `--target_parameters` or `--target_mb` is given."""
+    if arguments.target_parameters is not None:
+        return parse_count(arguments.target_parameters)
+    return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
+
+
+def publish_target(arguments: argparse.Namespace) -> Publish | None:
+    """Where to publish."""
+    if not arguments.push_to_hub:
+        if arguments.hub_model_id:
+            raise ValueError("--hub_model_id does nothing without --push_to_hub")
+        return None
+    if not arguments.hub_model_id:
+        raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
+    return Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+
+
+def check_publish(target: Publish | None, prepared: PreparedRun) -> None:
+    """Ask the Hub whether this run may be published."""
+    if target is None:
+        return
+    config = prepared.given
+    of_teacher = teacher_license(config)
+    check_license({"license": config.license} if config.license else of_teacher, of_teacher, config.teacher_name)
+    target.check(prepared.plan[-1].fingerprint)
+
+
+def publish(target: Publish, output_dir: Path) -> int:
+    """Publish the complete run; the exit code."""
+    try:
+        report = read_complete_run(output_dir)
+        print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license_of(report))}")
+    except (ValueError, OSError) as error:
+        later = f"hf-lrcompress publish {output_dir} {target.hub_model_id}"
+        print_error(error, f"; the model is in {output_dir / MODEL_DIR}; later: {later}")
+        return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compress, or only plan to; the exit code."""
+    main_process = join_processes()
+    set_verbosity(arguments, main_process)
+    use_all_cores()
+    try:
+        given = read_all(
+            config=lambda: read_config(arguments), budget=lambda: budget_of(arguments), target=lambda: publish_target(arguments)
+        )
+        config = given.config
+        if config.machine_written and main_process and not arguments.quiet:
+            print(DEMO_NOTICE, flush=True)
+        meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
+        prepared = prepare(config, given.budget)
+        check_publish(given.target, prepared)
+        if arguments.dry_run:
+            prepared.check_texts()
+            if main_process:
+                print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
+            return 0
+        output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
+        config_file = str(find_configuration(arguments.config))
+        pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[config_file], meter=meter)
+    except BAD_INPUT as error:
+        if main_process:
+            print_error(error)
+        return 2
+    try:
+        model_dir = pipeline.run()
+    except (FloatingPointError, OSError, SafetensorError) as error:
+        print_error(error, "; the same command goes on from there")
+        return 1
+    if main_process:
+        print((output_dir / "report.md").read_text(encoding="utf-8"))
+        print(f"The model: {model_dir}")
+        if given.target:
+            return publish(given.target, output_dir)
+    return 0

@@ -1,0 +1,146 @@
+"""Score models on the paper's tasks: topics, sentiment, named entities, parts of speech."""
+
+import argparse
+import json
+import re
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from hf_lrcompress.commands.options import add_input_options, add_run_options
+from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity
+from hf_lrcompress.evaluation.efficiency import measure_efficiency
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
+from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
+from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.files import write_atomically
+from hf_lrcompress.messages import check_utf8, read_all
+from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.run.yaml_files import values_in
+from hf_lrcompress.texts.languages import Language
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options, in groups."""
+    given = add_input_options(parser)
+    given.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
+    given.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
+    given.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+    given.add_argument("--task_columns", action="append", default=[], metavar="TASK=INPUTS,LABELS", help="columns of local data")
+    training = parser.add_argument_group("training")
+    for setting in fields(TaskTraining):
+        training.add_argument(f"--{setting.name}", help=setting.metadata["help"], **option_of(setting))
+    training.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
+    training.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
+    run = add_run_options(parser)
+    run.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
+
+
+def option_of(setting: Field) -> dict[str, Any]:
+    """What `add_argument` needs for a setting of this type. Numbers separated by commas are read later, by `read_rates`."""
+    if setting.type is bool:
+        return {"action": "store_true"}
+    if setting.type == tuple[float, ...]:
+        return {"default": ""}
+    return {"default": setting.default, "type": str if setting.type is str else int}
+
+
+def named_models(paths: list[str]) -> list[ModelUnderTest]:
+    """Models by the last part of their path, or by all of it where that is not unique."""
+    short = [Path(path).resolve().name if Path(path).exists() else path for path in paths]
+    if len(set(paths)) < len(paths):
+        raise ValueError("--model names the same model twice")
+    return [ModelUnderTest(path if short.count(name) > 1 else name, path) for name, path in zip(short, paths, strict=True)]
+
+
+def read_pairs(option: str, values: list[str], form: str) -> dict[str, str]:
+    """What is given for single tasks, by task."""
+    pairs = {}
+    for value in values:
+        task, equals, given = value.partition("=")
+        if not equals:
+            raise ValueError(f"--{option} {value}: give it as {form}")
+        pairs[task] = given
+    return pairs
+
+
+def read_numbers(option: str, value: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    if not re.fullmatch(r"(\d{1,20}(,\d{1,20})*)?", value):
+        raise ValueError(f"--{option} {value}: give whole numbers separated by commas")
+    return [int(number) for number in value.split(",") if number]
+
+
+def read_rates(value: str) -> tuple[float, ...]:
+    """Learning rates separated by commas."""
+    try:
+        return tuple(float(rate) for rate in value.split(",")) if value else ()
+    except ValueError:
+        raise ValueError(f"--learning_rates {value}: give numbers separated by commas") from None
+
+
+def read_training(arguments: argparse.Namespace) -> TaskTraining:
+    """The settings that the options stand for."""
+    values = {setting.name: getattr(arguments, setting.name) for setting in fields(TaskTraining)}
+    return TaskTraining(**values | {"learning_rates": read_rates(arguments.learning_rates)})
+
+
+def evaluate(arguments: argparse.Namespace) -> str:
+    """Score and measure; the table as text, from the main process."""
+    given = read_all(
+        encodable=lambda: check_utf8(values_in(vars(arguments)), "the name"),
+        models=lambda: named_models(arguments.model),
+        seeds=lambda: read_numbers("seeds", arguments.seeds),
+        factors=lambda: read_numbers("reduction_factors", arguments.reduction_factors),
+        training=lambda: read_training(arguments),
+        folders=lambda: read_pairs("task_data", arguments.task_data, "TASK=DIR"),
+        columns=lambda: read_pairs("task_columns", arguments.task_columns, "TASK=INPUTS,LABELS"),
+        language=lambda: Language.from_tag(arguments.lang),
+    )
+    check_seeds(given.seeds)
+    given.training.check_factors(given.factors)
+    models = given.models
+    names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
+    columns = {task: chosen.split(",") for task, chosen in given.columns.items()}
+    with PartialState().main_process_first():
+        tasks, skipped = load_tasks(names, given.folders, given.language, columns)
+        for model in models:
+            load_config(model.path, trust_remote_code=arguments.trust_remote_code)
+            model.load_tokenizer()
+    output_dir = Path(arguments.output_dir)
+    comparison = Comparison(models, tasks, given.training, given.seeds, output_dir, reference=models[0].name)
+    scores = score_models(comparison)
+    capacity = score_factors(comparison, given.factors)
+    if not PartialState().is_main_process:
+        return ""
+    efficiency = measure_efficiency(models)
+    content = {"language": arguments.lang, "scores": scores, "efficiency": efficiency, "skipped": skipped}
+    content |= {"capacity": capacity} if capacity else {}
+    write_atomically(output_dir / "scores.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    plot_scores(scores, efficiency, output_dir / "scores.png")
+    lines = [score_table(scores, efficiency), "", *score_notes(scores, skipped)]
+    if capacity:
+        plot_capacity(capacity, output_dir / "capacity.png")
+        lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]
+    text = "\n".join(lines) + "\n"
+    write_atomically(output_dir / "scores.md", text)
+    return text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and print the table; the exit code."""
+    main_process = join_processes()
+    set_verbosity(arguments, main_process)
+    try:
+        text = evaluate(arguments)
+    except BAD_INPUT as error:
+        if main_process:
+            print_error(error)
+        return 2
+    if main_process:
+        print(text)
+    return 0

@@ -1,0 +1,82 @@
+"""The process that a command runs in: its part among others, how much it says, and how it ends."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import disable_progress_bars
+from huggingface_hub.utils import disable_progress_bars as disable_hub_progress_bars
+from transformers.utils import logging as transformers_logging
+
+from hf_lrcompress.evaluation.jobs import quiet_libraries
+from hf_lrcompress.files import free_bytes
+from hf_lrcompress.messages import one_line
+
+BAD_INPUT = (ValueError, OSError, ImportError)
+"""What is raised before any long work."""
+RAISED_AGAIN_AFTER = 10.0
+"""Seconds after which an interruption that ended nothing is raised again."""
+
+
+def join_processes() -> bool:
+    """Find the other processes that `accelerate launch` has started; whether this one speaks for all."""
+    # Others wait while one reads and counts a large corpus, or has a longer share of the work.
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=1)).is_main_process
+
+
+def set_verbosity(arguments: argparse.Namespace, main_process: bool = True) -> None:
+    """Say as much as `--quiet` and `--verbose` ask for; the processes beside the main one say errors only."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger().setLevel(logging.INFO if main_process and not arguments.quiet else logging.ERROR)
+    if arguments.quiet:
+        disable_progress_bars()
+        disable_hub_progress_bars()
+    if arguments.verbose:
+        transformers_logging.set_verbosity_info()
+    else:
+        quiet_libraries()
+
+
+def use_all_cores() -> None:
+    """`accelerate launch` gives a CPU process one thread unless told otherwise; a process that is alone may have them all."""
+    if PartialState().num_processes == 1 and not torch.cuda.is_available() and os.environ.get("OMP_NUM_THREADS") == "1":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(cores or 1)
+
+
+def print_error(error: Exception, then: str = "") -> None:
+    """Print an error without line breaks; where the disk is full also how much is free."""
+    said = one_line(error)
+    if "No space left" in said:
+        folder = Path(getattr(error, "filename", None) or ".").parent
+        said += f" ({free_bytes(folder) / 1e6:,.0f} MB are free)"
+    print(f"error: {said}{then}", file=sys.stderr)
+
+
+def run_until_interrupted(work: Callable[[], int]) -> int:
+    """Do the work, which Ctrl-C and SIGTERM end alike; the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        return work()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
+        return 130
+
+
+def _interrupt(*signal_and_frame: Any) -> None:
+    """Raise what Ctrl-C raises; again if it was lost, as in a callback out of C, where Python prints exceptions and goes on."""
+    again = threading.Timer(RAISED_AGAIN_AFTER, signal.raise_signal, [signal.SIGINT])
+    again.daemon = True
+    again.start()
+    raise KeyboardInterrupt

