@@ -1,8 +1,9 @@
 """Errors are one line of bounded length, with all that is wrong."""
 
 import pytest
-from conftest import load_recipe
 
+from hf_lrcompress.__main__ import main, parse_arguments
+from hf_lrcompress.commands.compress import budget_of
 from hf_lrcompress.messages import LONGEST_LINE, check_utf8, noted, one_line, read_all, refuse, shown
 
 
@@ -40,24 +41,22 @@ BUDGETS = {
 
 @pytest.mark.parametrize(("option", "value"), [(option, value) for option, values in BUDGETS.items() for value in values])
 def test_a_budget_that_is_none(option, value):
-    recipe = load_recipe("compress")
+    arguments = parse_arguments(["compress", "--lang", "sk", f"{option}={value}"])
     with pytest.raises(ValueError, match="is no number of (megabytes|parameters); give") as error:
-        recipe.budget_of(recipe.parse_arguments(["--lang", "sk", f"{option}={value}"]))
+        budget_of(arguments)
     assert len(str(error.value)) < 200
 
 
-def run(name, arguments, monkeypatch, capsys):
-    recipe = load_recipe(name)
-    monkeypatch.setattr("sys.argv", [name, *arguments])
-    assert recipe.main() == 2
+def run(name, arguments, capsys):
+    assert main([name, *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and len(line) < LONGEST_LINE + 100
     return line
 
 
-def test_compress_names_all_mistakes_of_a_command_at_once(monkeypatch, capsys):
+def test_compress_names_all_mistakes_of_a_command_at_once(capsys):
     options = ["--lang", "xx-nonsense", "--set", "a", "--set", "train.files=[5]", "--target_mb", "nan", "--hub_model_id", "a/b"]
-    line = run("compress", [*options, "--teacher", "x", "--stages", "nosuch", "--set", "seed=-1"], monkeypatch, capsys)
+    line = run("compress", [*options, "--teacher", "x", "--stages", "nosuch", "--set", "seed=-1"], capsys)
     for part in (
         "--set 'a'",
         "xx-nonsense",
@@ -70,16 +69,16 @@ def test_compress_names_all_mistakes_of_a_command_at_once(monkeypatch, capsys):
         assert part in line, part
 
 
-def test_evaluate_names_all_mistakes_of_a_command_at_once(monkeypatch, capsys):
+def test_evaluate_names_all_mistakes_of_a_command_at_once(capsys):
     options = ["--lang", "xx-nonsense", "--model", "a", "--model", "a", "--seeds", "a", "--task_data", "tc", "--epochs", "0"]
-    line = run("evaluate", options, monkeypatch, capsys)
+    line = run("evaluate", options, capsys)
     for part in ("xx-nonsense", "the same model twice", "--seeds", "--task_data tc", "epochs must be 1 or more"):
         assert part in line, part
 
 
 @pytest.mark.parametrize("option", ["--train_file", "--output_dir", "--teacher", "--config"])
-def test_a_file_name_that_is_not_utf8_is_named(option, monkeypatch, capsys):
-    line = run("compress", ["--lang", "sk", option, "a\udcff.txt"], monkeypatch, capsys)
+def test_a_file_name_that_is_not_utf8_is_named(option, capsys):
+    line = run("compress", ["--lang", "sk", option, "a\udcff.txt"], capsys)
     assert line == r"error: the name 'a\udcff.txt' is not UTF-8; give the file or folder another name"
     for name, arguments in (("evaluate", ["--lang", "sk", "--model", "a\udcff.txt"]), ("publish", ["a\udcff.txt", "a/b"])):
-        assert r"the name 'a\udcff.txt' is not UTF-8" in run(name, arguments, monkeypatch, capsys)
+        assert r"the name 'a\udcff.txt' is not UTF-8" in run(name, arguments, capsys)
