@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.files import free_bytes
 from hf_lrcompress.machine import Meter
-from hf_lrcompress.messages import check_utf8, noted, one_line, read_all, refuse, shown
+from hf_lrcompress.messages import check_settings, noted, one_line, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
@@ -70,7 +70,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     Raises:
         ValueError: All that is wrong with both.
     """
-    check_utf8(values_in(vars(arguments)), "the name")
+    check_settings(values_in(vars(arguments)))
     mapping: dict[str, Any] = read_yaml(arguments.config)
     found: list[str] = []
     if arguments.teacher:

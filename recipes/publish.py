@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hf_lrcompress.messages import check_utf8, one_line
+from hf_lrcompress.messages import check_settings, one_line
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
 from hf_lrcompress.publishing.metadata import render_eval_results
@@ -42,7 +42,7 @@ def read_benchmarks(values: list[str]) -> dict[str, str]:
 def main() -> int:
     arguments = parse_arguments()
     try:
-        check_utf8(values_in(vars(arguments)), "the name")
+        check_settings(values_in(vars(arguments)))
         target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
         report = read_complete_run(arguments.run_dir)
         license = license_of(report) if arguments.license is None else {"license": arguments.license}
