@@ -1,9 +1,13 @@
 """What a user reads of a mistake: one line, of bounded length, with all that is wrong in it."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=\w\w:/)/?[^\s/@]+@")
+"""What access tokens of the Hub look like, and user and password in a URL."""
 
 LONGEST_VALUE = 100
 LONGEST_LINE = 2000
@@ -57,9 +61,9 @@ def read_all(**readers: Callable[[], Any]) -> SimpleNamespace:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line: what is long is cut in the middle."""
-    said = cut(str(error), LONGEST_LINE)
-    return cut(" ".join(said.split()), LONGEST_LINE)
+    """What an error says, in one line without secrets: what is long is cut in the middle."""
+    said = cut(SECRET.sub("…", str(error)), LONGEST_LINE)
+    return " ".join(said.split())
 
 
 def shown(value: Any) -> str:
@@ -73,15 +77,22 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
 
 
-def check_utf8(values: Iterable[Any], what: str) -> None:
-    """Raise a `ValueError` if a text holds bytes that are no UTF-8, as a file name may: no report could name it.
+def check_settings(values: Iterable[Any]) -> None:
+    """Refuse settings that may not, or cannot, stand in the files that a run leaves: secrets are not repeated.
 
     Args:
-        values (`Iterable`): Values; what is no text is passed over.
-        what (`str`): What they are.
+        values (`Iterable`): Settings; what is no text is passed over.
+
+    Raises:
+        ValueError: If one holds an access token, a URL with a password, or bytes that are no UTF-8, as a file name may.
     """
     for value in values:
+        text = str(value)
+        if SECRET.search(text):
+            raise ValueError(
+                "a setting holds an access token of the Hub, or a URL with a password; take it out, and log in with hf auth login"
+            )
         try:
-            str(value).encode()
+            text.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{what} {shown(str(value))} is not UTF-8; give the file or folder another name") from None
+            raise ValueError(f"the name {shown(text)} is not UTF-8; give the file or folder another name") from None

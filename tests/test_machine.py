@@ -8,9 +8,15 @@ import psutil
 import pytest
 import torch
 from codecarbon import OfflineEmissionsTracker
+from conftest import FIND_SPEC
 
 from hf_lrcompress import machine
 from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb, start_energy_meter
+
+
+@pytest.fixture(autouse=True)
+def with_energy(monkeypatch):
+    monkeypatch.setattr(machine, "find_spec", FIND_SPEC)
 
 
 def test_peak_memory_is_at_least_what_was_held(monkeypatch):

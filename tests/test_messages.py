@@ -4,7 +4,7 @@ import pytest
 
 from hf_lrcompress.__main__ import main, parse_arguments
 from hf_lrcompress.commands.compress import budget_of
-from hf_lrcompress.messages import LONGEST_LINE, check_utf8, noted, one_line, read_all, refuse, shown
+from hf_lrcompress.messages import LONGEST_LINE, check_settings, noted, one_line, read_all, refuse, shown
 
 
 def test_an_error_is_one_line_that_keeps_its_beginning_and_its_end():
@@ -25,7 +25,7 @@ def test_one_mistake_is_said_as_it_is_and_several_by_number():
     with pytest.raises(ValueError, match="^first$"):
         refuse(found)
     with noted(found):
-        read_all(one=lambda: check_utf8(["\udcff"], "the name"), two=lambda: int("x"), three=lambda: 3)
+        read_all(one=lambda: check_settings(["\udcff"]), two=lambda: int("x"), three=lambda: 3)
     with noted(found):
         raise OSError("last")
     with pytest.raises(ValueError, match=r"^4 mistakes: \(1\) first \(2\) the name .* \(3\) .* \(4\) last$"):

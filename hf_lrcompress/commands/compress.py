@@ -11,7 +11,7 @@ from hf_lrcompress.commands.options import add_hub_options, add_input_options, a
 from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity, use_all_cores
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter
-from hf_lrcompress.messages import check_utf8, noted, read_all, refuse, shown
+from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
@@ -56,7 +56,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     Raises:
         ValueError: All that is wrong with both.
     """
-    check_utf8(values_in(vars(arguments)), "the name")
+    check_settings(values_in(vars(arguments)))
     mapping: dict[str, Any] = read_yaml(find_configuration(arguments.config))
     found: list[str] = []
     if arguments.teacher:

@@ -18,7 +18,7 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_facto
 from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.files import write_atomically
-from hf_lrcompress.messages import check_utf8, read_all
+from hf_lrcompress.messages import check_settings, read_all
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.texts.languages import Language
@@ -92,7 +92,7 @@ def read_training(arguments: argparse.Namespace) -> TaskTraining:
 def evaluate(arguments: argparse.Namespace) -> str:
     """Score and measure; the table as text, from the main process."""
     given = read_all(
-        encodable=lambda: check_utf8(values_in(vars(arguments)), "the name"),
+        settings=lambda: check_settings(values_in(vars(arguments))),
         models=lambda: named_models(arguments.model),
         seeds=lambda: read_numbers("seeds", arguments.seeds),
         factors=lambda: read_numbers("reduction_factors", arguments.reduction_factors),

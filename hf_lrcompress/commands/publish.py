@@ -6,7 +6,7 @@ from typing import Any
 
 from hf_lrcompress.commands.options import add_hub_options, add_run_options
 from hf_lrcompress.commands.process import print_error, set_verbosity
-from hf_lrcompress.messages import check_utf8
+from hf_lrcompress.messages import check_settings
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
 from hf_lrcompress.publishing.metadata import render_eval_results
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Publish, and print where the model is; the exit code."""
     set_verbosity(arguments)
     try:
-        check_utf8(values_in(vars(arguments)), "the name")
+        check_settings(values_in(vars(arguments)))
         target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
         report = read_complete_run(arguments.run_dir)
         license = license_of(report) if arguments.license is None else {"license": arguments.license}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hf_lrcompress.demo.texts import DEMO
-from hf_lrcompress.messages import check_utf8, noted, refuse, shown
+from hf_lrcompress.messages import check_settings, noted, refuse, shown
 from hf_lrcompress.run.licences import check_license_name
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.stages import STAGES, Stage
@@ -29,8 +29,6 @@ KINDS = {
 }
 """What a user calls the types of values."""
 
-ACCESS_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
-"""What the Hub's access tokens look like."""
 PLAIN_KEYS = ("teacher", "teacher_revision", "objective", "examples", "block_size", "seed", "license", "trust_remote_code")
 
 
@@ -86,8 +84,7 @@ class RunConfig:
             ValueError: If a key is unknown or missing, a value has the wrong type, or a setting is an access token; all that is
                 wrong is named at once.
         """
-        _refuse_tokens(mapping)
-        check_utf8(values_in(mapping), "the name")
+        check_settings(values_in(mapping))
         known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
         found = [f"the configuration has no {key!r}" for key in ("teacher", "train", "validation") if key not in mapping]
         with noted(found):
@@ -143,13 +140,6 @@ class RunConfig:
     def machine_written(self) -> bool:
         """Whether the text is the demo's, so that no score means anything."""
         return DEMO in (self.train, self.validation)
-
-
-def _refuse_tokens(mapping: Mapping[str, Any]) -> None:
-    """A setting ends in files that are published: an access token must not be one. It is not printed either."""
-    for value in values_in(mapping):
-        if isinstance(value, str) and ACCESS_TOKEN.search(value):
-            raise ValueError("a setting holds an access token of the Hub; take it out, and log in with hf auth login instead")
 
 
 def build(cls: type, mapping: Mapping[str, Any], where: str) -> Any:

@@ -149,6 +149,7 @@ def test_push_and_load_back(hub, work, run):
     remote = hub.files(REPO)
     assert remote.keys() - {".gitattributes"} == local.keys()
     assert all(remote[name] == content for name, content in local.items() if name != "README.md")
+    assert not any(b"hf_write" in content for content in remote.values()) and "hf_write" not in answer["out"] + answer["err"]
     card = remote["README.md"].decode()
     assert f'model_id = "{REPO}"' in card and yaml.safe_load(card.split("---")[1])["license"] == "mit"
 
@@ -240,7 +241,7 @@ def test_only_safetensors_are_published(hub, work, run):
     (run / "model" / "README.md").rename(run / "README.md")
     assert_error(work("publish.py", run, REPO), "has no card")
     (run / "model" / "model.safetensors").unlink()
-    assert_error(work("publish.py", run, REPO), "no weights as safetensors")
+    assert_error(work("publish.py", run, REPO), "model.safetensors was changed; delete model")
 
 
 @pytest.fixture
