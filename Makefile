@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # Not the core: real data, the demo and its packages, what does not depend on transformers and takes long, and what needs both versions.
-CORE = -m "not slow" --ignore=tests/demo/test_texts.py --ignore=tests/demo/test_e5_small.py --ignore=tests/test_recipes.py \
+CORE = -m "not slow and not long" --ignore=tests/demo/test_texts.py --ignore=tests/demo/test_e5_small.py --ignore=tests/test_recipes.py \
 	--ignore=tests/texts/test_corpus_counts.py --ignore=tests/test_versions.py
 
 # A file a worker at a time, one thread each: tiny models gain nothing from more.
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo lint test test5 test-lowest clean
+.PHONY: demo lint test test5 test-long test-lowest clean
 
 demo: .venv/installed
 	$(BIN)/accelerate launch -q -m hf_lrcompress compress --lang sk --config demo
@@ -24,6 +24,9 @@ test: lint .venv5/installed
 
 test5: .venv5/installed
 	$(call PYTEST,.venv5) $(CORE)
+
+test-long: .venv/installed
+	$(call PYTEST,.venv) -m long
 
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)

@@ -42,7 +42,7 @@ def walk(folder: Path, chosen: int) -> tuple[dict, list[dict]]:
     return whole, cases
 
 
-@pytest.mark.parametrize("chosen", [20, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chosen", [20, pytest.param(0, marks=pytest.mark.long)])
 def test_the_same_command_ends_a_run_as_if_nothing_had_been(tmp_path, chosen):
     whole, cases = walk(tmp_path, chosen)
     assert len(cases) == (chosen or 3 * whole["operations"]) and whole["operations"] > 50

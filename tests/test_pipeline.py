@@ -186,10 +186,10 @@ def test_all_tokens_seen_often_enough_instead_of_a_size(compress, inputs, tmp_pa
 @pytest.mark.parametrize(
     ("also", "message"),
     [
-        ("{en: {files: [en.txt]}}", "also.en must be a section"),
-        ("{en: {files: [en.txt], weight: -1}}", "also.en must be a section"),
+        ("{en: {files: [en.txt]}}", "also: en needs a weight"),
+        ("{en: {files: [en.txt], weight: -1}}", "also: en needs a weight"),
         ("{en: 0.2}", "also.en must be a section"),
-        ("{en: {files: [en.txt], weight: .inf}}", "also.en must be a section"),
+        ("{en: {files: [en.txt], weight: .inf}}", "also: en needs a weight"),
         ("{en: {files: en.txt, weight: 1}}", "also: en: files must be a tuple of paths, got 'en.txt'"),
         ("{en: {filse: [en.txt], weight: 1}}", "also: en: "),
         ("{en: {weight: 1}}", "also: en: a text source needs either files or path"),
