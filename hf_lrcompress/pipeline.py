@@ -59,7 +59,7 @@ class Pipeline:
         self.folder = RunFolder(self.output_dir, {planned.directory: planned.record for planned in self.plan})
         self._lock = None
         if self.state.is_main_process:
-            self.folder.check(overwrite, [*prepared.paths(), *keep])
+            self._stale = self.folder.check(overwrite, [*prepared.paths(), *keep])
             check_space(self.plan, self.folder.complete(), self.output_dir)
             self._lock = self.folder.lock()
             if not (self.output_dir / CONFIG_FILE).exists():
@@ -79,7 +79,7 @@ class Pipeline:
             `Path`: The directory of the final model.
         """
         if self.state.is_main_process:
-            self.folder.delete_stale()
+            self.folder.delete(self._stale)
             self._write_config()
         self.state.wait_for_everyone()
         for position in range(len(self.plan)):

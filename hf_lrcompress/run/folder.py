@@ -34,19 +34,22 @@ class RunFolder:
     path: Path
     planned: Mapping[str, StageRecord]
 
-    def check(self, overwrite: bool, inputs: Sequence[str] = ()) -> None:
-        """Refuse a folder that holds something else than this run, complete or begun.
+    def check(self, overwrite: bool, inputs: Sequence[str] = ()) -> list[str]:
+        """Refuse a folder that holds something else than this run, complete or begun. All files of complete stages are read.
 
         Args:
             overwrite (`bool`): Whether what is of no use for this run may be deleted.
             inputs (`Sequence[str]`): What the run reads: it must not lie in what would be deleted.
+
+        Returns:
+            `list[str]`: Directories to [`RunFolder.delete`] before the run.
 
         Raises:
             FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
             ValueError: If a record is damaged.
         """
         if not self.path.exists():
-            return
+            return []
         self._check_kind()
         stale = self.stale()
         if stale and not overwrite:
@@ -55,6 +58,7 @@ class RunFolder:
             raise FileExistsError(f"{self.path / name} {reason}; {advice}")
         for name in stale:
             self._check_deletable(self.path / name, inputs)
+        return list(stale)
 
     def _check_deletable(self, folder: Path, inputs: Sequence[str]) -> None:
         """Refuse to delete what the run reads, or what no stage has made."""
@@ -114,9 +118,9 @@ class RunFolder:
         changed = changed_model_file(self.path)
         return f"has another {changed} than its last stage has made" if changed else None
 
-    def delete_stale(self) -> None:
-        """Delete what [`RunFolder.check`] would refuse."""
-        for name in self.stale():
+    def delete(self, directories: Sequence[str]) -> None:
+        """Delete directories of stages or of the final model."""
+        for name in directories:
             (self.path / name / RECORD_FILE).unlink(missing_ok=True)  # first: what is half deleted must not count as complete
             shutil.rmtree(self.path / name)
 

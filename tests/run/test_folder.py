@@ -68,8 +68,7 @@ def test_changed_bytes_are_noticed_and_made_again_only_if_asked(run, directory, 
     folder = RunFolder(run, PLANNED)
     with pytest.raises(FileExistsError, match=f"{directory} .*{name}.*--overwrite"):
         folder.check(overwrite=False)
-    folder.check(overwrite=True)
-    folder.delete_stale()
+    folder.delete(folder.check(overwrite=True))
     assert not (run / directory).exists() and (run / "00-teacher").exists()
 
 
