@@ -60,7 +60,7 @@ def read_all(**readers: Callable[[], Any]) -> SimpleNamespace:
     return read
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception | str) -> str:
     """What an error says, in one line without secrets: what is long is cut in the middle."""
     said = cut(SECRET.sub("…", str(error)), LONGEST_LINE)
     return " ".join(said.split())

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any, NoReturn
 
+from hf_lrcompress.messages import one_line
+
 
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all others are; no option can be abbreviated."""
@@ -12,7 +14,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where the options are listed."""
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {one_line(message)}; see {self.prog} --help\n")
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
