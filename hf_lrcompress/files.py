@@ -62,6 +62,14 @@ def hash_files(folder: Path, but: Sequence[str] = ()) -> FileRecords:
     return records
 
 
+def check_records(recorded: FileRecords) -> None:
+    """Raise a `ValueError` if records of files are damaged."""
+    kinds = {"sha256": str, "bytes": int, "modified_ns": int}
+    for name, record in recorded.items():
+        if not isinstance(record, Mapping) or not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
+            raise ValueError(f"the record of {name} has no {', '.join(kinds)}")
+
+
 def changed_file(folder: Path, recorded: FileRecords) -> str | None:
     """The first of the recorded files that is missing or has other bytes than were recorded; `None` if there is none."""
     hash_all = sum(record["bytes"] for record in recorded.values()) <= ALWAYS_HASHED

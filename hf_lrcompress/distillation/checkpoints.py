@@ -11,7 +11,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_lrcompress.files import changed_file, hash_files, read_object, write_atomically
+from hf_lrcompress.files import changed_file, check_records, hash_files, read_object, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,9 @@ def _damage(checkpoint: Path) -> str | None:
     if not (checkpoint / SEAL).is_file():
         return "it was not written whole"
     try:
-        changed = changed_file(checkpoint, read_object(checkpoint / SEAL, "delete the checkpoint"))
-    except (ValueError, KeyError, TypeError):
+        recorded = read_object(checkpoint / SEAL, "delete the checkpoint")
+        check_records(recorded)
+        changed = changed_file(checkpoint, recorded)
+    except ValueError:
         return f"its {SEAL} is damaged"
     return f"its {changed} is missing or was changed" if changed else None

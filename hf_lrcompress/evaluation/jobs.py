@@ -21,7 +21,7 @@ from hf_lrcompress.evaluation.examples import TaskData
 from hf_lrcompress.evaluation.progress import Progress
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.training import train_and_score
-from hf_lrcompress.files import write_atomically
+from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.models.loading import load_config
 
 logger = logging.getLogger(__name__)
@@ -60,14 +60,14 @@ class ScoringJob:
         """
         if not self.path.exists():
             return False
-        if self.result()["fingerprint"] != self.fingerprint:
+        if self.result().get("fingerprint") != self.fingerprint:
             made = f"{self.path} was made with other data, settings or another model"
             raise FileExistsError(f"{made}; choose another output directory")
         return True
 
     def result(self) -> dict[str, Any]:
         """What the finished job has found."""
-        return json.loads(self.path.read_text(encoding="utf-8"))
+        return read_object(self.path, "delete it, it is made again")
 
     def run(self, encoded: EncodedTask, progress: Progress) -> None:
         """Train, score and write the files.

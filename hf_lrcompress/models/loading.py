@@ -1,6 +1,7 @@
 """Where a model comes from: its config, weights, fast tokenizer and identity, and code of its own where the user trusts it."""
 
 from collections.abc import Mapping
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from transformers.utils import (
 )
 
 from hf_lrcompress.files import file_hash, fingerprint
-from hf_lrcompress.messages import one_line
+from hf_lrcompress.messages import one_line, shown
 from hf_lrcompress.models.architectures import write_transformers_4_keys
 from hf_lrcompress.models.config_file import MODEL_FILES, check_sizes, read_config_file, use_runtime_settings
 from hf_lrcompress.models.rebuilding import drop_pooler
@@ -38,6 +39,9 @@ from hf_lrcompress.models.weights import check_weights, in_encoder
 
 OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
+
+DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError, JSONDecodeError)
+"""What transformers raises at weights, or an index of them, that it cannot read."""
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -64,9 +68,9 @@ def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code
     """
     raw = read_config_file(name_or_dir, revision)
     model_type: Any = raw.get("model_type")
-    if model_type not in CONFIG_MAPPING:
-        auto_map = raw.get("auto_map") or {}
-        unknown = f"transformers {transformers.__version__} has no class for model type {model_type!r}"
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        auto_map = raw["auto_map"] if isinstance(raw.get("auto_map"), dict) else {}
+        unknown = f"transformers {transformers.__version__} has no class for model type {shown(model_type)}"
         if "AutoConfig" not in auto_map:
             raise ValueError(f"{name_or_dir}: {unknown}; choose another model, or install a transformers that has it")
         if not trust_remote_code:
@@ -162,8 +166,9 @@ def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreT
         model, info = auto_class.from_pretrained(
             name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
         )
-    except SafetensorError as error:
-        raise ValueError(f"the weights of {name_or_dir} are damaged ({error}); download or save them again") from error
+    except DAMAGE as error:
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise ValueError(f"the weights of {name_or_dir} are damaged ({said}); download or save them again") from error
     except RuntimeError as error:
         if "mismatch" not in str(error) and "alloc" not in str(error):
             raise

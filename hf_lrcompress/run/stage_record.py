@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import PartialState
 
 import hf_lrcompress
-from hf_lrcompress.files import FileRecords, read_object, write_atomically
+from hf_lrcompress.files import FileRecords, check_records, read_object, write_atomically
 from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
 from hf_lrcompress.run.stage_files import record_files
 
@@ -63,6 +63,7 @@ class StageRecord:
         for key, kind in kinds.items():
             if not isinstance(getattr(self, key), kind):
                 raise ValueError(f"{key} is no {kind.__name__}")
+        check_records(self.files)
 
     @classmethod
     def read(cls, stage_dir: Path) -> "StageRecord | None":

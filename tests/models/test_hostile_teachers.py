@@ -109,6 +109,14 @@ def test_a_damaged_tokenizer_file_is_named(teacher, content):
         load_tokenizer(str(teacher))
 
 
+@pytest.mark.parametrize("content", ["[]", "{", '{"weight_map": []}', '{"weight_map": {"a": 5}, "metadata": {}}', "\xff"])
+def test_a_damaged_index_of_weights_is_named(teacher, content):
+    (teacher / "model.safetensors").unlink()
+    (teacher / "model.safetensors.index.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=f"the weights of {teacher} are damaged .*; download or save them again"):
+        load_encoder(str(teacher))
+
+
 BAD_MODULES = [
     "{",
     "{}",
