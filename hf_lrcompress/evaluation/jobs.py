@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
@@ -117,11 +118,12 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
         _run(waiting, to_come)
         return
     state.wait_for_everyone()  # until now no file is written, so all have made the same list
+    (level,) = broadcast_object_list([logger.getEffectiveLevel()])  # the main process's: the others are quieter
     longest_first = sorted(waiting, key=lambda job: -job.cost)
     share = longest_first[state.process_index :: state.num_processes]
     if share:
         torch.cuda.empty_cache()  # what the stages before have left
-        command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({logger.getEffectiveLevel()})"]
+        command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({level})"]
         work = pickle.dumps((share, to_come // state.num_processes))
         subprocess.run(command, input=work, env=_environment(state.device), check=True)
     state.wait_for_everyone()

@@ -77,7 +77,8 @@ def train_and_score(
         seconds = time.monotonic() - started
         best.restore(network)
         trainer.compute_metrics = None
-        predicted = trainer.predict(encoded.splits["test"].features).predictions
+        test_examples: Any = encoded.splits["test"].features
+        predicted = trainer.predict(test_examples).predictions
     scores, decoded = encoded.scores("test", predicted)
     return {
         "scores": scores,

@@ -201,7 +201,7 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
         ValueError: If there is no tokenizer, its file is damaged, or there is only a slow one.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
     except Exception as error:  # the class of tokenizers' errors is Exception itself, those of its readers are many
         raise ValueError(_why_no_tokenizer(name_or_dir, revision, error)) from error
     require_fast(tokenizer)

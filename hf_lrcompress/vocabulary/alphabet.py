@@ -80,8 +80,8 @@ class _Forms:
         self._inside: set[str] = set()
 
     def read(self, token_id: int) -> str:
-        """The characters of a token."""
-        token = self._backend.id_to_token(token_id)
+        """The characters of a token; none where ids have a gap."""
+        token = self._backend.id_to_token(token_id) or ""
         if token in BYTE_TOKENS:
             return ""
         if token_id in self._added and self._backend.normalizer:  # it is matched in raw text, which the model never sees
