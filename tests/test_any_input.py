@@ -215,7 +215,7 @@ READ = [configure, read_some_yaml, set_options, read_flags, read_records, read_t
 HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
-@pytest.mark.parametrize("cases", [34, pytest.param(1112, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [34, pytest.param(1112, marks=pytest.mark.long)])
 @pytest.mark.parametrize("read", READ)
 def test_it_is_read_or_refused(read, cases, monkeypatch):
     @settings(
