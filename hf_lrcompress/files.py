@@ -90,14 +90,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     What an interrupted process left there is deleted. Where several processes may write the same path, lock it.
     """
     partial = path.with_name(path.name + ".partial")
-    _delete(partial)
+    delete(partial)
     try:
         yield partial
         sync(partial)
         partial.replace(path)
         _sync_one(path.parent)
     finally:
-        _delete(partial)
+        delete(partial)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -157,7 +157,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=\w\w:/)/?[^\s/@]+@")
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{30,}|(?<=\w\w:/)/?[^\s/@]+@")
 """What access tokens of the Hub look like, and user and password in a URL."""
 
 LONGEST_VALUE = 100

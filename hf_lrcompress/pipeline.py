@@ -60,7 +60,8 @@ class Pipeline:
         self._lock = None
         if self.state.is_main_process:
             self._stale = self.folder.check(overwrite, [*prepared.paths(), *keep])
-            check_space(self.plan, self.folder.complete(), self.output_dir)
+            staying = [directory for directory in self.folder.complete() if directory not in self._stale]
+            check_space(self.plan, staying, self.output_dir)
             self._lock = self.folder.lock()
             if not (self.output_dir / CONFIG_FILE).exists():
                 self._write_config()

@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     try:
         model_dir = pipeline.run()
-    except (FloatingPointError, OSError, SafetensorError) as error:
+    except (FloatingPointError, ValueError, OSError, SafetensorError) as error:
         print_error(error, "; the same command goes on from there")
         return 1
     if main_process:

@@ -69,7 +69,8 @@ def run_until_interrupted(work: Callable[[], int]) -> int:
     try:
         return work()
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
         return 130
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.files import changed_file, check_records, hash_files, read_object, write_atomically
@@ -32,7 +33,9 @@ class SealingTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial))
-            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nothing here reads
+            seal(checkpoint)
             delete_older(folder, limit, kept=[self.state.best_model_checkpoint])
 
 
@@ -68,8 +71,9 @@ def delete_older(folder: Path, limit: int | None, kept: Collection[str | None] =
     """
     if not limit:
         return
+    staying = {Path(path) for path in kept if path}
     for checkpoint in _by_step(folder)[:-limit]:
-        if str(checkpoint) not in kept:
+        if checkpoint not in staying:
             shutil.rmtree(checkpoint)
 
 

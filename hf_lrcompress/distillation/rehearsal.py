@@ -28,14 +28,14 @@ def rehearse(args: DistillationConfig) -> None:
     _check_numbers(args)
     if args.max_steps <= 0 and args.num_train_epochs <= 0:
         raise ValueError(f"num_train_epochs is {args.num_train_epochs:g}, so nothing would be trained; give more, or max_steps")
-    if args.save_strategy == "best":
-        raise ValueError("save_strategy must be steps, epoch or no: there is no metric to find the best by")
+    if args.save_strategy == "best" and args.metric_for_best_model is None:
+        raise ValueError("save_strategy best needs metric_for_best_model, such as eval_loss; or save by steps or epoch")
     try:
         _make_parts(args)
     except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:
         raise ValueError(f"the training cannot begin: {error}") from error
     log_dir = getattr(args, "logging_dir", None)
-    if log_dir and not _can_write(Path(log_dir)):
+    if log_dir and "tensorboard" in (args.report_to or ()) and not _can_write(Path(log_dir)):
         raise ValueError(f"logging_dir {log_dir} cannot be written to; give another")
 
 

@@ -173,7 +173,8 @@ def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreT
         if "mismatch" not in str(error) and "alloc" not in str(error):
             raise
         raise ValueError(
-            f"{name_or_dir}: the weights have other sizes than {CONFIG_NAME} says; take both from one checkpoint"
+            f"{name_or_dir}: the weights have other sizes than {CONFIG_NAME} says, or there is too little memory for them; "
+            "take both from one checkpoint"
         ) from error
     check_weights(model, info["unexpected_keys"], name_or_dir)
     write_transformers_4_keys(model.config)

@@ -10,7 +10,7 @@ BYTES = 4
 """Of a parameter in fp32."""
 IN_A_CHECKPOINT = 3
 """Weights and Adam's two moments."""
-CHECKPOINTS = 2
+AT_ONCE = 2
 """The new one is written before the older one is deleted."""
 
 
@@ -25,15 +25,26 @@ def needed_bytes(plan: Sequence[PlannedStage], complete: Collection[str] = ()) -
     models = sum(planned.parameters for planned in to_do if planned.makes_model)
     trained = max((planned.parameters for planned in to_do if planned.training_mb is not None), default=0)
     final = plan[-1].parameters if to_do else 0
-    return BYTES * (models + final + CHECKPOINTS * IN_A_CHECKPOINT * trained)
+    return BYTES * (models + final + AT_ONCE * IN_A_CHECKPOINT * trained)
 
 
 def check_space(plan: Sequence[PlannedStage], complete: Collection[str], output_dir: Path) -> None:
-    """Raise an `OSError` if there is less room than [`needed_bytes`] in a run's folder."""
+    """Raise an `OSError` if there is less room than [`needed_bytes`] in a run's folder.
+
+    Args:
+        plan (`Sequence[PlannedStage]`): The teacher and every stage.
+        complete (`Collection[str]`): Directories of the stages that are there and stay.
+        output_dir (`Path`): The run folder; it need not exist.
+    """
     needed = needed_bytes(plan, complete)
-    free = free_bytes(output_dir)
+    begun = [path for path in output_dir.glob("[0-9][0-9]-*") if path.name not in complete]
+    free = free_bytes(output_dir) + sum(map(_size, begun))  # what is there is written over, or deleted before
     if free < needed:
         raise OSError(
             f"the run writes about {needed / 1e6:,.0f} MB to {output_dir}, where {free / 1e6:,.0f} MB are free; "
             "make room or give another output_dir"
         )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -85,9 +85,12 @@ class RunFolder:
 
     def stale(self) -> dict[str, str]:
         """Directories that are of no use for the planned run, and why: those of stages and that of the final model."""
-        found = {path.name: self._why_stale(path) for path in sorted(self.path.glob("[0-9][0-9]-*"))}
-        found[MODEL_DIR] = self._why_model_is_stale()
-        return {name: reason for name, reason in found.items() if reason}
+        reasons = {path.name: self._why_stale(path) for path in sorted(self.path.glob("[0-9][0-9]-*"))}
+        found = {name: reason for name, reason in reasons.items() if reason}
+        why = self._why_model_is_stale() or ("is of a stage that is made again" if found else None)
+        if why and (self.path / MODEL_DIR).exists():
+            found[MODEL_DIR] = why
+        return found
 
     def _why_stale(self, stage_dir: Path) -> str | None:
         """Why what is in a stage's directory cannot be kept; `None` if it can."""
@@ -112,8 +115,8 @@ class RunFolder:
         if not model_dir.exists():
             return None
         report = self.path / REPORT_FILE
-        final = read_object(report, "delete it, it is made again").get("fingerprint") if report.is_file() else None
-        if final != list(self.planned.values())[-1].fingerprint:
+        last = list(self.planned.values())[-1].fingerprint
+        if report.is_file() and read_object(report, "delete it, it is made again").get("fingerprint") != last:
             return OTHER_SETTINGS
         changed = changed_model_file(self.path)
         return f"has another {changed} than its last stage has made" if changed else None

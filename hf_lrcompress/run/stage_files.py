@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_lrcompress.files import FileRecords, hash_files, lasting_files
+from hf_lrcompress.files import FileRecords, delete, hash_files, lasting_files
 from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
 
 CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
@@ -25,7 +25,7 @@ def clean(stage_dir: Path) -> None:
         shutil.rmtree(checkpoint)
     for path in stage_dir.iterdir():
         if is_half_written(path):
-            path.unlink()
+            delete(path)
 
 
 def is_half_written(path: Path) -> bool:

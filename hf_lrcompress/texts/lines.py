@@ -44,6 +44,7 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     Raises:
         ValueError: If a line is not UTF-8, a quote is not closed, or a row has more or fewer columns than the first line.
     """
+    csv.field_size_limit(LONGEST_LINE)  # Python's own is 131,072 characters
     if ".tsv" in Path(file).suffixes:
         reader = csv.reader(_decoded_lines(file), delimiter="\t", quoting=csv.QUOTE_NONE)
     else:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import tiny_model
@@ -68,6 +69,14 @@ def test_a_training_keeps_as_many_as_it_was_told(tmp_path, monkeypatch):
     settings = {"losses": {"mlm": 1.0}, "max_steps": 4, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2}
     make_trainer(tiny_model("bert"), None, DATASET, tmp_path, **settings).train()
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_the_best_checkpoint_stays_however_its_folder_is_written(training, monkeypatch):
+    monkeypatch.chdir(training)
+    for step in (1, 2):
+        (training / f"checkpoint-{step}").mkdir(exist_ok=True)
+    delete_older(Path("./"), 1, kept=["./checkpoint-1", None])
+    assert sorted(path.name for path in training.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
 
 
 @pytest.mark.parametrize("name", ["checkpoint-x", "checkpoint-", "checkpoint-3.partial"])

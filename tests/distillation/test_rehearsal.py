@@ -15,7 +15,7 @@ WRONG = [
     ({"dataloader_num_workers": -1}, "dataloader_num_workers must be 0 or more, got -1"),
     ({"max_grad_norm": -1.0}, "max_grad_norm must be 0 or more"),
     ({"lr_scheduler_kwargs": {"a": 1}}, "the training cannot begin.*'a'"),
-    ({"save_strategy": "best"}, "save_strategy must be steps, epoch or no"),
+    ({"save_strategy": "best"}, "save_strategy best needs metric_for_best_model"),
     ({"num_train_epochs": -1.0}, "num_train_epochs is -1, so nothing would be trained"),
     ({"num_train_epochs": 0.0}, "nothing would be trained"),
     ({"report_to": "nosuch"}, "nosuch"),
@@ -46,6 +46,7 @@ def test_good_arguments_pass_and_leave_no_file(tmp_path, settings):
 def test_a_log_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     arguments = training_arguments({}, str(tmp_path), 42)
+    arguments.report_to = ["tensorboard"]
     arguments.logging_dir = str(tmp_path / "file" / "logs")
     with pytest.raises(ValueError, match="logging_dir .* cannot be written to"):
         rehearse(arguments)

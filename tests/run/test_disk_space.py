@@ -21,6 +21,15 @@ def test_models_the_final_one_and_two_checkpoints_of_the_largest_training():
     assert needed_bytes(PLAN, ["01-trim_vocab", "02-reduce_layers"]) == 0
 
 
+def test_what_a_begun_stage_has_written_counts_as_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 10_000})())
+    (tmp_path / "02-reduce_layers" / "checkpoint-1").mkdir(parents=True)
+    with pytest.raises(OSError, match="make room"):
+        check_space(PLAN, [], tmp_path)
+    (tmp_path / "02-reduce_layers" / "checkpoint-1" / "optimizer.pt").write_bytes(b"x" * 8_000)
+    check_space(PLAN, [], tmp_path)
+
+
 def test_too_little_room_is_one_line_with_both_numbers(tmp_path, monkeypatch):
     check_space(PLAN, [], tmp_path / "new" / "run")
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 4_000})())

@@ -72,6 +72,17 @@ def test_changed_bytes_are_noticed_and_made_again_only_if_asked(run, directory, 
     assert not (run / directory).exists() and (run / "00-teacher").exists()
 
 
+def test_a_stage_that_is_made_again_takes_the_final_model_along(run):
+    (run / "00-teacher" / "mine").mkdir()
+    (run / "01-trim_vocab" / "tokenizer.json").unlink()
+    assert RunFolder(run, PLANNED).check(overwrite=True) == ["01-trim_vocab", "model"]
+
+
+def test_without_its_report_the_final_model_stays(run):
+    (run / "report.json").unlink()
+    assert RunFolder(run, PLANNED).check(overwrite=False) == []
+
+
 def test_a_changed_model_is_not_published(run):
     flip_a_bit(run / "model" / "model.safetensors")
     with pytest.raises(ValueError, match=r"model.safetensors was changed; delete model"):
@@ -151,6 +162,7 @@ def test_stages_end_clean_and_readable_by_others(tmp_path):
     (tmp_path / "checkpoint-1" / "optimizer.pt").write_bytes(b"1")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "events").write_bytes(b"1")
+    (tmp_path / "undistilled.partial" / "inner").mkdir(parents=True)
     for name in ("model.safetensors", ".tmpx", "tokenizer.json.partial"):
         (tmp_path / name).write_bytes(b"1")
     (tmp_path / "model.safetensors").chmod(0o600)
