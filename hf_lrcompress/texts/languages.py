@@ -114,7 +114,7 @@ class Language:
 
 def _parse(tag: str) -> langcodes.Language:
     """The parts of a tag that is known to name one language."""
-    if not tag.strip():
+    if not tag.strip() or not tag.isprintable():
         raise ValueError(f"{tag!r} is not a language tag; {_ADVICE}")
     try:
         parsed = langcodes.get(tag)

@@ -84,7 +84,7 @@ def test_the_macrolanguage_is_known():
 
 
 @pytest.mark.parametrize(
-    "tag", ["xx", "klingonese", "", " ", "s", "../sk", "qqq-zz-zz-zz", "sk-", "sk-Xxxx", "und", "x-sk", "sk\n"]
+    "tag", ["xx", "klingonese", "", " ", "s", "../sk", "qqq-zz-zz-zz", "sk-", "sk-Xxxx", "und", "x-sk", "sk\n", "\0\x80\x80"]
 )
 def test_unknown_tags_are_refused_in_one_line(tag):
     with pytest.raises(ValueError, match="is not a language tag; (give|did you mean)") as error:
