@@ -185,7 +185,7 @@ def test_stage_and_command_line_have_the_settings_of_task_training():
 
 @pytest.mark.parametrize("rates", [[0], [-1e-4], [math.nan], [math.inf], ["1e-4"], [True], [None], [[1e-4]]])
 def test_rates_that_are_no_positive_numbers_are_refused(rates):
-    with pytest.raises(ValueError, match="learning_rates must be numbers above 0, such as 1e-4, got"):
+    with pytest.raises(ValueError, match="learning_rates must be (a number|numbers above 0, such as 1e-4), got"):
         build(Evaluate, {"learning_rates": rates}, "evaluate")
 
 
