@@ -1,6 +1,7 @@
 """Compress a multilingual encoder into a monolingual one."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ def run(arguments: argparse.Namespace) -> int:
     use_all_cores()
     try:
         given = read_all(
-            config=lambda: read_config(arguments), budget=lambda: budget_of(arguments), target=lambda: publish_target(arguments)
+            config=partial(read_config, arguments),
+            budget=partial(budget_of, arguments),
+            target=partial(publish_target, arguments),
         )
         config = given.config
         if config.machine_written and main_process and not arguments.quiet:

@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 from dataclasses import Field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,14 @@ def read_training(arguments: argparse.Namespace) -> TaskTraining:
 def evaluate(arguments: argparse.Namespace) -> str:
     """Score and measure; the table as text, from the main process."""
     given = read_all(
-        settings=lambda: check_settings(values_in(vars(arguments))),
-        models=lambda: named_models(arguments.model),
-        seeds=lambda: read_numbers("seeds", arguments.seeds),
-        factors=lambda: read_numbers("reduction_factors", arguments.reduction_factors),
-        training=lambda: read_training(arguments),
-        folders=lambda: read_pairs("task_data", arguments.task_data, "TASK=DIR"),
-        columns=lambda: read_pairs("task_columns", arguments.task_columns, "TASK=INPUTS,LABELS"),
-        language=lambda: Language.from_tag(arguments.lang),
+        settings=partial(check_settings, values_in(vars(arguments))),
+        models=partial(named_models, arguments.model),
+        seeds=partial(read_numbers, "seeds", arguments.seeds),
+        factors=partial(read_numbers, "reduction_factors", arguments.reduction_factors),
+        training=partial(read_training, arguments),
+        folders=partial(read_pairs, "task_data", arguments.task_data, "TASK=DIR"),
+        columns=partial(read_pairs, "task_columns", arguments.task_columns, "TASK=INPUTS,LABELS"),
+        language=partial(Language.from_tag, arguments.lang),
     )
     check_seeds(given.seeds)
     given.training.check_factors(given.factors)

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 from transformers import Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.files import changed_file, check_records, hash_files, read_object, write_atomically
@@ -33,9 +32,7 @@ class SealingTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial))
-            checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nothing here reads
-            seal(checkpoint)
+            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
             delete_older(folder, limit, kept=[self.state.best_model_checkpoint])
 
 

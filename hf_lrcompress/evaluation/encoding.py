@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.examples import check_cut_off
@@ -180,7 +180,7 @@ class EncodedTask:
             ValueError: If most words of a split are cut off.
         """
         tokenizer = model.load_tokenizer()
-        config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+        config = load_config(model.path, model.revision)
         positions = config.max_position_embeddings - architecture_of(config).position_offset
         max_length = min(data.task.max_length, positions)
         examples = {"train": data.train, "validation": data.validation, "test": data.test}

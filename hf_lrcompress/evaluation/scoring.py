@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.entries import Entry
 from hf_lrcompress.evaluation.examples import TaskData
@@ -18,7 +16,7 @@ from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import give_local_files, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import fingerprint
-from hf_lrcompress.models.loading import model_identity
+from hf_lrcompress.models.loading import load_config, model_identity
 from hf_lrcompress.texts.languages import Language
 
 logger = logging.getLogger(__name__)
@@ -105,7 +103,7 @@ class Comparison:
         entries = []
         for model in self.models:
             identity = model_identity(model.path, model.revision)
-            hidden_size = AutoConfig.from_pretrained(model.path, revision=model.revision).hidden_size
+            hidden_size = load_config(model.path, model.revision).hidden_size
             training = self.training.of_model(hidden_size)
             for data in self.tasks:
                 both = fingerprint(identity, asdict(data))

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, cached_file
 
 from hf_lrcompress.messages import shown
 
@@ -17,6 +17,15 @@ MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How the small file begins that Git has in place of a large one."""
+
+ADAPTER_FILE = "adapter_config.json"
+"""What peft has beside its weights."""
+
+IF_IT_IS_THERE: dict[str, Any] = {
+    "_raise_exceptions_for_gated_repo": False,
+    "_raise_exceptions_for_missing_entries": False,
+    "_raise_exceptions_for_connection_errors": False,
+}
 
 LARGEST_NUMBER = 10_000_000
 """Of a config: above it no size, count or length of an encoder lies."""
@@ -55,13 +64,17 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
         revision (`str`, *optional*): Git revision on the Hub.
 
     Raises:
-        ValueError: If a file is a pointer of Git LFS or no file at all, the directory is a Trainer's with checkpoints, heads are
-            pruned, weights are quantised, a key names code to fetch, or a value is not finite or larger than any model's.
+        ValueError: If a file is a pointer of Git LFS or no file at all, the directory is a Trainer's with checkpoints, it holds
+            an adapter, heads are pruned, weights are quantised, a key names code to fetch, or a value is not finite or larger
+            than any model's.
         OSError: If the config cannot be read.
     """
     directory = Path(name_or_dir)
     if directory.is_dir():
         _check_directory(directory)
+    # With peft installed transformers would take the weights of the model that an adapter names, whichever that is.
+    if cached_file(name_or_dir, ADAPTER_FILE, revision=revision, **IF_IT_IS_THERE):
+        raise ValueError(f"{name_or_dir} holds an adapter ({ADAPTER_FILE}); merge it into its model, and leave that file out")
     try:
         raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
     except (TypeError, RecursionError):  # transformers 4, where the file holds something else; nested too deeply

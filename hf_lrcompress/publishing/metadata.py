@@ -199,20 +199,20 @@ def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, valu
 
 def _on_task(score: Mapping[str, Any]) -> list[EvalResult]:
     """A task's score, and of parts of speech the accuracy too. A shortened training is in the name."""
+    results = [_by_metric(score, score["metric"], score["mean"])]
+    if score["task"] == "pos":
+        results.append(_by_metric(score, "accuracy", score["extra"]["accuracy"]))
+    return results
+
+
+def _by_metric(score: Mapping[str, Any], metric: str, value: float) -> EvalResult:
     task = score["task"]
     dataset = score.get("dataset")
-    metric = score["metric"]
-    values = {metric: score["mean"]}
-    if task == "pos":
-        values["accuracy"] = score["extra"]["accuracy"]
-    return [
-        EvalResult(
-            task_type=TASK_TYPES[task],
-            dataset_type=dataset or task,
-            dataset_name=f"{task.upper()} {dataset}" if dataset else task.upper(),
-            metric_type="f1" if "f1" in name else name,
-            metric_name=", ".join([name, *shortenings(score)]),
-            metric_value=value,
-        )
-        for name, value in values.items()
-    ]
+    return EvalResult(
+        task_type=TASK_TYPES[task],
+        dataset_type=dataset or task,
+        dataset_name=f"{task.upper()} {dataset}" if dataset else task.upper(),
+        metric_type="f1" if "f1" in metric else metric,
+        metric_name=", ".join([metric, *shortenings(score)]),
+        metric_value=value,
+    )

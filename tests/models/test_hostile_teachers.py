@@ -102,6 +102,13 @@ def test_a_pipe_or_a_device_in_a_teachers_folder(teacher, name):
         load_config(str(teacher))
 
 
+@pytest.mark.parametrize("load", [load_config, load_encoder, load_masked_lm, prepare_run, load_under_test])
+def test_an_adapter_that_names_another_model_is_refused(teacher, load):
+    (teacher / "adapter_config.json").write_text('{"base_model_name_or_path": "some-body/else"}')
+    with pytest.raises(ValueError, match=r"holds an adapter \(adapter_config.json\); merge it"):
+        load(teacher)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "WordPiece"}}', '{"version": "9"}', b"\xff\xfe"])
 def test_a_damaged_tokenizer_file_is_named(teacher, content):
     (teacher / "tokenizer.json").write_bytes(content if isinstance(content, bytes) else content.encode())
