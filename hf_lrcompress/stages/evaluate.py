@@ -12,7 +12,7 @@ from accelerate import PartialState
 from hf_lrcompress.demo.texts import DEMO, save_demo_topics
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
-from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
@@ -84,11 +84,15 @@ class Evaluate(TaskTraining, Stage):
         return replace(self, data={**self.data, **topics})
 
     def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
-        """Refuse models that are not there or cannot be scored, and tasks without data."""
+        """Refuse models that are not there or cannot be scored, tasks without data, and words that are mostly cut off."""
         self._select(models)
         check_task_classes(inputs.teacher_config)
         with PartialState().main_process_first():
-            load_tasks(self.tasks, self.data, inputs.language, self.columns)
+            tasks, _ = load_tasks(self.tasks, self.data, inputs.language, self.columns)
+        for data in tasks:
+            if data.task.tokens:
+                teacher = ModelUnderTest("teacher", inputs.teacher.path, inputs.teacher.revision)
+                EncodedTask.encode(data, teacher, self.label_all_tokens)  # refuses sentences that are mostly cut off
 
     def run(self, context: StageContext) -> dict[str, Any]:
         """Score the models and measure their speed."""

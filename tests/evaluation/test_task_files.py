@@ -5,7 +5,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from evaluation.tiny_tasks import save_models_and_tasks
+from evaluation.tiny_tasks import save_models_and_tasks, write_lines
 from transformers import AutoConfig
 
 from hf_lrcompress.__main__ import main
@@ -295,6 +295,21 @@ def test_how_many_words_are_cut_off_is_said_and_most_are_refused(tmp_path, caplo
     long = Example(sentence.inputs * 3, sentence.labels * 3)
     with pytest.raises(ValueError, match="of 90 words in the test split are beyond the first"):
         EncodedTask.encode(TaskData(TASKS["ner"], (short,), (short,), (long,)), model, False)
+
+
+def test_the_stage_refuses_what_is_mostly_cut_off_before_the_others_run(tmp_path):
+    save_models_and_tasks(tmp_path)
+    for split in ("train", "dev", "test"):
+        write_lines(tmp_path / "long" / f"{split}.jsonl", [{"tokens": ["a"] * 90, "tags": ["B-X"] + ["O"] * 89}])
+    teacher = str(tmp_path / "large")
+    inputs = SimpleNamespace(
+        teacher_config=AutoConfig.from_pretrained(teacher), language=SLOVAK, teacher=SimpleNamespace(path=teacher, revision=None)
+    )
+    settings = {"tasks": ["ner"], "data": {"ner": str(tmp_path / "ner")}}
+    build(STAGES["evaluate"], settings, "evaluate").check(inputs, {})
+    settings["data"] = {"ner": str(tmp_path / "long")}
+    with pytest.raises(ValueError, match="of 90 words in the train split are beyond the first"):
+        build(STAGES["evaluate"], settings, "evaluate").check(inputs, {})
 
 
 def test_words_cut_off_stand_beside_the_scores(monkeypatch, tmp_path):
