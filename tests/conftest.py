@@ -122,10 +122,15 @@ def metric_modules(tmp_path_factory):
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_precision(monkeypatch):
-    """TrainingArguments with bf16 leave their precision in the environment for all that come after."""
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """TrainingArguments with bf16 leave their precision in the environment, also for fixtures and processes that come after."""
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
 
 
 @pytest.fixture(autouse=True)

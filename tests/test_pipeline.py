@@ -73,11 +73,9 @@ def compress(inputs, capsys):
 def finished(inputs, tmp_path_factory):
     """Complete runs of both families, to read from; `copy_of` is for tests that run there again."""
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        for family in TOKENIZERS:
-            config = str(inputs / f"{family}.yaml")
-            assert main(["compress", "--lang", "sk", "--config", config, "--output_dir", str(folder / family)]) == 0
+    for family in TOKENIZERS:
+        config = str(inputs / f"{family}.yaml")
+        assert main(["compress", "--lang", "sk", "--config", config, "--output_dir", str(folder / family)]) == 0
     before = times_of_files(folder)
     yield folder
     assert times_of_files(folder) == before, "a test changed the runs that all share; give it copy_of"
