@@ -9,7 +9,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 
 from hf_lrcompress.commands.options import add_hub_options, add_input_options, add_run_options
-from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity, use_all_cores
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity, use_all_cores
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter
 from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
@@ -137,31 +137,33 @@ def run(arguments: argparse.Namespace) -> int:
     set_verbosity(arguments, main_process)
     use_all_cores()
     try:
-        given = read_all(
-            config=partial(read_config, arguments),
-            budget=partial(budget_of, arguments),
-            target=partial(publish_target, arguments),
-        )
-        config = given.config
-        if config.machine_written and main_process and not arguments.quiet:
-            print(DEMO_NOTICE, flush=True)
-        meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
-        prepared = prepare(config, given.budget)
-        check_publish(given.target, prepared)
-        if arguments.dry_run:
-            prepared.check_texts()
-            if main_process:
-                print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
-            return 0
-        output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
-        config_file = str(find_configuration(arguments.config))
-        pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[config_file], meter=meter)
+        with full_disk_named(Path(arguments.output_dir or "runs")):
+            given = read_all(
+                config=partial(read_config, arguments),
+                budget=partial(budget_of, arguments),
+                target=partial(publish_target, arguments),
+            )
+            config = given.config
+            if config.machine_written and main_process and not arguments.quiet:
+                print(DEMO_NOTICE, flush=True)
+            meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
+            prepared = prepare(config, given.budget)
+            check_publish(given.target, prepared)
+            if arguments.dry_run:
+                prepared.check_texts()
+                if main_process:
+                    print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
+                return 0
+            output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
+            config_file = str(find_configuration(arguments.config))
+            pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[config_file], meter=meter)
     except BAD_INPUT as error:
         if main_process:
             print_error(error)
         return 2
     try:
-        model_dir = pipeline.run()
+        with full_disk_named(output_dir, pipeline.needed_bytes):
+            model_dir = pipeline.run()
     except (FloatingPointError, ValueError, OSError, SafetensorError) as error:
         print_error(error, "; the same command goes on from there")
         return 1

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import PartialState
 
 from hf_lrcompress.commands.options import add_input_options, add_run_options
-from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
@@ -137,7 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
     main_process = join_processes()
     set_verbosity(arguments, main_process)
     try:
-        text = evaluate(arguments)
+        with full_disk_named(Path(arguments.output_dir)):
+            text = evaluate(arguments)
     except BAD_INPUT as error:
         if main_process:
             print_error(error)

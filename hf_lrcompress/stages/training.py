@@ -138,7 +138,7 @@ def train_student(
         arguments ([`DistillationConfig`]): How to train; its `output_dir` is the stage's directory.
 
     Returns:
-        `dict`: `train_loss` and `steps`.
+        `dict`: `steps`, and `train_loss` if no checkpoint was resumed from.
     """
     os.environ.setdefault("WANDB_RUN_GROUP", context.stage_dir.resolve().parent.name)  # as project is for trackio
     trainer = DistillationTrainer(
@@ -159,7 +159,8 @@ def train_student(
     if trainer.is_world_process_zero():
         save_tokenizer(tokenizer, context.stage_dir)  # the Trainer of transformers 5 names a class that 4 does not have
     (context.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
-    return {"train_loss": result.training_loss, "steps": result.global_step}
+    whole = {} if checkpoint else {"train_loss": result.training_loss}  # the Trainer's is of the steps since it was resumed
+    return whole | {"steps": result.global_step}
 
 
 def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
