@@ -31,7 +31,13 @@ def save_inputs(folder: Path) -> None:
         "teacher": str(folder / "teacher"),
         "block_size": 32,
         "stages": STAGES,
-        "training": {"max_steps": 2, "per_device_train_batch_size": 2, "save_steps": 1, "disable_tqdm": True},
+        "training": {
+            "max_steps": 2,
+            "per_device_train_batch_size": 2,
+            "save_steps": 1,
+            "disable_tqdm": True,
+            "lr_scheduler_type": "constant",
+        },
         "trim_vocab": {"vocab_size": 300},  # far from where the held-out text would not do: tokenizers are never trained alike
         "reduce_layers": {"num_hidden_layers": 2},
     }
