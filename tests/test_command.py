@@ -79,6 +79,23 @@ def test_help_has_every_option_once_in_groups(command, groups, capsys):
     assert len(options) == len(set(options)) > 4
 
 
+def test_help_and_a_public_name_wait_for_no_library():
+    code = """
+import contextlib, sys
+import hf_lrcompress
+from hf_lrcompress.__main__ import parse_arguments
+for arguments in (["--help"], ["--version"], ["compress", "--help"], ["compress", "--lagn", "sk"]):
+    with contextlib.suppress(SystemExit):
+        parse_arguments(arguments)
+slow = {"accelerate", "datasets", "huggingface_hub", "matplotlib", "numpy", "torch", "transformers"} & sys.modules.keys()
+sys.exit(", ".join(sorted(slow)) or 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def own_verbosity():
     """That of transformers, put back afterwards."""

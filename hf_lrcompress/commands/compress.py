@@ -8,7 +8,6 @@ from typing import Any
 from accelerate import PartialState
 from safetensors import SafetensorError
 
-from hf_lrcompress.commands.options import add_hub_options, add_input_options, add_run_options
 from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity, use_all_cores
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter
@@ -21,34 +20,9 @@ from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
-from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml, values_in
+from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml, values_in
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 from hf_lrcompress.texts.languages import Language
-
-DEFAULT_CONFIG = "paper-xlmr"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options, in groups."""
-    given = add_input_options(parser)
-    own = ", ".join(CONFIGURATIONS)
-    given.add_argument("--config", default=DEFAULT_CONFIG, help=f"a YAML file, or {own} (default: {DEFAULT_CONFIG})")
-    given.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
-    given.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
-    given.add_argument("--validation_file", nargs="+", help="the same, to validate on")
-    sizes = parser.add_argument_group("sizes")
-    sizes.add_argument("--stages", help="comma-separated stages, in order")
-    sizes.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
-    target = sizes.add_mutually_exclusive_group()
-    target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
-    target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
-    run = add_run_options(parser)
-    run.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
-    run.add_argument("--dry_run", action="store_true", help="print every stage's sizes and memory while it trains, then stop")
-    run.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
-    hub = add_hub_options(parser)
-    hub.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
-    hub.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
 
 
 def read_config(arguments: argparse.Namespace) -> RunConfig:

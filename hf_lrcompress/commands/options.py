@@ -1,9 +1,15 @@
-"""What the command lines have in common: a parser whose errors are one line, and the options of several commands."""
+"""The options of every command, in groups. Nothing slow is imported here: `--help` and a typo need not wait for torch."""
 
 import argparse
+from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
+from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.messages import one_line
+from hf_lrcompress.run.yaml_files import CONFIGURATIONS
+
+DEFAULT_CONFIG = "paper-xlmr"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -17,7 +23,57 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {one_line(message)}; see {self.prog} --help\n")
 
 
-def add_input_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_compress_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress compress`."""
+    given = _add_input_options(parser)
+    own = ", ".join(CONFIGURATIONS)
+    given.add_argument("--config", default=DEFAULT_CONFIG, help=f"a YAML file, or {own} (default: {DEFAULT_CONFIG})")
+    given.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
+    given.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
+    given.add_argument("--validation_file", nargs="+", help="the same, to validate on")
+    sizes = parser.add_argument_group("sizes")
+    sizes.add_argument("--stages", help="comma-separated stages, in order")
+    sizes.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
+    target = sizes.add_mutually_exclusive_group()
+    target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
+    target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
+    run = _add_run_options(parser)
+    run.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
+    run.add_argument("--dry_run", action="store_true", help="print every stage's sizes and memory while it trains, then stop")
+    run.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
+    hub = _add_hub_options(parser)
+    hub.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
+    hub.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
+
+
+def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress evaluate`."""
+    given = _add_input_options(parser)
+    given.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
+    given.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
+    given.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+    given.add_argument("--task_columns", action="append", default=[], metavar="TASK=INPUTS,LABELS", help="columns of local data")
+    training = parser.add_argument_group("training")
+    for setting in fields(TaskTraining):
+        training.add_argument(f"--{setting.name}", help=setting.metadata["help"], **_option_of(setting))
+    training.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
+    training.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
+    run = _add_run_options(parser)
+    run.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
+
+
+def add_publish_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress publish`."""
+    parser.add_argument("run_dir", type=Path, help="the run folder")
+    parser.add_argument("hub_model_id", help="ORG/NAME or USER/NAME")
+    run = _add_run_options(parser)
+    run.add_argument("--overwrite", action="store_true", help="replace what another run has put there")
+    hub = _add_hub_options(parser)
+    benchmarks: dict[str, Any] = {"action": "append", "default": [], "metavar": "DATASET_ID=TASK_ID"}
+    hub.add_argument("--eval_results", **benchmarks, help="list the score on this registered benchmark; may be given again")
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The group of what a command reads, with its language and how far its models are trusted."""
     group = parser.add_argument_group("input")
     group.add_argument("--lang", required=True, help="the language, a BCP-47 tag such as sk")
@@ -25,7 +81,7 @@ def add_input_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     return group
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def _add_run_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The group of how a command runs, with how much it says."""
     group = parser.add_argument_group("run")
     volume = group.add_mutually_exclusive_group()
@@ -34,10 +90,19 @@ def add_run_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
-def add_hub_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def _add_hub_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The group of how a model is published."""
     group = parser.add_argument_group("Hub")
     group.add_argument("--hub_revision", default="main", help="the branch to commit to (default: main)")
     group.add_argument("--public", action="store_true", help="make a new repository public")
     group.add_argument("--license", help="of the model, where its teacher's card states none")
     return group
+
+
+def _option_of(setting: Field) -> dict[str, Any]:
+    """What `add_argument` needs for a setting of this type. Numbers separated by commas are read later, by `read_rates`."""
+    if setting.type is bool:
+        return {"action": "store_true"}
+    if setting.type == tuple[float, ...]:
+        return {"default": ""}
+    return {"default": setting.default, "type": str if setting.type is str else int}

@@ -1,15 +1,11 @@
-"""The process that a command runs in: its part among others, how much it says, and how it ends."""
+"""The process that a command runs in: its part among others, and how much it says."""
 
 import argparse
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -23,8 +19,6 @@ from hf_lrcompress.messages import one_line
 
 BAD_INPUT = (ValueError, OSError, ImportError)
 """What is raised before any long work."""
-RAISED_AGAIN_AFTER = 10.0
-"""Seconds after which an interruption that ended nothing is raised again."""
 
 
 def join_processes() -> bool:
@@ -60,24 +54,3 @@ def print_error(error: Exception, then: str = "") -> None:
         folder = Path(getattr(error, "filename", None) or ".").parent
         said += f" ({free_bytes(folder) / 1e6:,.0f} MB are free)"
     print(f"error: {said}{then}", file=sys.stderr)
-
-
-def run_until_interrupted(work: Callable[[], int]) -> int:
-    """Do the work, which Ctrl-C and SIGTERM end alike; the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        return work()
-    except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
-        return 130
-
-
-def _interrupt(*signal_and_frame: Any) -> None:
-    """Raise what Ctrl-C raises; again if it was lost, as in a callback out of C, where Python prints exceptions and goes on."""
-    again = threading.Timer(RAISED_AGAIN_AFTER, signal.raise_signal, [signal.SIGINT])
-    again.daemon = True
-    again.start()
-    raise KeyboardInterrupt
