@@ -32,8 +32,8 @@ test-long: .venv/installed
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)
 
-.venv4/installed: EXTRAS = eval,adapters,test
-.venvlowest/installed: EXTRAS = eval,test
+.venv4/installed: EXTRAS = eval,adapters,figures,test
+.venvlowest/installed: EXTRAS = eval,figures,test
 .venv%/installed: setup.cfg constraints-%.txt
 	$(PYTHON) -m venv .venv$*
 	.venv$*/bin/pip install -q -c constraints-$*.txt torch
@@ -43,7 +43,7 @@ test-lowest: .venvlowest/installed
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,test]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,figures,test]"
 	touch $@
 
 clean:

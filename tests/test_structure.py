@@ -25,7 +25,7 @@ PLACES = {
     "datasets": {"texts", "evaluation", "commands"},
     "adapters": {"evaluation"},
     "huggingface_hub": {"publishing", "models", "commands"},
-    "matplotlib": {"evaluation", "vocabulary"},
+    "matplotlib": {"figures"},
     "tabulate": {"tables"},
 }
 

@@ -12,10 +12,10 @@ from accelerate import PartialState
 from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.messages import check_settings, read_all
 from hf_lrcompress.models.loading import load_config

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.figures import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
 from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
@@ -94,34 +94,37 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     """
     report = make_report(config, records)
     write_atomically(output_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    write_atomically(output_dir / "report.md", render_report(report))
     if _shows_stages(report):
         plot_stages(report["stages"], output_dir / STAGES_FIGURE)
     if "scores" in report:
         plot_scores(report["scores"], report["efficiency"], output_dir / SCORES_FIGURE)
     if "capacity" in report:
         plot_capacity(report["capacity"], output_dir / CAPACITY_FIGURE)
+    figures = [path.name for path in output_dir.glob("*.png")]
+    write_atomically(output_dir / "report.md", render_report(report, figures))
 
 
-def render_report(report: Mapping[str, Any]) -> str:
+def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
     """The report as Markdown.
 
     Args:
         report (`Mapping`): What `report.json` holds.
+        figures (`Sequence[str]`, *optional*): Names of PNG files that lie beside it.
     """
     lines = [f"# {escaped(title_of(report))}", ""]
     if report["machine_written_text"]:
         lines += [f"**{DEMO_NOTICE}**", ""]
     lines += [stage_table(report), "", *_list(stage_notes(report))]
-    if _shows_stages(report):
-        lines += ["", f"![what every stage has kept]({STAGES_FIGURE})"]
+    lines += _shown(STAGES_FIGURE, "what every stage has kept", figures)
     if "scores" in report:
         table = score_table(report["scores"], report["efficiency"], report["stages"][0]["parameters"])
         notes = _list(score_notes(report["scores"], report["skipped_tasks"]))
-        lines += ["", "## Tasks", "", table, "", *notes, "", f"![score against size]({SCORES_FIGURE})"]
+        lines += ["", "## Tasks", "", table, "", *notes]
+        lines += _shown(SCORES_FIGURE, "scores of the models", figures)
     if "capacity" in report:
         lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
-        lines += ["", capacity_table(report["capacity"]), "", f"![score against reduction factor]({CAPACITY_FIGURE})"]
+        lines += ["", capacity_table(report["capacity"])]
+        lines += _shown(CAPACITY_FIGURE, "score against reduction factor", figures)
     return "\n".join(lines) + "\n"
 
 
@@ -146,6 +149,11 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
 def _shows_stages(report: Mapping[str, Any]) -> bool:
     """Whether similarities were measured, so that there is something to compare the stages by."""
     return any(stage.get("sentence_similarity") is not None for stage in report["stages"])
+
+
+def _shown(name: str, text: str, figures: Sequence[str]) -> list[str]:
+    """The lines that show a figure, if there is one."""
+    return ["", f"![{text}]({name})"] if name in figures else []
 
 
 def _list(notes: Sequence[str]) -> list[str]:

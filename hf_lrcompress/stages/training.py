@@ -15,6 +15,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from hf_lrcompress.distillation.checkpoints import newest_whole
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.figures import plot_training
 from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import RunInputs
@@ -157,6 +158,7 @@ def train_student(
     _end_wandb_run()
     trainer.save_model(str(context.stage_dir))
     if trainer.is_world_process_zero():
+        plot_training(trainer.state.log_history, context.stage_dir / "training.png")
         save_tokenizer(tokenizer, context.stage_dir)  # the Trainer of transformers 5 names a class that 4 does not have
     (context.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
     return {"train_loss": result.training_loss, "steps": result.global_step}

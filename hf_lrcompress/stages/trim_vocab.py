@@ -10,6 +10,7 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from hf_lrcompress.figures import plot_vocabulary
 from hf_lrcompress.models.rebuilding import changed, resized_on_meta
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
@@ -148,6 +149,7 @@ class TrimVocab(Stage):
             models = (model.eval(), trimmed.model.eval())
             certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, counts)
             write_certificate(certificate, context.stage_dir)
+            plot_vocabulary(certificate, context.stage_dir / "vocabulary_curve.png")
             metrics["certificate"] = certificate.to_mapping()
         return metrics
 

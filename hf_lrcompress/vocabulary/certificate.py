@@ -14,12 +14,11 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.vocabulary.coverage import MOST_SENTENCES, check_coverage, coverage, unknown_rate
-from hf_lrcompress.vocabulary.curve import CurvePoint, draw_curve, ids_of, measure_curve, per_word
+from hf_lrcompress.vocabulary.curve import CurvePoint, ids_of, measure_curve, per_word
 from hf_lrcompress.vocabulary.ids import unknown_id
 from hf_lrcompress.vocabulary.unreachable_tokens import unreachable_tokens
 
 CERTIFICATE_FILE = "vocabulary_certificate.json"
-CURVE_FILE = "vocabulary_curve.png"
 MOST_COMPARED = 8  # sentences whose logits are compared
 LONGEST_COMPARED = 64  # tokens of each
 LARGEST_LOGIT_DIFFERENCE = 1e-3  # float32 sums in another order; a wrong row is off by much more
@@ -142,12 +141,9 @@ def certify_vocabulary(
 
 
 def write_certificate(certificate: VocabularyCertificate, directory: Path) -> None:
-    """Write the certificate (`vocabulary_certificate.json`) and its curve (`vocabulary_curve.png`) into a directory."""
+    """Write the certificate (`vocabulary_certificate.json`) into a directory."""
     content = json.dumps(certificate.to_mapping(), indent=2, ensure_ascii=False) + "\n"
     (directory / CERTIFICATE_FILE).write_text(content, encoding="utf-8")
-    if certificate.curve:
-        untrimmed = certificate.untrimmed_tokens_per_word
-        draw_curve(certificate.curve, certificate.vocab_size, untrimmed, directory / CURVE_FILE)
 
 
 def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_ids: torch.Tensor) -> list[list[int] | None]:
