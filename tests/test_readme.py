@@ -1,4 +1,4 @@
-"""The README's commands and code."""
+"""The commands, code and tables of the documentation."""
 
 import configparser
 import importlib
@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,8 +20,11 @@ from hf_lrcompress.models.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(?:hf-lrcompress|accelerate launch .*-m hf_lrcompress) (.*)$", README.replace("\\\n", " "), re.MULTILINE)
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+OF_RECIPES = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+OF_BENCHMARKS = (ROOT / "recipes" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+BOTH = (README + OF_RECIPES).replace("\\\n", " ")
+COMMANDS = re.findall(r"^(?:hf-lrcompress|accelerate launch .*-m hf_lrcompress) (.*)$", BOTH, re.MULTILINE)
+PYTHON = re.findall(r"```python\n(.*?)```", BOTH, re.DOTALL)
 SMALLER = {
     "FacebookAI/xlm-roberta-base": "teacher",
     "intermediate_size=2048": "intermediate_size=20",
@@ -31,7 +35,7 @@ SMALLER = {
 
 
 def test_there_are_commands_and_code():
-    assert len(COMMANDS) >= 3 and len(PYTHON) == 2
+    assert len(COMMANDS) >= 7 and len(PYTHON) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,9 +48,9 @@ OPTIONS = {"compress": ["--lang", "sk"], "publish": ["run", "lab/name"], "evalua
 
 
 @pytest.mark.parametrize(("name", "needed"), OPTIONS.items())
-def test_every_option_is_in_the_readme(name, needed):
-    for option in vars(parse_arguments([name, *needed])).keys() - {"command", "run"}:
-        assert f"--{option}" in README or option.upper() in README
+def test_every_option_is_documented(name, needed):
+    for option in vars(parse_arguments([name, *needed])).keys() - {"command"}:
+        assert f"--{option}" in OF_RECIPES or option.upper() in OF_RECIPES
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
@@ -55,15 +59,38 @@ def test_python_examples_run(number, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     tokenizer = xlm_roberta()
     model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), num_hidden_layers=12, max_position_embeddings=514)
-    model.save_pretrained("teacher"), tokenizer.save_pretrained("teacher")
+    for folder in ("teacher", "runs/sk-small-cpu/model"):
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     for name, count in {"slovak": 500, "train": 20, "validation": 5}.items():
         Path(f"{name}.txt").write_text("\n".join(make_texts(count, 1)), encoding="utf-8")
     code = PYTHON[number]
     for large, small in SMALLER.items():
         code = code.replace(large, small)
-    exec(compile(code, f"README example {number}", "exec"), {})
-    saved = {0: "small", 1: "distilled"}[number]
-    assert (tmp_path / saved / "model.safetensors").is_file()
+    left: dict[str, Any] = {}
+    exec(compile(code, f"example {number}", "exec"), left)
+    made = {0: "runs/sk-small-cpu/model", 1: "small", 2: "distilled"}[number]
+    assert (tmp_path / made / "model.safetensors").is_file()
+    assert number > 0 or left["states"].shape[::2] == (2, model.config.hidden_size)
+
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "model_cards/README.md",
+    "recipes/README.md",
+    "recipes/benchmarks/README.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for path, anchor in re.findall(r"\]\(([^):#]*)#?([^):]*)\)", (ROOT / page).read_text(encoding="utf-8")):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in [heading.lower().replace(",", "").replace(" ", "-") for heading in headings]
 
 
 def test_the_citation_names_this_version():
@@ -78,23 +105,27 @@ def test_the_benchmark_table_is_that_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(RECIPES)
     files = sorted((RECIPES / "benchmarks" / "results").glob("*.json"))
     table = load_recipe("benchmark").overview(json.loads(file.read_text(encoding="utf-8")) for file in files)
-    assert table in README, f"the README should have:\n{table}"
+    assert table in OF_BENCHMARKS, f"recipes/benchmarks/README.md should have:\n{table}"
 
 
-def test_the_table_of_methods_is_that_of_the_results(monkeypatch):
+def test_the_tables_of_methods_are_those_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(RECIPES)
     result = json.loads((RECIPES / "benchmarks" / "results" / "quality.json").read_text(encoding="utf-8"))
-    table = importlib.import_module("benchmarks.quality").scored_table(result)
-    assert table in README, f"the README should have:\n{table}"
+    quality = importlib.import_module("benchmarks.quality")
+    assert quality.headline(result) in README, quality.headline(result)
+    assert quality.scored_table(result) in OF_BENCHMARKS, quality.scored_table(result)
 
 
 def test_the_cost_of_surgery_is_that_of_the_results():
     results = json.loads((RECIPES / "benchmarks" / "results" / "surgery-xlm-r-base.json").read_text(encoding="utf-8"))
     seconds, ratios = ([row[name] for row in results["rows"]] for name in ("seconds", "peak_ratio"))
-    assert f"{min(seconds):.1f} to {max(seconds):.1f} seconds" in README and f"at most {max(ratios):.2f} times" in README
+    assert (
+        f"{min(seconds):.1f} to {max(seconds):.1f} seconds" in OF_BENCHMARKS
+        and f"at most {max(ratios):.2f} times" in OF_BENCHMARKS
+    )
 
 
 def test_every_supported_family_is_listed():
-    section = README[README.index("## What is supported") :]
+    section = README[README.index("## What is supported") : README.index("## When it says no")]
     listed = {name for line in section.splitlines() if line.startswith("| ") for name in re.findall("`([a-z0-9-]+)`", line)}
     assert listed - {"model_type"} == {name for row in ARCHITECTURES for name in row.model_types}
