@@ -18,6 +18,8 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit -q -r -c pyproject.toml hf_lrcompress recipes
+	$(BIN)/python tests/pinned_versions.py
 
 test: lint .venv4/installed
 	LRCOMPRESS_OTHER_PYTHON=.venv4/bin/python $(call PYTEST,.venv)

@@ -7,6 +7,7 @@ Everything is imported once: a fork costs nothing.
 """
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -119,6 +120,7 @@ def main(script: str, reference: str, chosen: str, *arguments: str) -> None:
     folder = Path(reference)
     runpy.run_path(script, run_name="imported")
     machine.find_spec = lambda name: None  # energy is not measured: it takes longer than all else
+    gc.freeze()  # else every fork looks through all that was imported whenever it collects
     code = run(script, list(arguments), folder, Trouble(folder))
     operations = int(Path(f"{folder}.operations").read_text(encoding="utf-8"))
     print(json.dumps({"code": code, "operations": operations, "log": read_log(folder)}), flush=True)

@@ -26,7 +26,7 @@ def walk(folder: Path, chosen: int) -> tuple[dict, list[dict]]:
         "block_size": 32,
         "stages": STAGES,
         "training": {"max_steps": 2, "per_device_train_batch_size": 2, "save_steps": 1, "disable_tqdm": True},
-        "trim_vocab": {"vocab_size": 200},
+        "trim_vocab": {"vocab_size": 300},
         "reduce_layers": {"num_hidden_layers": 2},
     }
     for seed, (name, size) in enumerate({"train": 60, "validation": 8}.items()):

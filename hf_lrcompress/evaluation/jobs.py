@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-import pickle
+import pickle  # nosec B403  # between a process and its own child only
 import re
 import subprocess
 import sys
@@ -133,7 +133,7 @@ def run_share(level: int = logging.INFO) -> None:
     """Do the jobs that come, pickled, from standard input; log from this level on."""
     logging.basicConfig(level=level, format="%(message)s")
     quiet_libraries()
-    jobs, to_come = pickle.load(sys.stdin.buffer)
+    jobs, to_come = pickle.load(sys.stdin.buffer)  # nosec B301  # from run_jobs
     for job in jobs:  # the process that sent them has loaded these models: their code is trusted
         load_config(job.model.path, job.model.revision, trust_remote_code=True)
     _run(jobs, to_come)

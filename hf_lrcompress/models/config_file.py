@@ -65,8 +65,8 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
 
     Raises:
         ValueError: If a file is a pointer of Git LFS or no file at all, the directory is a Trainer's with checkpoints, it holds
-            an adapter, heads are pruned, weights are quantised, a key names code to fetch, or a value is not finite or larger
-            than any model's.
+            an adapter, heads are pruned, weights are quantised, a key names code to fetch or lets code run, or a value is not
+            finite or larger than any model's.
         OSError: If the config cannot be read.
     """
     directory = Path(name_or_dir)
@@ -130,6 +130,8 @@ def _check_entry(key: str, value: Any, where: str) -> None:
         for name in value.values() if isinstance(value, dict) else [value]:
             if name is not None and not re.fullmatch(r"\w+", str(name)):
                 raise ValueError(f"{where} names code to fetch, {shown(name)}, which is never done; take the key out")
+    if key == "trust_remote_code" and value:  # some classes of transformers 4 would believe it
+        raise ValueError(f"{where} is for the user to say, not for a model; take the key out")
     most = LARGEST_COUNTS.get(key, LARGEST_NUMBER)
     if type(value) is int and value > most:
         raise ValueError(f"{where} is {shown(value)}, more than any model has ({most:,}); take the config of the weights")

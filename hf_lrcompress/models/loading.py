@@ -44,7 +44,6 @@ DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError,
 """What transformers raises at weights, or an index of them, that it cannot read."""
 
 TOKENIZER_FILE = "tokenizer.json"
-
 STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
 
@@ -192,7 +191,7 @@ def _lacks(model: PreTrainedModel, missing: list[str], name_or_dir: str) -> str:
 
 
 def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """Load a fast tokenizer.
+    """Load a fast tokenizer, without its chat templates: an encoder has no chats.
 
     Args:
         name_or_dir (`str`): Hub id or directory.
@@ -208,6 +207,7 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
     require_fast(tokenizer)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one of nothing
         raise ValueError(_why_no_tokenizer(name_or_dir, revision))
+    tokenizer.chat_template = None  # transformers 4 writes several to files of the names they have, wherever those lead
     return tokenizer
 
 

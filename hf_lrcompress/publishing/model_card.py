@@ -43,7 +43,8 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
         report (`Mapping`): What `report.json` holds. What it lacks is "not measured" in the card.
         figures (`Sequence[str]`, *optional*): Names of PNG files that lie beside the card.
     """
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
+    # Markdown, in which the filter `escaped` is what autoescape is in HTML.
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)  # nosec B701
     environment.filters |= {"escaped": escaped, "bibtex": _bibtex}
     template = environment.from_string(files("hf_lrcompress").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(

@@ -46,7 +46,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML 1.2 text; `where` is named in the error."""
     try:
-        value = yaml.load(text, Loader=_CoreSchemaLoader)
+        value = yaml.load(text, Loader=_CoreSchemaLoader)  # nosec B506  # made of SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
     if sum(1 for _ in islice(values_in(value), MOST_VALUES + 1)) > MOST_VALUES:

@@ -16,7 +16,7 @@ def read_lines(file: str | Path) -> Iterator[str]:
     """Lines of a UTF-8 file, which may be packed (`.gz`), without what ends them.
 
     Raises:
-        ValueError: If a line is not UTF-8, or the packed file is damaged.
+        ValueError: If a line is not UTF-8, with the number of such lines, or the packed file is damaged.
     """
     return (line.rstrip("\r\n") for line in _decoded_lines(file))
 
@@ -25,15 +25,17 @@ def read_json_lines(file: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects of a file with a JSON object a line, each with the number of its line.
 
     Raises:
-        ValueError: If a line that is not blank is not UTF-8 or no JSON object.
+        ValueError: If a line that is not blank is not UTF-8 or no JSON object, with the number of such lines.
     """
-    for number, line in enumerate(read_lines(file), start=1):
-        if line.strip():
-            try:
-                row = _parse_json(line)
-            except ValueError as error:
-                raise ValueError(f"{file}, line {number}: {error}; give one JSON object a line") from None
-            yield number, row
+    lines = ((number, line) for number, line in enumerate(read_lines(file), start=1) if line.strip())
+    for number, line in lines:
+        try:
+            row = _parse_json(line)
+        except ValueError as error:
+            damaged = 1 + sum(not _is_json(other) for _, other in lines)
+            found = f"{file}, line {number}: {error}; give one JSON object a line"
+            raise ValueError(found + _in_all(damaged)) from None
+        yield number, row
 
 
 def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -42,7 +44,8 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     In `.csv` a quoted field may hold commas and line breaks; in `.tsv` a quotation mark is a character like any other.
 
     Raises:
-        ValueError: If a line is not UTF-8, a quote is not closed, or a row has more or fewer columns than the first line.
+        ValueError: If a line is not UTF-8, a quote is not closed, or a row has more or fewer columns than the first line; with
+            the number of such lines.
     """
     csv.field_size_limit(LONGEST_LINE)  # Python's own is 131,072 characters
     if ".tsv" in Path(file).suffixes:
@@ -53,30 +56,53 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
         names = next(reader, [])
         for row in filter(None, reader):
             if len(row) != len(names):
-                found = f"{len(row)} columns, the first line has {len(names)}"
-                raise ValueError(f"{file}, line {reader.line_num}: {found}; quote fields that hold what separates them")
+                found = f"{file}, line {reader.line_num}: {len(row)} columns, the first line has {len(names)}"
+                damaged = 1 + sum(len(other) != len(names) for other in filter(None, reader))
+                raise ValueError(f"{found}; quote fields that hold what separates them{_in_all(damaged)}")
             yield reader.line_num, dict(zip(names, row, strict=True))
     except csv.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: {error}; is a quote not closed?") from None
 
 
 def _decoded_lines(file: str | Path) -> Iterator[str]:
-    """Lines of a UTF-8 file with what ends them."""
+    """Lines of a UTF-8 file with what ends them. After a damaged one there are none; those that are damaged too are counted."""
     if not Path(file).is_file():
         raise FileNotFoundError(f"{file} is no file; give one that is there, no pipe or device")
     number = 0
+    first = ""
+    damaged = 0
     packed = Path(file).suffix == ".gz"
     with gzip.open(file) if packed else open(file, "rb") as lines:
         try:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
                 if len(line) > LONGEST_LINE:
                     raise ValueError(f"{file}, line {number} has more than {LONGEST_LINE:,} bytes; break it up")
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise ValueError(f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8") from None
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    byte = line[error.start]
+                    first = first or f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8"
+                    damaged += 1
+                    continue
+                if not first:
+                    yield text
         except (gzip.BadGzipFile, EOFError, zlib.error):
             raise ValueError(f"{file} is damaged after line {number}: no whole gzip file; make or download it again") from None
+    if first:
+        raise ValueError(first + _in_all(damaged))
+
+
+def _in_all(damaged: int) -> str:
+    """How many lines are damaged, where that is more than the one that is named."""
+    return f" (in all {damaged:,} lines are damaged)" if damaged > 1 else ""
+
+
+def _is_json(line: str) -> bool:
+    try:
+        _parse_json(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_json(line: str) -> dict[str, Any]:

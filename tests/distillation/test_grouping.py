@@ -1,5 +1,7 @@
 """Batches of examples of about one length."""
 
+import tracemalloc
+
 import pytest
 import torch
 from conftest import tiny_model
@@ -30,6 +32,16 @@ def test_the_order_is_that_of_seed_and_epoch():
     assert list(first) == list(same) != list(other)
     first.set_epoch(1)
     assert list(first) != list(same)
+
+
+def test_the_order_takes_little_more_memory_than_the_examples_numbers():
+    lengths = torch.randint(3, 60, (100_000,))
+    tracemalloc.start()
+    for _ in GroupedByLength(lengths, 16, seed=1):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]  # of Python's own numbers: 40 bytes each, with their place in a list
+    tracemalloc.stop()
+    assert peak < 400_000
 
 
 @pytest.fixture

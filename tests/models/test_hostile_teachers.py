@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.models.sentence_modules import read_modules
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.configuration import RunConfig
@@ -17,6 +18,7 @@ from hf_lrcompress.run.preparation import prepare
 from hf_lrcompress.texts.languages import Language
 
 KERNEL = "some-body/kernel@main:attention"
+TRUSTS_ITSELF = "trust_remote_code in config.json is for the user to say, not for a model; take the key out"
 NAMES_CODE = "names code to fetch, .*, which is never done; take the key out"
 
 
@@ -56,6 +58,8 @@ HOSTILE_CONFIGS = {
     "of a part": ({"attn_implementation": {"": "sdpa", "text_config": KERNEL}}, NAMES_CODE),
     "in a part": ({"text_config": [{"_attn_implementation": KERNEL}]}, NAMES_CODE),
     "experts": ({"experts_implementation": KERNEL}, NAMES_CODE),
+    "trust": ({"model_type": "lightglue", "trust_remote_code": True}, TRUSTS_ITSELF),  # CVE-2026-5241
+    "trust of a part": ({"keypoint_detector_config": {"trust_remote_code": 1}}, TRUSTS_ITSELF),
     "quantised": ({"quantization_config": {"quant_method": "mxfp4"}}, "is quantised .*; choose the model it was made of"),
     "layers": ({"num_hidden_layers": 100_000}, "num_hidden_layers in config.json is 100000, more than any model has"),
     "more layers": ({"num_hidden_layers": 10**9}, "num_hidden_layers in config.json is 1000000000, more than any model has"),
@@ -114,6 +118,17 @@ def test_a_damaged_tokenizer_file_is_named(teacher, content):
     (teacher / "tokenizer.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=f"^{teacher}: tokenizer.json or its settings are damaged .*; download or save"):
         load_tokenizer(str(teacher))
+
+
+def test_a_chat_template_is_no_file_somewhere_else(teacher, tmp_path):
+    path = teacher / "tokenizer_config.json"
+    templates = [{"name": name, "template": "planted"} for name in ("default", "../../planted", str(tmp_path / "planted"))]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": templates}))  # CVE-2026-9856
+    before = set(tmp_path.rglob("*"))
+    save_tokenizer(load_tokenizer(str(teacher)), tmp_path / "saved" / "here")
+    written = {each for each in tmp_path.rglob("*") if each.is_file()} - before
+    assert {each.parent for each in written} == {tmp_path / "saved" / "here"}
+    assert not any(each.suffix == ".jinja" or "planted" in each.read_text() for each in written)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"weight_map": []}', '{"weight_map": {"a": 5}, "metadata": {}}', "\xff"])

@@ -144,6 +144,13 @@ def test_the_cache_is_used(tmp_path, monkeypatch):
         ("a.txt", "", "a.txt has no text"),
         ("a.txt", "\n \n\t\n", "a.txt has no text"),
         ("a.jsonl", '{"text": " "}\n', "a.jsonl has no text"),
+        ("a.txt", b"\xe9\na\n\xff\n\xe9\n", r"line 1: byte 0xe9 is not UTF-8; .* \(in all 3 lines are damaged\)$"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text"\n\n[]\n',
+            r"line 2: .*; give one JSON object a line \(in all 2 lines are damaged\)$",
+        ),
+        ("a.csv", b"id,text\n1\n2,a\n3\n4,b,c\n", r"line 2: 1 columns, .* \(in all 3 lines are damaged\)$"),
         ("a.txt", "dobre\nzl\xe9\n".encode("latin-1"), "a.txt, line 2: byte 0xe9 is not UTF-8"),
         ("a.txt", "dobre\n".encode("utf-16"), "a.txt, line 1: byte 0xff is not UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "\xe9"}\n', "a.jsonl, line 3: byte 0xe9 is not UTF-8"),
