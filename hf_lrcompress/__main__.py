@@ -7,7 +7,13 @@ from importlib import import_module
 
 import hf_lrcompress
 from hf_lrcompress.commands.interruption import run_until_interrupted
-from hf_lrcompress.commands.options import OneLineParser, add_compress_options, add_evaluate_options, add_publish_options
+from hf_lrcompress.commands.options import (
+    OneLineParser,
+    add_compress_options,
+    add_evaluate_options,
+    add_export_options,
+    add_publish_options,
+)
 
 COMMANDS = {
     "compress": ("Compress a multilingual encoder into a monolingual one.", add_compress_options),
@@ -16,6 +22,7 @@ COMMANDS = {
         "Publish the model of a complete run on the Hub, private unless told otherwise.",
         add_publish_options,
     ),
+    "export": ("Write ONNX files of a model, in fp32 and int8, checked against PyTorch.", add_export_options),
 }
 """What each does and its options; `hf_lrcompress.commands` has a module for each."""
 

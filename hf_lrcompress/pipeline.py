@@ -18,7 +18,7 @@ from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.disk_space import check_space
-from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder
+from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder, exported_files
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean
@@ -88,7 +88,7 @@ class Pipeline:
             self.state.wait_for_everyone()
         if self._lock:
             last = self.plan[self._last]
-            files = self._sentence_files()
+            files = self._files_beside_model()
             if not (self.output_dir / MODEL_DIR).exists():
                 self._record_spent(self.plan[-1].directory)
             report.write_report(self.prepared.given, self.folder.records(), self.output_dir)
@@ -103,12 +103,18 @@ class Pipeline:
         """Position of the final model."""
         return self.prepared.parent_of(len(self.plan))
 
-    def _sentence_files(self) -> dict[str, bytes]:
-        """What sentence-transformers needs beside a model for representations."""
-        modules = self.prepared.sentence_modules
-        if modules is None or (self.output_dir / MODEL_DIR).exists():
+    def _files_beside_model(self) -> dict[str, bytes | Path]:
+        """What an export has made, and what sentence-transformers needs beside a model for representations."""
+        if (self.output_dir / MODEL_DIR).exists():
             return {}
-        return sentence_files(self.prepared.inputs, modules, self.prepared.model_of(self._last, self.output_dir))
+        records = {planned.directory: self.folder.record(planned.directory) for planned in self.plan}
+        files: dict[str, bytes | Path] = {
+            name: self.output_dir / folder / name for name, folder in exported_files(records).items()
+        }
+        if self.prepared.sentence_modules:
+            source = self.prepared.model_of(self._last, self.output_dir)
+            files |= sentence_files(self.prepared.inputs, self.prepared.sentence_modules, source)
+        return files
 
     def _write_config(self) -> None:
         settings = yaml.safe_dump(self.prepared.given.to_mapping(), sort_keys=False, allow_unicode=True)
@@ -192,4 +198,6 @@ class Pipeline:
             stage_dir=self.output_dir / self.plan[position].directory,
             models=self.prepared.models_before(position, self.output_dir),
             stages={name: stage for name, stage in self.prepared.stages.items() if name in names},
+            masked=self.masked,
+            similarities=lambda: self._teacher_similarities,
         )

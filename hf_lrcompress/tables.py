@@ -70,6 +70,18 @@ EFFICIENCY_COLUMNS: Columns = {
     "tokens_per_second": ("tokens a second", "{:,.0f}".format),
     "speedup": ("times as fast", "{:.2f}".format),
 }
+EXPORT_COLUMNS: Columns = {
+    "model": ("model", str),
+    "size_mb": ("MB", "{:.1f}".format),
+    "latency_ms_batch_1": ("ms, batch of 1", "{:.1f}".format),
+    "speedup": ("times as fast", "{:.2f}".format),
+    "difference": ("difference", "{:.1e}".format),
+    "correlation": ("correlation", "{:.4f}".format),
+    "mlm_accuracy": ("masked-token accuracy", "{:.4f}".format),
+    "mlm_loss": ("masked-token loss", "{:.3f}".format),
+    "sentence_similarity": ("sentence similarity", "{:.3f}".format),
+    "token_similarity": ("token similarity", "{:.3f}".format),
+}
 CERTIFICATE_ROWS: Columns = {
     "vocab_size": ("tokens", "{:,d}".format),
     "tokens_per_word": ("tokens per word", "{:.2f}".format),

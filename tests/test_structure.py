@@ -27,6 +27,9 @@ PLACES = {
     "huggingface_hub": {"publishing", "models", "commands"},
     "matplotlib": {"figures"},
     "tabulate": {"tables"},
+    "onnx": {"export"},
+    "onnx_ir": {"export"},
+    "onnxruntime": {"export"},
 }
 
 

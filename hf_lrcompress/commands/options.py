@@ -62,6 +62,14 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
 
 
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress export`."""
+    parser.add_argument("model_dir", type=Path, help="the folder of a model, such as the model/ of a run")
+    run = _add_run_options(parser)
+    _add_trust(run)
+    run.add_argument("--overwrite", action="store_true", help="replace the files of an earlier export")
+
+
 def add_publish_options(parser: argparse.ArgumentParser) -> None:
     """Of `hf-lrcompress publish`."""
     parser.add_argument("run_dir", type=Path, help="the run folder")
@@ -77,8 +85,12 @@ def _add_input_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
     """The group of what a command reads, with its language and how far its models are trusted."""
     group = parser.add_argument_group("input")
     group.add_argument("--lang", required=True, help="the language, a BCP-47 tag such as sk")
-    group.add_argument("--trust_remote_code", action="store_true", help="run a model's own code, if transformers lacks its type")
+    _add_trust(group)
     return group
+
+
+def _add_trust(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--trust_remote_code", action="store_true", help="run a model's own code, if transformers lacks its type")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -40,6 +40,8 @@ def card_metadata(report: Mapping[str, Any]) -> ModelCardData:
         tags += ["sentence-transformers", "feature-extraction"]
     if report["stages"][0].get("own_code"):
         tags.append(OWN_CODE_TAG)
+    if "export" in report:
+        tags.append("onnx")
     optional = license_of(report)
     if "-" in report["language"]:
         optional["language_bcp47"] = report["language"]  # the Hub's `language` has no scripts and regions

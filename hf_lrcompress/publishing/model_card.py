@@ -19,11 +19,12 @@ from hf_lrcompress.publishing.metadata import (
     text_name,
     title_of,
 )
-from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
+from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.tables import (
     CERTIFICATE_ROWS,
     CURVE_COLUMNS,
     EFFICIENCY_COLUMNS,
+    EXPORT_COLUMNS,
     NOT_MEASURED,
     SCORE_COLUMNS,
     Columns,
@@ -68,12 +69,15 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
     efficiency = report.get("efficiency", ())
     scores = report.get("scores", ())
     vocabulary = report.get("vocabulary")
+    export = report.get("export")
     return {
         "stages": stage_table(report),
         "notes": stage_notes(report),
         "scores": make_table([_score_cells(row) for row in scores], SCORE_COLUMNS),
         "score_notes": card_notes(scores),
         "efficiency": make_table(efficiency, _efficiency_columns(len(efficiency))),
+        "export": export and make_table(export["rows"], EXPORT_COLUMNS),
+        "export_note": export and export_note(export),
         "vocabulary": vocabulary,
         "sizes": vocabulary and _vocabulary_table(vocabulary),
         "curve": vocabulary and make_table(vocabulary["curve"], CURVE_COLUMNS),

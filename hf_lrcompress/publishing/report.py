@@ -12,14 +12,14 @@ from hf_lrcompress.figures import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
 from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
-from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
+from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
-from hf_lrcompress.tables import escaped
+from hf_lrcompress.tables import EXPORT_COLUMNS, escaped, make_table
 
-REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes")
+REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes", "export")
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in REPORTED_ALONE}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
@@ -125,16 +125,25 @@ def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str
         lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
         lines += ["", capacity_table(report["capacity"])]
         lines += _shown(CAPACITY_FIGURE, "score against reduction factor", figures)
+    if "export" in report:
+        lines += [
+            "",
+            "## ONNX",
+            "",
+            make_table(report["export"]["rows"], EXPORT_COLUMNS),
+            "",
+            f"- {export_note(report['export'])}",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes]) -> None:
+def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes | Path]) -> None:
     """Make `model/`: the last stage's model and tokenizer, the card and the figures. One that is there already is left alone.
 
     Args:
         output_dir (`Path`): The run folder; it holds the report.
         last_stage (`str`): Folder in it that holds the final model.
-        files (`Mapping[str, bytes]`): Further files of the model: content by path.
+        files (`Mapping[str, bytes | Path]`): Further files of the model: by path their content, or the file that has it.
     """
     if (output_dir / MODEL_DIR).exists():
         return
@@ -142,7 +151,9 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
     figures = sorted(output_dir.glob("*.png"))
     card = render_model_card(report, [path.name for path in figures])
     ignored = (RECORD_FILE, CHECKPOINTS, *HALF_WRITTEN, LOGS)
-    extra = dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
+    extra: dict[str, bytes | Path] = (
+        dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
+    )
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 
 

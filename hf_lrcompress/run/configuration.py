@@ -13,7 +13,7 @@ from hf_lrcompress.demo.texts import DEMO
 from hf_lrcompress.messages import check_settings, noted, refuse, shown
 from hf_lrcompress.run.licences import check_license_name
 from hf_lrcompress.run.yaml_files import values_in
-from hf_lrcompress.stages import STAGES, Stage
+from hf_lrcompress.stages import DEFAULT_STAGES, STAGES, Stage
 from hf_lrcompress.stages.inputs import EXAMPLES, OBJECTIVES
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
@@ -95,7 +95,7 @@ class RunConfig:
             config[key] = DEMO
             with noted(found):
                 config[key] = _source(mapping.get(key, DEMO), key, language)
-        names = mapping.get("stages", list(STAGES))
+        names = mapping.get("stages", list(DEFAULT_STAGES))
         with noted(found):
             _check_stages(names)
             for name in names:
@@ -215,6 +215,10 @@ def _check_stages(names: Any) -> None:
         raise ValueError(f"stages must be a list of different stage names, got {shown(names)}")
     for name in names:
         _check_known(name, STAGES, "stage")
+    final = next((index for index, name in enumerate(names) if STAGES[name].of_final_model), len(names))
+    after = [name for name in names[final:] if STAGES[name].makes_model]
+    if after:
+        raise ValueError(f"stages: {names[final]} is of the final model; put it after {after[-1]}")
 
 
 def _check_keys(mapping: Mapping[str, Any], known: Any, where: str) -> None:
