@@ -161,24 +161,27 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
     assert code == 2 and "made with other settings" in errors
 
 
-def test_all_tokens_seen_often_enough_instead_of_a_size(compress, inputs, tmp_path):
+@pytest.mark.parametrize(("name", "value", "multiple"), [("min_count", 20, None), ("coverage", 0.9, 64)])
+def test_the_text_decides_the_size_before_the_run(compress, inputs, tmp_path, name, value, multiple):
     tokenizer = AutoTokenizer.from_pretrained(inputs / "xlm-roberta")
     counts = count_tokens(tokenizer, (inputs / "train.txt").read_text(encoding="utf-8").splitlines())
-    expected = select_tokens(tokenizer, counts, min_count=20)
-    assert len(expected) != 300 and (counts[expected] < 20).any()  # those that must stay
-    arguments = ("--stages", "reduce_layers,trim_vocab", "--set", "trim_vocab.min_count=20", "--output_dir", tmp_path / "run")
+    expected = select_tokens(tokenizer, counts, **{name: value}, pad_to_multiple_of=multiple)
+    change = f"trim_vocab={{{name}: {value}, pad_to_multiple_of: {multiple or 'null'}}}"
+    arguments = ("--stages", "trim_vocab", "--set", change, "--output_dir", tmp_path / "run")
     code, out, errors = compress(*arguments, "--dry_run")
     assert code == 0 and f" {len(expected)} " in out.splitlines()[-1] and not (tmp_path / "run").exists()
     for _ in range(2):
         code, _, errors = compress(*arguments)
         assert code == 0, errors
+    model = AutoModel.from_pretrained(tmp_path / "run" / "model")
     kept = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     assert sorted(kept.get_vocab()) == sorted(tokenizer.convert_ids_to_tokens(expected.tolist()))
+    assert model.get_input_embeddings().num_embeddings == len(expected) == len(kept)
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["trim_vocab"]
-    assert (written["vocab_size"], written["min_count"]) == (len(expected), 20)
+    assert (written["vocab_size"], written[name]) == (len(expected), value)
     code, _, errors = compress(*arguments, "--target_parameters", "20K", "--output_dir", tmp_path / "other")
     assert code == 2
-    assert_one_line(errors, "trim_vocab.min_count and a target both decide the vocabulary's size; leave one out")
+    assert_one_line(errors, f"trim_vocab.{name} and a target both decide the vocabulary's size; leave one out")
 
 
 @pytest.mark.parametrize(
@@ -347,6 +350,7 @@ BAD_INPUTS = {
     "vocabulary": ({}, ["--set", "trim_vocab.vocab_size=90000"], "vocab_size 90000 is larger than the model's"),
     "few_tokens": ({}, ["--set", "trim_vocab.vocab_size=890"], "the corpus has only"),
     "min_count": ({}, ["--set", "trim_vocab.min_count=0"], "trim_vocab: min_count must be 1 or more, got 0"),
+    "multiple": ({}, ["--set", "trim_vocab.pad_to_multiple_of=4096"], "vocab_size 300, padded to 4096, is larger"),
     "few_kept": ({}, ["--set", "trim_vocab.vocab_size=9"], "vocab_size 9 is too small"),
     "key": ({}, ["--set", "trim_vocab.vocabsize=9"], "unknown key in trim_vocab: 'vocabsize'; did you mean 'vocab_size'"),
     "set": ({}, ["--set", "trim_vocab"], "give it as key=value"),

@@ -172,9 +172,9 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         return tuple(_typed(item, get_args(hint)[0], where) for item in value)
     if origin is Mapping and isinstance(value, Mapping):
         return {key: _typed(item, get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
-    if hint is float and type(value) is int:
-        return _as_float(value, where)
     allowed = get_args(hint) if origin is types.UnionType else (hint,)
+    if float in allowed and type(value) is int:
+        return _as_float(value, where)
     classes = tuple(get_origin(kind) or kind for kind in allowed)
     if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
         kinds = " or ".join(KINDS.get(kind, "a section") for kind in classes)
