@@ -116,5 +116,19 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Columns, style: str =
     return tabulate(cells, heads, tablefmt=style, disable_numparse=True, colalign=sides)
 
 
+def certificate_table(certificate: Mapping[str, Any], style: str = "pipe") -> str:
+    """What trimming did to a text, beside what it was before.
+
+    Args:
+        certificate (`Mapping`): A certificate of a vocabulary, or a comparison of two, as a mapping.
+        style (`str`, *optional*, defaults to `"pipe"`): As in [`make_table`].
+    """
+    rows = []
+    for key, (head, shown) in CERTIFICATE_ROWS.items():
+        rows.append({"": head, "trimmed": shown(certificate[key]), "before": shown(certificate[f"untrimmed_{key}"])})
+    right = "{}".format  # a number already; what `str` shows would stand at the left
+    return make_table(rows, {"": ("", str), "trimmed": ("trimmed", right), "before": ("before", right)}, style)
+
+
 def _cell(value: Any, shown: Callable[[Any], str], missing: str) -> str:
     return missing if value is None else shown(value)

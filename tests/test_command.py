@@ -43,8 +43,11 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "give a command: compress, evaluate, publish; see hf-lrcompress --help"),
-        ("compres --lang sk", "'compres' (choose from 'compress', 'evaluate', 'publish'); see hf-lrcompress --help"),
+        ("", "give a command: compress, evaluate, publish, export, compare; see hf-lrcompress --help"),
+        (
+            "compres --lang sk",
+            "'compres' (choose from 'compress', 'evaluate', 'publish', 'export', 'compare'); see hf-lrcompress --help",
+        ),
         ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
         ("compress --lang sk --quiet --verbose", "not allowed with argument"),
@@ -67,6 +70,7 @@ def test_bad_command_lines_are_one_line(arguments, message, capsys):
     [
         ("compress", ["input", "sizes", "run", "Hub"]),
         ("evaluate", ["input", "training", "run"]),
+        ("compare", ["positional arguments", "input", "run"]),
         ("publish", ["positional arguments", "run", "Hub"]),
     ],
 )
@@ -76,7 +80,7 @@ def test_help_has_every_option_once_in_groups(command, groups, capsys):
     text = capsys.readouterr().out
     assert [name for name in re.findall(r"^(\S.*):$", text, re.MULTILINE) if name != "options"] == groups
     options = re.findall(r"^  (--\w+)", text, re.MULTILINE)
-    assert len(options) == len(set(options)) > 4
+    assert len(options) == len(set(options)) > 3
 
 
 def test_help_and_a_public_name_wait_for_no_library():

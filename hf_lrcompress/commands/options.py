@@ -70,6 +70,16 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--overwrite", action="store_true", help="replace the files of an earlier export")
 
 
+def add_compare_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress compare`."""
+    parser.add_argument("base", help="directory or Hub id of the model, or of the tokenizer alone, before it was trimmed")
+    parser.add_argument("trimmed", help="the same of what was made of it, with whatever tool")
+    given = parser.add_argument_group("input")
+    given.add_argument("--text", nargs="+", required=True, help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files")
+    _add_trust(given)
+    _add_run_options(parser)
+
+
 def add_publish_options(parser: argparse.ArgumentParser) -> None:
     """Of `hf-lrcompress publish`."""
     parser.add_argument("run_dir", type=Path, help="the run folder")

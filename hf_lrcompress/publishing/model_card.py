@@ -21,13 +21,13 @@ from hf_lrcompress.publishing.metadata import (
 )
 from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.tables import (
-    CERTIFICATE_ROWS,
     CURVE_COLUMNS,
     EFFICIENCY_COLUMNS,
     EXPORT_COLUMNS,
     NOT_MEASURED,
     SCORE_COLUMNS,
     Columns,
+    certificate_table,
     escaped,
     hundredfold,
     make_table,
@@ -79,7 +79,7 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
         "export": export and make_table(export["rows"], EXPORT_COLUMNS),
         "export_note": export and export_note(export),
         "vocabulary": vocabulary,
-        "sizes": vocabulary and _vocabulary_table(vocabulary),
+        "sizes": vocabulary and certificate_table(vocabulary),
         "curve": vocabulary and make_table(vocabulary["curve"], CURVE_COLUMNS),
     }
 
@@ -109,15 +109,6 @@ def _making(report: Mapping[str, Any]) -> dict[str, str]:
 def _efficiency_columns(models: int) -> Columns:
     """One model is no faster than another."""
     return {key: column for key, column in EFFICIENCY_COLUMNS.items() if models > 1 or key != "speedup"}
-
-
-def _vocabulary_table(certificate: Mapping[str, Any]) -> str:
-    """What trimming did to the validation text, beside what it was before."""
-    rows = []
-    for key, (head, shown) in CERTIFICATE_ROWS.items():
-        rows.append({"": head, "trimmed": shown(certificate[key]), "before": shown(certificate[f"untrimmed_{key}"])})
-    right = "{}".format  # a number already; what `str` shows would stand at the left
-    return make_table(rows, {"": ("", str), "trimmed": ("trimmed", right), "before": ("before", right)})
 
 
 def _total(total: Mapping[str, float]) -> str:

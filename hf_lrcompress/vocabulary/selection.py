@@ -52,16 +52,16 @@ def select_tokens(
             Instead of `vocab_size`: the smallest one whose tokens make up this share, above 0 and at most 1, of all that
             `counts` holds, the tokens that the untrimmed tokenizer made of the corpus: the `coverage` of a [`CurvePoint`].
         pad_to_multiple_of (`int`, *optional*):
-            Keep more tokens until their number is a multiple of this, as tensor cores like it: the next most frequent, then those
-            that do not occur. So no row of the embeddings is without a token.
+            Keep more, until their number is a multiple of this, as tensor cores like it: the next most frequent tokens, then ones
+            that do not occur. No row of the embeddings is without a token.
 
     Returns:
         `torch.LongTensor` of shape `(vocab_size,)`: The ids of the chosen tokens, ascending.
 
     Raises:
-        ValueError: If `counts` has the wrong length, `keep` a token that does not exist, or `vocab_size` is larger than
-            the tokenizer, larger than what the corpus can fill, or too small for the tokens that must stay; if not exactly one of
-            `vocab_size`, `min_count` and `coverage` is given, or the tokenizer has too few tokens for the multiple.
+        ValueError: If `counts` has the wrong length, `keep` a token that does not exist, `vocab_size` is larger than what
+            tokenizer or corpus has or too small for the tokens that must stay, not exactly one of `vocab_size`, `min_count` and
+            `coverage` is given, or the tokenizer has too few tokens for the multiple.
 
     Example:
     ```python
@@ -74,20 +74,9 @@ def select_tokens(
     demanded = _check_request(tokenizer, counts, vocab_size, keep)
     check_one_rule(vocab_size, min_count, coverage)
     candidates = _candidates(tokenizer, counts, demanded)
-    if vocab_size is not None:
-        kept = candidates.most(vocab_size)
-    elif min_count is not None:
-        kept = candidates.often(min_count)
-    else:
-        kept = candidates.covering(cast(float, coverage))
+    kept = _chosen(candidates, vocab_size, min_count, coverage)
     if pad_to_multiple_of is not None:
-        size = padded_size(len(kept), pad_to_multiple_of)
-        if size > len(candidates.ids):
-            raise ValueError(
-                f"pad_to_multiple_of {pad_to_multiple_of} makes {size} tokens of {len(kept)}, but the tokenizer has only "
-                f"{len(candidates.ids)}; choose fewer tokens or another multiple"
-            )
-        kept = candidates.filled(kept, size)
+        kept = _padded(candidates, kept, pad_to_multiple_of)
     return torch.tensor(sorted(kept))
 
 
@@ -99,6 +88,24 @@ def check_one_rule(vocab_size: int | None, min_count: float | None, coverage: fl
         raise ValueError(f"min_count must be more than 0, got {min_count}")
     if coverage is not None and not 0 < coverage <= 1:
         raise ValueError(f"coverage must be more than 0 and at most 1, got {coverage}; give a share such as 0.999")
+
+
+def _chosen(candidates: Candidates, vocab_size: int | None, min_count: float | None, coverage: float | None) -> set[int]:
+    if vocab_size is not None:
+        return candidates.most(vocab_size)
+    if min_count is not None:
+        return candidates.often(min_count)
+    return candidates.covering(cast(float, coverage))
+
+
+def _padded(candidates: Candidates, kept: set[int], multiple: int) -> set[int]:
+    size = padded_size(len(kept), multiple)
+    if size > len(candidates.ids):
+        raise ValueError(
+            f"pad_to_multiple_of {multiple} makes {size} tokens of {len(kept)}, but the tokenizer has only "
+            f"{len(candidates.ids)}; choose fewer tokens or another multiple"
+        )
+    return candidates.filled(kept, size)
 
 
 def padded_size(size: int, multiple: int | None) -> int:
