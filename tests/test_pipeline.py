@@ -149,11 +149,15 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
     old, kept = (AutoTokenizer.from_pretrained(path) for path in (inputs / "xlm-roberta", finished / "xlm-roberta" / "model"))
     lost = sorted(token for token in old.get_vocab().keys() - kept.get_vocab().keys() if old.tokenize(token[1:]) == [token])[0]
     (tmp_path / "en.txt").write_text(f"{lost[1:]}\n" * 5, encoding="utf-8")
-    for weight, stays in ((1e-6, False), (1, True)):
+    for language, weight, stays in (("sk", 1e-6, False), ("sk,en", 1, True)):
         also = f"trim_vocab.also={{en: {{files: [{tmp_path / 'en.txt'}], weight: {weight}}}}}"
         run = tmp_path / str(weight)
-        code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
+        code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run, language=language)
         assert code == 0, errors
+        card = (run / "model" / "README.md").read_text(encoding="utf-8")
+        languages = language.split(",")
+        assert yaml.safe_load(card.split("---")[1])["language"] == (languages if len(languages) > 1 else "sk")
+        assert ("but for those of English" in card) == stays
         vocab = AutoTokenizer.from_pretrained(run / "model").get_vocab()
         assert len(vocab) == 300 and (lost in vocab) == stays
     (tmp_path / "en.txt").write_text("other words\n", encoding="utf-8")

@@ -17,12 +17,12 @@ from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.further_languages import read_languages, with_languages
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
 from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml, values_in
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
-from hf_lrcompress.texts.languages import Language
 
 
 def read_config(arguments: argparse.Namespace) -> RunConfig:
@@ -48,11 +48,13 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     for change in arguments.set:
         with noted(found):
             mapping = changed(mapping, change)
-    language = Language.from_tag("en")
+    languages = read_languages("en")
     with noted(found):
-        language = Language.from_tag(arguments.lang)
+        languages = read_languages(arguments.lang)
     with noted(found):
-        config = RunConfig.from_mapping(mapping, language)
+        mapping = with_languages(mapping, languages[1:])
+    with noted(found):
+        config = RunConfig.from_mapping(mapping, languages[0], languages[1:])
     refuse(found)
     return config
 
@@ -70,6 +72,12 @@ def budget_of(arguments: argparse.Namespace) -> int | None:
     if arguments.target_parameters is not None:
         return parse_count(arguments.target_parameters)
     return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
+
+
+def default_output_dir(config: RunConfig, config_file: str) -> Path:
+    """The run folder that is named after the languages and the configuration."""
+    tags = [language.tag for language in (config.language, *config.further_languages)]
+    return Path("runs") / "-".join([*tags, Path(config_file).stem])
 
 
 def publish_target(arguments: argparse.Namespace) -> Publish | None:
@@ -127,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
             if main_process:
                 print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
             return 0
-        output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
+        output_dir = Path(arguments.output_dir or default_output_dir(config, arguments.config))
         config_file = str(find_configuration(arguments.config))
         pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[config_file], meter=meter)
     except BAD_INPUT as error:

@@ -25,7 +25,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 def add_compress_options(parser: argparse.ArgumentParser) -> None:
     """Of `hf-lrcompress compress`."""
-    given = _add_input_options(parser)
+    given = _add_input_options(parser, "the language, a BCP-47 tag such as sk; sk,cs keeps the tokens of Czech as well")
     own = ", ".join(CONFIGURATIONS)
     given.add_argument("--config", default=DEFAULT_CONFIG, help=f"a YAML file, or {own} (default: {DEFAULT_CONFIG})")
     given.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
@@ -48,7 +48,7 @@ def add_compress_options(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     """Of `hf-lrcompress evaluate`."""
-    given = _add_input_options(parser)
+    given = _add_input_options(parser, "the language, a BCP-47 tag such as sk")
     given.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
     given.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
     given.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
@@ -91,10 +91,10 @@ def add_publish_options(parser: argparse.ArgumentParser) -> None:
     hub.add_argument("--eval_results", **benchmarks, help="list the score on this registered benchmark; may be given again")
 
 
-def _add_input_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def _add_input_options(parser: argparse.ArgumentParser, language: str) -> argparse._ArgumentGroup:
     """The group of what a command reads, with its language and how far its models are trusted."""
     group = parser.add_argument_group("input")
-    group.add_argument("--lang", required=True, help="the language, a BCP-47 tag such as sk")
+    group.add_argument("--lang", required=True, help=language)
     _add_trust(group)
     return group
 

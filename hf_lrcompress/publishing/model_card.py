@@ -59,6 +59,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
         notice=DEMO_NOTICE if report["machine_written_text"] else None,
         teacher_notice=DEMO_TEACHER_NOTICE if has_demo_teacher(report) else None,
         language_name=Language.from_tag(report["language"]).name,
+        further_names=[Language.from_tag(tag).name for tag in report.get("further_languages", ())],
         **_tables(report),
         **_making(report),
     )

@@ -1,7 +1,6 @@
 """The configuration of a run: YAML in, frozen dataclasses out."""
 
 import difflib
-import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -51,6 +50,7 @@ class RunConfig:
         seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
         license (`str`, *optional*): Licence of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run the teacher's code, if transformers has none.
+        further_languages (`tuple[Language, ...]`, *optional*): Languages whose texts are in `trim_vocab.also`.
     """
 
     language: Language
@@ -66,6 +66,7 @@ class RunConfig:
     seed: int = 42
     license: str | None = None
     trust_remote_code: bool = False
+    further_languages: tuple[Language, ...] = ()
 
     def __post_init__(self) -> None:
         for key, allowed in (("objective", OBJECTIVES), ("examples", EXAMPLES)):
@@ -77,7 +78,9 @@ class RunConfig:
             check_license_name(self.license)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], language: Language, further_languages: tuple[Language, ...] = ()
+    ) -> "RunConfig":
         """Build from a parsed YAML file.
 
         Raises:
@@ -85,12 +88,13 @@ class RunConfig:
                 wrong is named at once.
         """
         check_settings(values_in(mapping))
-        known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
+        known = {field.name for field in fields(cls)} - {"language", "further_languages"} | set(STAGES)
         found = [f"the configuration has no {key!r}" for key in ("teacher", "train", "validation") if key not in mapping]
         with noted(found):
             _check_keys(mapping, known, "the configuration")
         config: dict[str, Any] = {key: mapping[key] for key in PLAIN_KEYS if key in mapping}
-        config |= {"language": language, "stages": {}, "training": mapping.get("training") or {}}
+        config |= {"language": language, "further_languages": further_languages}
+        config |= {"stages": {}, "training": mapping.get("training") or {}}
         for key in ("train", "validation"):
             config[key] = DEMO
             with noted(found):
@@ -193,14 +197,8 @@ def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
     if value == DEMO:
         return DEMO
     if isinstance(value, Mapping):
-        codes = {"tag": language.tag, "glotcc": language.glotcc, "flores": language.flores, "wikiann": language.wikiann}
-        value = {key: _named(item, codes) if isinstance(item, str) else item for key, item in value.items()}
+        value = {key: language.named_in(item) for key, item in value.items()}
     return build(CorpusSource, value, where)
-
-
-def _named(text: str, codes: Mapping[str, str]) -> str:
-    """A text with the codes in the places named for them, such as `{glotcc}`; all else stays."""
-    return re.sub(r"\{(\w+)\}", lambda place: codes.get(place[1], place[0]), text)
 
 
 def _unbuilt(value: Any) -> Any:

@@ -83,10 +83,10 @@ class TrimVocab(Stage):
         """The model with fewer tokens."""
         size = padded_size(self.vocab_size, self.pad_to_multiple_of)
         if not 1 <= size <= model.config.vocab_size:
-            asked = (
-                f"vocab_size {self.vocab_size}" if size == self.vocab_size else f"{size}, the multiple after {self.vocab_size},"
+            padded = "" if size == self.vocab_size else f", padded to {size},"
+            raise ValueError(
+                f"vocab_size {self.vocab_size}{padded} is larger than the model's {model.config.vocab_size}; choose a smaller one"
             )
-            raise ValueError(f"{asked} is larger than the model's {model.config.vocab_size}; choose a smaller one")
         return resized_on_meta(model, changed(model.config, vocab_size=size))
 
     def sized(self, inputs: RunInputs) -> "TrimVocab":

@@ -38,10 +38,9 @@ def test_a_stage_has_its_own_losses_or_those_of_the_run():
 
 
 def test_only_the_named_places_are_replaced():
-    from hf_lrcompress.run.configuration import _named
-
-    codes = {"tag": "sk", "glotcc": "slk-Latn"}
-    assert _named("{glotcc} {0.__class__} {tag.x} {} {{tag}} {other}", codes) == "slk-Latn {0.__class__} {tag.x} {} {sk} {other}"
+    text = "{glotcc} {0.__class__} {tag.x} {} {{tag}} {other}"
+    assert SLOVAK.named_in(text) == "slk-Latn {0.__class__} {tag.x} {} {sk} {other}"
+    assert SLOVAK.named_in(5) == 5
     with pytest.raises(ValueError, match="must be a Hub id"):
         config(train={"path": "a/{0.__class__}"})
 
