@@ -18,7 +18,7 @@ from hf_lrcompress.publishing.model_card import render_model_card
 from hf_lrcompress.publishing.report import render_report
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
-REPORT = Path(__file__).parents[2] / "model_cards" / "sk" / "report.json"
+REPORT = Path(__file__).parents[2] / "model_cards" / "sk-paper-method" / "report.json"
 BASELINES = {"tc": 0.057, "sa": 0.472, "ner": 0.0, "pos": 0.06}
 
 
