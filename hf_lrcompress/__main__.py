@@ -7,11 +7,18 @@ from importlib import import_module
 
 import hf_lrcompress
 from hf_lrcompress.commands.interruption import run_until_interrupted
-from hf_lrcompress.commands.options import OneLineParser, add_compress_options, add_evaluate_options, add_publish_options
+from hf_lrcompress.commands.options import (
+    OneLineParser,
+    add_compress_options,
+    add_evaluate_options,
+    add_publish_options,
+    add_study_options,
+)
 
 COMMANDS = {
     "compress": ("Compress a multilingual encoder into a monolingual one.", add_compress_options),
     "evaluate": ("Score models on the paper's tasks: topics, sentiment, named entities, parts of speech.", add_evaluate_options),
+    "study": ("Compare settings by many runs, as the paper's figures do, or your own.", add_study_options),
     "publish": (
         "Publish the model of a complete run on the Hub, private unless told otherwise.",
         add_publish_options,
