@@ -14,11 +14,13 @@ from hf_lrcompress.commands.options import (
     add_evaluate_options,
     add_export_options,
     add_publish_options,
+    add_study_options,
 )
 
 COMMANDS = {
     "compress": ("Compress a multilingual encoder into a monolingual one.", add_compress_options),
     "evaluate": ("Score models on the paper's tasks: topics, sentiment, named entities, parts of speech.", add_evaluate_options),
+    "study": ("Compare settings by many runs, as the paper's figures do, or your own.", add_study_options),
     "publish": (
         "Publish the model of a complete run on the Hub, private unless told otherwise.",
         add_publish_options,

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hf_lrcompress.evaluation.judging import shortened_notice
 from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, baseline_rows, capacity_averages
@@ -19,8 +22,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FEW = 8  # places on an axis that can all be named
 KEPT = ("mlm_accuracy", "sentence_similarity", "token_similarity")
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a study has measured, against steps or a setting.
+
+    Args:
+        against (`str`): What it is drawn against.
+        measure (`str`): What was measured.
+        lines (`Mapping[str, Mapping[float, Sequence[float]]]`): For each line the values, one a seed, by place on the axis.
+    """
+
+    against: str
+    measure: str
+    lines: Mapping[str, Mapping[float, Sequence[float]]]
 
 
 def plot_stages(stages: Sequence[Row], path: Path) -> None:
@@ -81,6 +100,18 @@ def plot_vocabulary(certificate: VocabularyCertificate, path: Path) -> None:
         _write(path, partial(_paint_vocabulary, certificate))
 
 
+def plot_study(title: str, panels: Sequence[Panel], path: Path) -> None:
+    """Write a figure of a study: its panels beside each other; several seeds are a band.
+
+    Args:
+        title (`str`): Stands above.
+        panels (`Sequence[Panel]`): The panels; without any nothing is drawn.
+        path (`Path`): The file.
+    """
+    if panels:
+        _write(path, partial(_paint_study, title, panels), len(panels), height=4.5, width=max(8, 5 * len(panels)))
+
+
 @cache
 def can_draw() -> bool:
     """Whether matplotlib is installed; where it is not, a line says so, once."""
@@ -90,13 +121,13 @@ def can_draw() -> bool:
     return True
 
 
-def _write(path: Path, paint: Callable[..., None], columns: int = 1, height: float = 4) -> None:
+def _write(path: Path, paint: Callable[..., None], columns: int = 1, height: float = 4, width: float = 8) -> None:
     """Paint on as many axes as there are columns, and write the file."""
     if not can_draw():
         return
     from matplotlib.figure import Figure  # here: only who draws needs it; not pyplot, which keeps every figure
 
-    figure = Figure(figsize=(8, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     paint(*axes)
     figure.savefig(path, dpi=150)
@@ -176,6 +207,32 @@ def _title_and_legend(axes: "Axes", scores: Sequence[Row]) -> None:
     if notice:
         axes.set_title("\n".join(wrap(notice, 90)), fontsize="small")
     _legend_beside(axes)
+
+
+def _paint_study(title: str, panels: Sequence[Panel], *all_axes: "Axes") -> None:
+    all_axes[0].figure.suptitle(title)
+    for panel, axes in zip(panels, all_axes, strict=True):
+        for label, values in panel.lines.items():
+            _paint_band(axes, label, values)
+        places = sorted({place for values in panel.lines.values() for place in values})
+        if 0 < 10 * places[0] < places[-1]:
+            axes.set_xscale("log")
+        if len(places) <= FEW:
+            axes.set_xticks(places, [f"{place:,}" for place in places], minor=False)
+        axes.set(xlabel=panel.against, ylabel=panel.measure)
+        axes.grid(alpha=0.3)
+        if any(panel.lines):
+            axes.legend(fontsize="small")
+
+
+def _paint_band(axes: "Axes", label: str, values: Mapping[float, Sequence[float]]) -> None:
+    """A line through the means, and a band of a standard deviation to either side where there are several values."""
+    x = sorted(values)
+    means = np.array([np.mean(values[place]) for place in x])
+    deviations = np.array([np.std(values[place], ddof=1) if len(values[place]) > 1 else 0 for place in x])
+    (line,) = axes.plot(x, means, marker=".", label=label or None)
+    if deviations.any():
+        axes.fill_between(x, means - deviations, means + deviations, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def _legend_beside(axes: "Axes") -> None:

@@ -34,13 +34,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     check_settings(values_in(vars(arguments)))
     mapping: dict[str, Any] = read_yaml(find_configuration(arguments.config))
     found: list[str] = []
-    if arguments.teacher:
-        mapping |= {"teacher": arguments.teacher, "teacher_revision": None}
-    for name in ("train", "validation"):
-        if files := getattr(arguments, f"{name}_file"):
-            mapping[name] = {"files": files}
-    if arguments.trust_remote_code:
-        mapping["trust_remote_code"] = True
+    mapping |= given_inputs(arguments)
     if arguments.license is not None:
         mapping["license"] = arguments.license
     if arguments.stages:
@@ -57,6 +51,19 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
         config = RunConfig.from_mapping(mapping, languages[0], languages[1:])
     refuse(found)
     return config
+
+
+def given_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The teacher and the texts of the command line, as a configuration has them."""
+    inputs: dict[str, Any] = {}
+    if arguments.teacher:
+        inputs |= {"teacher": arguments.teacher, "teacher_revision": None}
+    for name in ("train", "validation"):
+        if files := getattr(arguments, f"{name}_file"):
+            inputs[name] = {"files": files}
+    if arguments.trust_remote_code:
+        inputs["trust_remote_code"] = True
+    return inputs
 
 
 def changed(mapping: dict[str, Any], change: str) -> dict[str, Any]:

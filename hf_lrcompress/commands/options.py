@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.messages import one_line
-from hf_lrcompress.run.yaml_files import CONFIGURATIONS
+from hf_lrcompress.run.yaml_files import CONFIGURATIONS, STUDIES
 
 DEFAULT_CONFIG = "paper-xlmr"
 
@@ -28,12 +28,10 @@ def add_compress_options(parser: argparse.ArgumentParser) -> None:
     given = _add_input_options(parser, "the language, a BCP-47 tag such as sk; sk,cs keeps the tokens of Czech as well")
     own = ", ".join(CONFIGURATIONS)
     given.add_argument("--config", default=DEFAULT_CONFIG, help=f"a YAML file, or {own} (default: {DEFAULT_CONFIG})")
-    given.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
-    given.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
-    given.add_argument("--validation_file", nargs="+", help="the same, to validate on")
+    _add_texts(given)
     sizes = parser.add_argument_group("sizes")
     sizes.add_argument("--stages", help="comma-separated stages, in order")
-    sizes.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
+    _add_set(sizes)
     target = sizes.add_mutually_exclusive_group()
     target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
     target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
@@ -46,12 +44,29 @@ def add_compress_options(parser: argparse.ArgumentParser) -> None:
     hub.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
 
 
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress study`."""
+    parser.add_argument("name", help=f"a YAML file, or {', '.join(STUDIES)}")
+    given = _add_input_options(parser, "the language, a BCP-47 tag such as sk")
+    _add_texts(given)
+    _add_task_data(given)
+    sizes = parser.add_argument_group("sizes")
+    sizes.add_argument("--scale", help="paper (the default), gpu (an hour on one), cpu (an hour on two cores), or the file's own")
+    sizes.add_argument("--seeds", default="", help="comma-separated, such as 42,43,44 (default: those of the scale)")
+    _add_set(sizes)
+    run = _add_run_options(parser)
+    run.add_argument("--output_dir", help="the folder of the study (default: runs/LANG-study-NAME-SCALE)")
+    run.add_argument("--workers", type=int, default=1, help="runs at once, each a process (default: 1)")
+    run.add_argument("--dry_run", action="store_true", help="print the runs, what they share and an estimate, then stop")
+    run.add_argument("--overwrite", action="store_true", help="go on in the folder of another grid; what both share is kept")
+
+
 def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     """Of `hf-lrcompress evaluate`."""
     given = _add_input_options(parser, "the language, a BCP-47 tag such as sk")
     given.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
     given.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
-    given.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+    _add_task_data(given)
     given.add_argument("--task_columns", action="append", default=[], metavar="TASK=INPUTS,LABELS", help="columns of local data")
     training = parser.add_argument_group("training")
     for setting in fields(TaskTraining):
@@ -101,6 +116,23 @@ def _add_input_options(parser: argparse.ArgumentParser, language: str) -> argpar
 
 def _add_trust(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--trust_remote_code", action="store_true", help="run a model's own code, if transformers lacks its type")
+
+
+def _add_texts(group: argparse._ArgumentGroup) -> None:
+    """What takes the place of a configuration's teacher and texts."""
+    group.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
+    group.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
+    group.add_argument("--validation_file", nargs="+", help="the same, to validate on")
+
+
+def _add_task_data(group: argparse._ArgumentGroup) -> None:
+    """Tasks on this machine."""
+    group.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
+
+
+def _add_set(group: argparse._ArgumentGroup) -> None:
+    """Any other change of a configuration."""
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
