@@ -43,8 +43,8 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "give a command: compress, evaluate, publish; see hf-lrcompress --help"),
-        ("compres --lang sk", "'compres' (choose from 'compress', 'evaluate', 'publish'); see hf-lrcompress --help"),
+        ("", "give a command: compress, evaluate, study, publish; see hf-lrcompress --help"),
+        ("compres --lang sk", "'compres' (choose from 'compress', 'evaluate', 'study', 'publish'); see hf-lrcompress --help"),
         ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
         ("compress --lang sk --quiet --verbose", "not allowed with argument"),
@@ -67,6 +67,7 @@ def test_bad_command_lines_are_one_line(arguments, message, capsys):
     [
         ("compress", ["input", "sizes", "run", "Hub"]),
         ("evaluate", ["input", "training", "run"]),
+        ("study", ["positional arguments", "input", "sizes", "run"]),
         ("publish", ["positional arguments", "run", "Hub"]),
     ],
 )
@@ -84,7 +85,7 @@ def test_help_and_a_public_name_wait_for_no_library():
 import contextlib, sys
 import hf_lrcompress
 from hf_lrcompress.__main__ import parse_arguments
-for arguments in (["--help"], ["--version"], ["compress", "--help"], ["compress", "--lagn", "sk"]):
+for arguments in (["--help"], ["--version"], ["compress", "--help"], ["compress", "--lagn", "sk"], ["study", "--help"]):
     with contextlib.suppress(SystemExit):
         parse_arguments(arguments)
 slow = {"accelerate", "datasets", "huggingface_hub", "matplotlib", "numpy", "torch", "transformers"} & sys.modules.keys()

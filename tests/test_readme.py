@@ -44,7 +44,12 @@ def test_commands_have_valid_options_and_configurations(command):
     assert parsed.command != "compress" or read_config(parsed).stages
 
 
-OPTIONS = {"compress": ["--lang", "sk"], "publish": ["run", "lab/name"], "evaluate": ["--lang", "sk", "--model", "m"]}
+OPTIONS = {
+    "compress": ["--lang", "sk"],
+    "publish": ["run", "lab/name"],
+    "evaluate": ["--lang", "sk", "--model", "m"],
+    "study": ["alpha", "--lang", "sk"],
+}
 
 
 @pytest.mark.parametrize(("name", "needed"), OPTIONS.items())
