@@ -22,20 +22,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FEW = 8  # places on an axis that can all be named
 KEPT = ("mlm_accuracy", "sentence_similarity", "token_similarity")
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What a study has measured, against steps or a setting.
-
-    Args:
-        against (`str`): What it is drawn against.
-        measure (`str`): What was measured.
-        lines (`Mapping[str, Mapping[float, Sequence[float]]]`): For each line the values, one a seed, by place on the axis.
-    """
+    """A `measure` `against` steps or a setting: for each line, by its name, the values at every place, one a seed."""
 
     against: str
     measure: str
@@ -109,7 +102,7 @@ def plot_study(title: str, panels: Sequence[Panel], path: Path) -> None:
         path (`Path`): The file.
     """
     if panels:
-        _write(path, partial(_paint_study, title, panels), len(panels), height=4.5, width=max(8, 5 * len(panels)))
+        _write(path, partial(_paint_study, title, panels), len(panels), height=4.5)
 
 
 @cache
@@ -121,13 +114,13 @@ def can_draw() -> bool:
     return True
 
 
-def _write(path: Path, paint: Callable[..., None], columns: int = 1, height: float = 4, width: float = 8) -> None:
+def _write(path: Path, paint: Callable[..., None], columns: int = 1, height: float = 4) -> None:
     """Paint on as many axes as there are columns, and write the file."""
     if not can_draw():
         return
     from matplotlib.figure import Figure  # here: only who draws needs it; not pyplot, which keeps every figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(max(8, 4 * columns), height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     paint(*axes)
     figure.savefig(path, dpi=150)
@@ -217,8 +210,9 @@ def _paint_study(title: str, panels: Sequence[Panel], *all_axes: "Axes") -> None
         places = sorted({place for values in panel.lines.values() for place in values})
         if 0 < 10 * places[0] < places[-1]:
             axes.set_xscale("log")
-        if len(places) <= FEW:
-            axes.set_xticks(places, [f"{place:,}" for place in places], minor=False)
+        if len(places) <= 8:  # so many can be named
+            axes.set_xticks(places, [f"{place:,}" for place in places])
+            axes.minorticks_off()
         axes.set(xlabel=panel.against, ylabel=panel.measure)
         axes.grid(alpha=0.3)
         if any(panel.lines):
@@ -231,8 +225,7 @@ def _paint_band(axes: "Axes", label: str, values: Mapping[float, Sequence[float]
     means = np.array([np.mean(values[place]) for place in x])
     deviations = np.array([np.std(values[place], ddof=1) if len(values[place]) > 1 else 0 for place in x])
     (line,) = axes.plot(x, means, marker=".", label=label or None)
-    if deviations.any():
-        axes.fill_between(x, means - deviations, means + deviations, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.fill_between(x, means - deviations, means + deviations, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def _legend_beside(axes: "Axes") -> None:

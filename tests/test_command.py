@@ -43,10 +43,10 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "give a command: compress, evaluate, publish, export, compare; see hf-lrcompress --help"),
+        ("", "give a command: compress, evaluate, study, publish, export, compare; see hf-lrcompress --help"),
         (
             "compres --lang sk",
-            "'compres' (choose from 'compress', 'evaluate', 'publish', 'export', 'compare'); see hf-lrcompress --help",
+            "'compres' (choose from 'compress', 'evaluate', 'study', 'publish', 'export', 'compare'); see hf-lrcompress --help",
         ),
         ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
@@ -71,6 +71,7 @@ def test_bad_command_lines_are_one_line(arguments, message, capsys):
         ("compress", ["input", "sizes", "run", "Hub"]),
         ("evaluate", ["input", "training", "run"]),
         ("compare", ["positional arguments", "input", "run"]),
+        ("study", ["positional arguments", "input", "sizes", "run"]),
         ("publish", ["positional arguments", "run", "Hub"]),
     ],
 )
@@ -88,7 +89,7 @@ def test_help_and_a_public_name_wait_for_no_library():
 import contextlib, sys
 import hf_lrcompress
 from hf_lrcompress.__main__ import parse_arguments
-for arguments in (["--help"], ["--version"], ["compress", "--help"], ["compress", "--lagn", "sk"]):
+for arguments in (["--help"], ["--version"], ["compress", "--help"], ["compress", "--lagn", "sk"], ["study", "--help"]):
     with contextlib.suppress(SystemExit):
         parse_arguments(arguments)
 slow = {"accelerate", "datasets", "huggingface_hub", "matplotlib", "numpy", "torch", "transformers"} & sys.modules.keys()

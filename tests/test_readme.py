@@ -49,6 +49,7 @@ OPTIONS = {
     "compare": ["base", "trimmed", "--text", "text.txt"],
     "publish": ["run", "lab/name"],
     "evaluate": ["--lang", "sk", "--model", "m"],
+    "study": ["alpha", "--lang", "sk"],
 }
 
 

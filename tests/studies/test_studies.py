@@ -45,6 +45,8 @@ def cache(tmp_path_factory):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
         patch.setattr(running, "POLL_SECONDS", 0.0)
         patch.setattr("hf_lrcompress.commands.compress.use_all_cores", lambda: None)  # tiny models gain nothing from more
+        for name in ("stages.training.plot_training", "publishing.report.plot_stages"):
+            patch.setattr(f"hf_lrcompress.{name}", lambda *arguments: None)
         yield
 
 
