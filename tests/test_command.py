@@ -73,6 +73,7 @@ def test_bad_command_lines_are_one_line(arguments, message, capsys):
         ("compare", ["positional arguments", "input", "run"]),
         ("study", ["positional arguments", "input", "sizes", "run"]),
         ("publish", ["positional arguments", "run", "Hub"]),
+        ("export", ["positional arguments", "run"]),
     ],
 )
 def test_help_has_every_option_once_in_groups(command, groups, capsys):

@@ -50,6 +50,7 @@ OPTIONS = {
     "publish": ["run", "lab/name"],
     "evaluate": ["--lang", "sk", "--model", "m"],
     "study": ["alpha", "--lang", "sk"],
+    "export": ["m"],
 }
 
 
@@ -129,6 +130,16 @@ def test_the_cost_of_surgery_is_that_of_the_results():
         f"{min(seconds):.1f} to {max(seconds):.1f} seconds" in OF_BENCHMARKS
         and f"at most {max(ratios):.2f} times" in OF_BENCHMARKS
     )
+
+
+def test_the_speed_of_an_export_is_that_of_the_results():
+    rows = json.loads((RECIPES / "benchmarks" / "results" / "export.json").read_text(encoding="utf-8"))["rows"]
+    int8 = {(row["outputs"], row["threads"]): row for row in rows if row["model"].endswith("int8")}
+    faster = {key: f"{row['times_faster']:.1f}" for key, row in int8.items()}
+    text = OF_BENCHMARKS.replace("\n", " ")
+    one = f"{faster['logits', 1]} times as fast with logits, {faster['states', 1]} times with states alone"
+    assert f"{one}, {min(row['times_smaller'] for row in int8.values()):.0f} times smaller" in text
+    assert f"{faster['logits', 2]} and {faster['states', 2]}" in text
 
 
 def test_every_supported_family_is_listed():

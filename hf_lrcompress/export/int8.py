@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_lrcompress.export.graphs import quiet
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
 LEVELS = 63
 """Of a weight's magnitude, in 7 bits."""
-PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
-"""Tells onnxruntime that shapes are known, as they are in torch's graphs; otherwise it warns."""
 
 
 def quantize(model: "onnx_ir.Model") -> "onnx.ModelProto":
@@ -36,8 +36,7 @@ def quantize(model: "onnx_ir.Model") -> "onnx.ModelProto":
     copy = onnx_ir.from_proto(onnx_ir.to_proto(model))
     for table in [value for value in copy.graph.initializers.values() if _is_table(value)]:
         _quantize_table(copy.graph, table)
-    copy.metadata_props[PREPARED[0]] = PREPARED[1]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "model.onnx"
         quantize_dynamic(
             onnx_ir.to_proto(copy),
