@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_lrcompress.demo.texts import DEMO, save_demo_text
-from hf_lrcompress.stages import STAGES
+from hf_lrcompress.stages import DEFAULT_STAGES
 from hf_lrcompress.texts.languages import Language
 
 STAGE = "trim_vocab"
@@ -38,7 +38,7 @@ def with_languages(mapping: dict[str, Any], languages: Sequence[Language]) -> di
     """
     section = mapping.get(STAGE) or {}
     also = section.get("also") or {} if isinstance(section, Mapping) else None
-    stages = mapping.get("stages", list(STAGES))
+    stages = mapping.get("stages", list(DEFAULT_STAGES))
     if not languages or not isinstance(also, Mapping) or not isinstance(stages, list):  # refused with all else
         return mapping
     if STAGE not in stages:
