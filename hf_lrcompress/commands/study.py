@@ -77,9 +77,7 @@ def plan(points: list[Point], with_trainings: bool) -> tuple[list[PlannedPoint],
     planned = []
     trainings: dict[str, Training] = {}
     for point in points:
-        prepared = prepare_point(point)
-        if point.seed == points[0].seed:
-            prepared.check_texts()
+        prepared = prepare_point(point, check_texts=point.seed == points[0].seed)  # whether they do depends on no seed
         each = plan_point(point, prepared)
         planned.append(each)
         if with_trainings:

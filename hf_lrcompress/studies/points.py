@@ -138,14 +138,21 @@ def plan_point(point: Point, prepared: PreparedRun) -> PlannedPoint:
     return PlannedPoint(point, {planned.directory: planned.fingerprint for planned in prepared.plan})
 
 
-def prepare_point(point: Point) -> PreparedRun:
+def prepare_point(point: Point, check_texts: bool) -> PreparedRun:
     """Prepare the run of a point.
 
+    Args:
+        point ([`Point`]): The point.
+        check_texts (`bool`): Whether to let every stage check the texts, too.
+
     Raises:
-        ValueError, OSError, ImportError: One line that names the point.
+        ValueError, OSError, ImportError: One line; what is wrong with the point alone begins with its name.
     """
     try:
-        return prepare(point.config)
+        prepared = prepare(point.config)
+        if check_texts:
+            prepared.check_texts()
+        return prepared
     except ValueError as error:
         raise ValueError(f"{point.setting}: {error}") from error
 

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def run_points(
     failed: dict[str, str] = {}
     try:
         while waiting or running:
-            _begin_all(waiting, running, folder, workers)
+            _begin_all(waiting, running, folder, workers, failed)
             time.sleep(POLL_SECONDS)
             for ended in [each for each in running if each.process.poll() is not None]:
                 running.remove(ended)
@@ -65,7 +66,9 @@ def run_points(
     return failed
 
 
-def _begin_all(waiting: list[PlannedPoint], running: list[_Running], folder: StudyFolder, workers: int) -> None:
+def _begin_all(
+    waiting: list[PlannedPoint], running: list[_Running], folder: StudyFolder, workers: int, failed: dict[str, str]
+) -> None:
     """Start what can be started now."""
     if not waiting or len(running) == workers:
         return
@@ -74,9 +77,10 @@ def _begin_all(waiting: list[PlannedPoint], running: list[_Running], folder: Stu
         if len(running) < workers and not _is_being_made(planned, running, complete):
             waiting.remove(planned)
             slot = min(set(range(workers)) - {each.slot for each in running})
-            share_stages(folder.run_dir(planned), planned.stages, complete)
-            running.append(_Running(planned, _start(planned, folder, slot, workers), slot))
-            logger.info("%s: begun", planned.point.name)
+            with _noted(planned, failed):
+                share_stages(folder.run_dir(planned), planned.stages, complete)
+                running.append(_Running(planned, _start(planned, folder, slot, workers), slot))
+                logger.info("%s: begun", planned.point.name)
 
 
 def _is_being_made(planned: PlannedPoint, running: Sequence[_Running], complete: Collection[str]) -> bool:
@@ -115,21 +119,29 @@ def _give_cores(pid: int, slot: int, workers: int) -> None:
     """Give a worker its share of the cores, where the system can: more threads than cores are slower than as many."""
     if hasattr(os, "sched_setaffinity") and workers > 1:
         cores = sorted(os.sched_getaffinity(0))
-        share = cores[slot % len(cores) :: workers]
-        os.sched_setaffinity(pid, share)
+        with suppress(ProcessLookupError):  # it has died already
+            os.sched_setaffinity(pid, cores[slot % len(cores) :: workers])
 
 
 def _end(ended: _Running, folder: StudyFolder, failed: dict[str, str]) -> None:
     """Record what a point has found, or why there is nothing."""
     planned = ended.planned
-    name = planned.point.name
-    reason = _why_failed(ended.process.returncode, folder.log_file(planned))
-    if reason:
-        failed[name] = reason
-        logger.warning("%s: failed: %s", name, reason)
-    else:
+    with _noted(planned, failed):
+        reason = _why_failed(ended.process.returncode, folder.log_file(planned))
+        if reason:
+            raise OSError(reason)
         result = folder.add_result(planned)
-        logger.info("%s: done in %.0f s", name, result["seconds"])
+        logger.info("%s: done in %.0f s", planned.point.name, result["seconds"])
+
+
+@contextmanager
+def _noted(planned: PlannedPoint, failed: dict[str, str]) -> Iterator[None]:
+    """Note why a point has failed, and go on."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        failed[planned.point.name] = one_line(error)
+        logger.warning("%s: failed: %s", planned.point.name, failed[planned.point.name])
 
 
 def _why_failed(code: int, log_file: Path) -> str | None:
@@ -138,6 +150,6 @@ def _why_failed(code: int, log_file: Path) -> str | None:
         return None
     lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    said = errors[-1:] or [line for line in lines if line.strip()][-1:]
     ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return one_line(errors[-1]) if errors else one_line(": ".join([ended, *said]))
+    last = [line for line in lines if line.strip()][-1:]
+    return errors[-1] if errors else ": ".join([ended, *last])
