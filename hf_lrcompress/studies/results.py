@@ -9,7 +9,7 @@ import numpy as np
 from hf_lrcompress.evaluation.judging import is_at_baseline, shortened_notice
 from hf_lrcompress.figures import Panel, plot_study
 from hf_lrcompress.studies.definition import Study, name_of
-from hf_lrcompress.studies.points import PlannedPoint
+from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
 from hf_lrcompress.studies.sharing import SHARED
 from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, make_table
 
@@ -178,7 +178,8 @@ def _panels(axis: str, results: Results) -> list[Panel]:
     if results and all(result["scores"] for result in results):
         scored = {label: {x: [100 * mean for mean in _averages(own)] for x, own in of_x.items()} for label, of_x in lines.items()}
         panels.append(Panel(axis, "mean score × 100", scored))
-    for key in _comparable(results):
+    of_model = [] if axis.startswith(f"{EVALUATE}.") else _comparable(results)  # how a model is scored does not change it
+    for key in of_model:
         measured = {label: {x: _measured(own, key) for x, own in of_x.items()} for label, of_x in lines.items()}
         panels.append(Panel(axis, STAGE_COLUMNS[key][0], measured))
     return panels
