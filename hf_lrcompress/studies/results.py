@@ -8,12 +8,16 @@ import numpy as np
 
 from hf_lrcompress.evaluation.judging import is_at_baseline, shortened_notice
 from hf_lrcompress.figures import Panel, plot_study
+from hf_lrcompress.stages.adapt_teacher import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
 from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
 from hf_lrcompress.studies.sharing import SHARED
 from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, make_table
 
 MEASURES = ("mlm_accuracy", "sentence_similarity", "token_similarity")
+OTHER_LOSS = LOSS_ARGUMENTS | {"distil_from"}
+"""Parts of keys that change what a loss is the sum of."""
+DRAWN = ("mlm_accuracy", "sentence_similarity")
 AVERAGE = "average"
 Results = Sequence[Mapping[str, Any]]
 
@@ -165,7 +169,9 @@ def _curve_key(results: Results) -> str | None:
         return None
     if all("mlm_accuracy" in row for row in rows):
         return "mlm_accuracy" if "mlm_accuracy" in _comparable(results) else None
-    return "loss" if len({tuple(sorted(row)) for row in rows}) == 1 else None
+    changed = {part for result in results for key in result["changes"] for part in key.split(".")}
+    same = len({tuple(sorted(row)) for row in rows}) == 1 and not changed & OTHER_LOSS
+    return "loss" if same else None
 
 
 def _panels(axis: str, results: Results) -> list[Panel]:
@@ -178,8 +184,8 @@ def _panels(axis: str, results: Results) -> list[Panel]:
     if results and all(result["scores"] for result in results):
         scored = {label: {x: [100 * mean for mean in _averages(own)] for x, own in of_x.items()} for label, of_x in lines.items()}
         panels.append(Panel(axis, "mean score × 100", scored))
-    of_model = [] if axis.startswith(f"{EVALUATE}.") else _comparable(results)  # how a model is scored does not change it
-    for key in of_model:
+    drawn = () if axis.startswith(f"{EVALUATE}.") else DRAWN  # how a model is scored does not change it
+    for key in [key for key in drawn if key in _comparable(results)]:
         measured = {label: {x: _measured(own, key) for x, own in of_x.items()} for label, of_x in lines.items()}
         panels.append(Panel(axis, STAGE_COLUMNS[key][0], measured))
     return panels

@@ -20,7 +20,7 @@ from hf_lrcompress.stages.training import training_arguments
 from hf_lrcompress.studies import running
 from hf_lrcompress.studies.definition import read_study
 from hf_lrcompress.studies.points import make_points
-from hf_lrcompress.studies.results import render_study
+from hf_lrcompress.studies.results import draw_study, render_study
 from hf_lrcompress.texts.languages import Language
 
 SLOVAK = Language.from_tag("sk")
@@ -274,3 +274,22 @@ def test_the_table_shows_only_what_can_be_compared():
     assert "0 of 1" in text and "- failed: c, seed 1: no \\| room" in text
     results[1] = results[1] | {"masked_text": "x"}
     assert "masked-token accuracy" in render_study("Which?", ["a", "b"], [1], results, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "drawn"),
+    [
+        ({"reduce_layers.strategy": "last"}, {"mlm_accuracy": 0.5, "loss": 1}, "masked-token accuracy on validation"),
+        ({"truncate_hidden.method": "svd"}, {"loss": 1, "hidden_mse_loss": 1}, "loss on validation"),
+        ({"training.losses": {"hidden_mse": 2}}, {"loss": 1, "hidden_mse_loss": 1}, None),
+        ({"truncate_hidden.distil_from": "teacher"}, {"loss": 1}, None),
+    ],
+)
+def test_a_loss_is_drawn_only_where_it_is_the_same_for_all(monkeypatch, tmp_path, changes, rows, drawn):
+    panels = []
+    monkeypatch.setattr("hf_lrcompress.studies.results.plot_study", lambda title, given, path: panels.extend(given))
+    measures = {"mlm_accuracy": 0.5} if "mlm_accuracy" in rows else {}
+    result = {"setting": "a", "seed": 1, "masked_text": "x", "changes": changes, "measures": measures, "scores": []}
+    draw_study(read_study("loss"), [1, 2], [result | {"curve": [{"step": 3} | rows]}], tmp_path / "study.png")
+    assert [panel.measure for panel in panels] == ([drawn] if drawn else [])
+    assert all(panel.lines == {"a (1 of 2 runs)": {3: [next(iter(rows.values()))]}} for panel in panels)
