@@ -67,7 +67,7 @@ def plot_scores(scores: Sequence[Row], efficiency: Sequence[Row], path: Path) ->
         efficiency (`Sequence[Mapping]`): Rows of [`measure_efficiency`], one a model.
         path (`Path`): The file.
     """
-    models = sorted((row for row in efficiency), key=lambda row: -row["size_mb"])
+    models = sorted(efficiency, key=lambda row: -row["size_mb"])
     if len(models) > 1:
         _write(path, partial(_paint_scores, scores, models))
 
@@ -134,9 +134,9 @@ def _paint_stages(stages: Sequence[Row], left: "Axes", right: "Axes") -> None:
     left.set(yticks=places, yticklabels=[row["stage"] for row in stages], xlabel="parameters (millions)")
     left.margins(x=0.2)  # room for the numbers
     for key in KEPT:
-        measured = [(row[key], place) for row, place in zip(stages, places, strict=True) if row.get(key) is not None]
+        measured = [place for place in places if stages[place].get(key) is not None]
         if measured:
-            right.plot(*zip(*measured, strict=True), marker="o", label=STAGE_COLUMNS[key][0])
+            right.plot([stages[place][key] for place in measured], measured, marker="o", label=STAGE_COLUMNS[key][0])
     right.set(yticks=places, yticklabels=[], xlim=(0, 1.05), xlabel="1 is the teacher's")
     right.grid(axis="x", alpha=0.4)
     right.legend(fontsize="small", loc="lower left")
@@ -145,10 +145,10 @@ def _paint_stages(stages: Sequence[Row], left: "Axes", right: "Axes") -> None:
 
 
 def _paint_training(logged: Sequence[Row], axes: "Axes") -> None:
-    names = [key for key in logged[0] if key.endswith("loss")]
-    for name in names:
-        points = [(row["step"], row[name]) for row in logged if name in row]
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=2 if name == "loss" else 1)
+    for name in [key for key in logged[0] if key.endswith("loss")]:
+        rows = [row for row in logged if name in row]
+        width = 2 if name == "loss" else 1
+        axes.plot([row["step"] for row in rows], [row[name] for row in rows], label=name, linewidth=width)
     axes.set(xlabel="step", ylabel="training loss", yscale="log")
     axes.grid(which="both", alpha=0.3)
     _legend_beside(axes)

@@ -7,18 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from accelerate import PartialState
 
 from hf_lrcompress.distillation.masked_accuracy import masked_token_accuracy
 from hf_lrcompress.distillation.similarity import SimilarityReference, choose_sample, similarity_reference, similarity_retention
-from hf_lrcompress.files import write_atomically
 from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.disk_space import check_space
-from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder, exported_files
+from hf_lrcompress.run.folder import CONFIG_FILE, MODEL_DIR, RunFolder, exported_files
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean
@@ -64,7 +62,7 @@ class Pipeline:
             check_space(self.plan, staying, self.output_dir)
             self._lock = self.folder.lock()
             if not (self.output_dir / CONFIG_FILE).exists():
-                self._write_config()
+                self.folder.write_config(self.prepared.given.to_mapping())
         with self.state.main_process_first():
             if not self.folder.record(self.plan[0].directory).complete:
                 prepared.inputs.load_model(prepared.inputs.teacher)  # raises if a weight is missing
@@ -81,7 +79,7 @@ class Pipeline:
         """
         if self.state.is_main_process:
             self.folder.delete(self._stale)
-            self._write_config()
+            self.folder.write_config(self.prepared.given.to_mapping())
         self.state.wait_for_everyone()
         for position in range(len(self.plan)):
             self._run_stage(position)
@@ -115,10 +113,6 @@ class Pipeline:
             source = self.prepared.model_of(self._last, self.output_dir)
             files |= sentence_files(self.prepared.inputs, self.prepared.sentence_modules, source)
         return files
-
-    def _write_config(self) -> None:
-        settings = yaml.safe_dump(self.prepared.given.to_mapping(), sort_keys=False, allow_unicode=True)
-        write_atomically(self.output_dir / CONFIG_FILE, f"{CONFIG_HEADER}\n{settings}")
 
     def _run_stage(self, position: int) -> None:
         planned = self.plan[position]

@@ -81,6 +81,16 @@ def test_python_examples_run(number, tmp_path, monkeypatch):
     assert number > 0 or left["states"].shape[::2] == (2, model.config.hidden_size)
 
 
+def test_the_lines_to_look_up_are_printed_by_the_package():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "hf_lrcompress").rglob("*.py"))
+    section = README[README.index("## When it says no") :]
+    lines = re.findall(r"^\| `(?:… )?(.*?)(?: …)?` \|", section, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        words = re.sub(r"\b(22786|nan)\b", "{}", line)  # what differs from run to run
+        assert all(part.strip() in source for part in words.split("{}")), line
+
+
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",

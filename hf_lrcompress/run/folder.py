@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from hf_lrcompress.export.exporting import ONNX_DIR
-from hf_lrcompress.files import changed_file, file_hash, read_object
+from hf_lrcompress.files import changed_file, file_hash, read_object, write_atomically
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
@@ -83,6 +84,11 @@ class RunFolder:
         if others and not is_run:
             first = min(path.name for path in others)
             raise FileExistsError(f"{self.path} holds other files (such as {first}); give an empty or new output_dir")
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write the run's configuration, by which the folder is known to be a run's."""
+        text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / CONFIG_FILE, f"{CONFIG_HEADER}\n{text}")
 
     def stale(self) -> dict[str, str]:
         """Directories that are of no use for the planned run, and why: those of stages and that of the final model."""

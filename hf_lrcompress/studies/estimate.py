@@ -83,19 +83,17 @@ def describe(
     rows = []
     for point in planned:
         names = {fingerprint: directory.partition("-")[2] for directory, fingerprint in list(point.stages.items())[1:]}
-        own = [] if point.fingerprint in done else [fingerprint for fingerprint in names if fingerprint not in made]
-        work = [trainings[fingerprint] for fingerprint in own if fingerprint in trainings]
-        makers = {made[fingerprint]: names[fingerprint] for fingerprint in names if fingerprint in made}  # the last of each
-        rows.append(
-            {
-                "point": point.point.name,
-                "makes": "finished" if point.fingerprint in done else ", ".join(names[fingerprint] for fingerprint in own),
-                "shares": ", ".join(f"to {name}: {maker}" for maker, name in makers.items()),
-                "steps": sum(training.steps for training in work),
-                "tokens": sum(training.tokens for training in work),
-                "minutes": sum(training.operations for training in work) / speed / 60,
-            }
-        )
+        is_done = point.fingerprint in done
+        own = [] if is_done else [stage for stage in names if stage not in made]
+        work = [trainings[stage] for stage in own if stage in trainings]
+        makers = {made[stage]: name for stage, name in names.items() if stage in made}  # the last of each
+        row: dict[str, Any] = {"point": point.point.name}
+        row["makes"] = "finished" if is_done else ", ".join(names[stage] for stage in own)
+        row["shares"] = ", ".join(f"to {name}: {maker}" for maker, name in makers.items())
+        row["steps"] = sum(training.steps for training in work)
+        row["tokens"] = sum(training.tokens for training in work)
+        row["minutes"] = sum(training.operations for training in work) / speed / 60
+        rows.append(row)
         made |= dict.fromkeys(own, point.point.name)
     total: dict[str, Any] = {key: sum(row[key] for row in rows) for key in ("steps", "tokens", "minutes")}
     return f"{make_table([*rows, {'point': 'all', **total}], COLUMNS, 'simple', '')}\n\n{source}"

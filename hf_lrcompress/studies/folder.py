@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from hf_lrcompress.files import read_object, write_atomically
-from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, LOCK_FILE, RunFolder, read_complete_run
+from hf_lrcompress.run.folder import LOCK_FILE, RunFolder, read_complete_run
 from hf_lrcompress.studies.points import PlannedPoint
 from hf_lrcompress.studies.results import result_of
 
@@ -109,12 +108,11 @@ class StudyFolder:
             raise FileExistsError(f"another study is using {self.path}; wait for it or give another output_dir") from error
         write_atomically(self.path / GRID_FILE, json.dumps(self._grid, indent=2, ensure_ascii=False) + "\n")
         for each in self.planned:
+            run = RunFolder(self.run_dir(each), each.records())
             if overwrite:
-                run = RunFolder(self.run_dir(each), each.records())
                 run.delete(run.check(overwrite, [each.point.config.teacher]))
-            self.run_dir(each).mkdir(exist_ok=True)
-            settings = yaml.safe_dump(each.point.config.to_mapping(), sort_keys=False, allow_unicode=True)
-            write_atomically(self.run_dir(each) / CONFIG_FILE, f"{CONFIG_HEADER}\n{settings}")
+            run.path.mkdir(exist_ok=True)
+            run.write_config(each.point.config.to_mapping())
         return lock
 
     @cached_property

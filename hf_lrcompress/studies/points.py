@@ -11,7 +11,7 @@ from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.run.yaml_files import override
-from hf_lrcompress.stages import STAGES
+from hf_lrcompress.stages import DEFAULT_STAGES, STAGES
 from hf_lrcompress.studies.definition import Changes
 from hf_lrcompress.texts.languages import Language
 
@@ -114,11 +114,12 @@ def _changed(mapping: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
 def _with_tasks(mapping: dict[str, Any], task_data: Mapping[str, str]) -> dict[str, Any]:
     """With the stage `evaluate` last if there are tasks; it scores the last model alone, if nothing else is asked for."""
-    names = mapping.get("stages", list(STAGES))
+    names = mapping.get("stages", list(DEFAULT_STAGES))
     if not isinstance(names, list) or not (task_data or EVALUATE in names):
         return mapping
     made = [name for name in names if name != EVALUATE]
-    evaluate: dict[str, Any] = {"models": made[-1:]} | dict(mapping.get(EVALUATE) or {})
+    models = [name for name in made if name in STAGES and STAGES[name].makes_model]
+    evaluate: dict[str, Any] = {"models": models[-1:]} | dict(mapping.get(EVALUATE) or {})
     if task_data:
         evaluate |= {"data": dict(task_data), "tasks": list(task_data)}
     return mapping | {"stages": [*made, EVALUATE], EVALUATE: evaluate}

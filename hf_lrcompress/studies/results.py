@@ -35,6 +35,7 @@ def result_of(planned: PlannedPoint, report: Mapping[str, Any]) -> dict[str, Any
     shared = {row["stage"]: row[SHARED] for row in rows if SHARED in row}
     own_curve = bool(trained) and trained[-1]["stage"] not in shared  # another point's says nothing of this one
     scores = [row for row in report.get("scores", ()) if row["model"] == last["stage"]]
+    elsewhere = sum(each["seconds"] for each in shared.values())
     return {
         "setting": planned.point.setting,
         "seed": planned.point.seed,
@@ -46,7 +47,7 @@ def result_of(planned: PlannedPoint, report: Mapping[str, Any]) -> dict[str, Any
         "scores": scores,
         "curve_of": trained[-1]["stage"] if own_curve else None,
         "curve": trained[-1]["evaluations"] if own_curve else [],
-        "seconds": report["total"]["seconds"] - sum(each["seconds"] for each in shared.values()),
+        "seconds": report["total"]["seconds"] - elsewhere,
         "shared": {stage: each["run"] for stage, each in shared.items()},
         "settings": report["settings"],
         "version": report["version"],

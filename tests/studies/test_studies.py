@@ -266,6 +266,19 @@ def test_every_study_of_the_package_is_valid_at_every_scale(name):
             assert points[0].config.stages["evaluate"].models == (list(points[0].config.stages)[-2],)
 
 
+@pytest.mark.parametrize(
+    ("stages", "made", "scored"),
+    [
+        (None, ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab", "evaluate"], "trim_vocab"),
+        (["reduce_layers", "export"], ["reduce_layers", "export", "evaluate"], "reduce_layers"),
+    ],
+)
+def test_tasks_score_the_last_model_and_add_no_export(stages, made, scored):
+    mapping = dict.fromkeys(("teacher", "train", "validation"), "demo") | ({"stages": stages} if stages else {})
+    (point,) = make_points(mapping, {"only": {}}, [42], {"tc": "folder"}, SLOVAK)
+    assert (list(point.config.stages), point.config.to_mapping()["evaluate"]["models"]) == (made, [scored])
+
+
 def test_the_table_shows_only_what_can_be_compared():
     same = {"parameters": 5, "measures": {"mlm_accuracy": 0.5, "sentence_similarity": 0.9}, "scores": [], "seconds": 3}
     results = [same | {"setting": "a", "seed": 1, "masked_text": "x"}, same | {"setting": "b", "seed": 1, "masked_text": "y"}]
