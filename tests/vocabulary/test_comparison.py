@@ -14,12 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
 from hf_lrcompress.__main__ import main
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
