@@ -1,10 +1,10 @@
 # `make demo` and `make test` do all the set-up themselves: .venv has transformers 5; .venv4 has 4.57 and the library adapters.
 PYTHON ?= python3
 BIN = .venv/bin
-# Not the core: real data, the demo and its packages, what does not depend on transformers and takes long, the wheel, and what
-# needs both versions.
-CORE = -m "not slow and not long" --ignore=tests/demo/test_texts.py --ignore=tests/demo/test_e5_small.py --ignore=tests/test_recipes.py \
-	--ignore=tests/test_command.py --ignore=tests/texts/test_corpus_counts.py --ignore=tests/test_versions.py
+# Not the core: real data, the demo and its packages, what needs both versions, and what takes long but does not ask transformers.
+NOT_CORE = demo export test_recipes.py test_command.py test_versions.py test_any_input.py test_killed_runs.py test_notebook.py \
+	test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
+CORE = -m "not slow and not long" $(NOT_CORE:%=--ignore=tests/%)
 
 # A file a worker at a time, one thread each: tiny models gain nothing from more.
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile
@@ -34,8 +34,8 @@ test-long: .venv/installed
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)
 
-.venv4/installed: EXTRAS = eval,adapters,test
-.venvlowest/installed: EXTRAS = eval,test
+.venv4/installed: EXTRAS = eval,adapters,figures,test
+.venvlowest/installed: EXTRAS = eval,figures,test
 .venv%/installed: setup.cfg constraints-%.txt
 	$(PYTHON) -m venv .venv$*
 	.venv$*/bin/pip install -q -c constraints-$*.txt torch
@@ -45,7 +45,7 @@ test-lowest: .venvlowest/installed
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,test]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,figures,onnx,test]"
 	touch $@
 
 clean:

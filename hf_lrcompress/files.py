@@ -125,13 +125,23 @@ def read_object(path: Path, advice: str) -> dict[str, Any]:
     return content
 
 
-def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Mapping[str, bytes]) -> None:
-    """Copy `source` and the files `extra` (name → content) to the new directory `target`, which is there whole or not at all."""
+def copy_directory(source: Path, target: Path, ignore: Sequence[str], extra: Mapping[str, bytes | Path]) -> None:
+    """Copy `source` and the files `extra` to the new directory `target`, which is there whole or not at all.
+
+    Args:
+        source (`Path`): A folder.
+        target (`Path`): The folder to make.
+        ignore (`Sequence[str]`): Patterns of what is not copied.
+        extra (`Mapping[str, bytes | Path]`): Further files: by their path in `target` their content, or the file that has it.
+    """
     with written_whole(target) as partial:
         shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*ignore))
         for name, content in extra.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).write_bytes(content)
+            if isinstance(content, Path):
+                shutil.copy(content, partial / name)
+            else:
+                (partial / name).write_bytes(content)
 
 
 def sync(path: Path) -> None:

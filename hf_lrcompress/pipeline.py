@@ -7,18 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from accelerate import PartialState
 
 from hf_lrcompress.distillation.masked_accuracy import masked_token_accuracy
 from hf_lrcompress.distillation.similarity import SimilarityReference, choose_sample, similarity_reference, similarity_retention
-from hf_lrcompress.files import write_atomically
 from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.disk_space import check_space, needed_bytes
-from hf_lrcompress.run.folder import CONFIG_FILE, CONFIG_HEADER, MODEL_DIR, RunFolder
+from hf_lrcompress.run.folder import CONFIG_FILE, MODEL_DIR, RunFolder, exported_files
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean
@@ -64,7 +62,7 @@ class Pipeline:
             check_space(self.plan, staying, self.output_dir)
             self._lock = self.folder.lock()
             if not (self.output_dir / CONFIG_FILE).exists():
-                self._write_config()
+                self.folder.write_config(self.prepared.given.to_mapping())
         with self.state.main_process_first():
             if not self.folder.record(self.plan[0].directory).complete:
                 prepared.inputs.load_model(prepared.inputs.teacher)  # raises if a weight is missing
@@ -81,14 +79,14 @@ class Pipeline:
         """
         if self.state.is_main_process:
             self.folder.delete(self._stale)
-            self._write_config()
+            self.folder.write_config(self.prepared.given.to_mapping())
         self.state.wait_for_everyone()
         for position in range(len(self.plan)):
             self._run_stage(position)
             self.state.wait_for_everyone()
         if self._lock:
             last = self.plan[self._last]
-            files = self._sentence_files()
+            files = self._files_beside_model()
             if not (self.output_dir / MODEL_DIR).exists():
                 self._record_spent(self.plan[-1].directory)
             report.write_report(self.prepared.given, self.folder.records(), self.output_dir)
@@ -107,16 +105,18 @@ class Pipeline:
         """Position of the final model."""
         return self.prepared.parent_of(len(self.plan))
 
-    def _sentence_files(self) -> dict[str, bytes]:
-        """What sentence-transformers needs beside a model for representations."""
-        modules = self.prepared.sentence_modules
-        if modules is None or (self.output_dir / MODEL_DIR).exists():
+    def _files_beside_model(self) -> dict[str, bytes | Path]:
+        """What an export has made, and what sentence-transformers needs beside a model for representations."""
+        if (self.output_dir / MODEL_DIR).exists():
             return {}
-        return sentence_files(self.prepared.inputs, modules, self.prepared.model_of(self._last, self.output_dir))
-
-    def _write_config(self) -> None:
-        settings = yaml.safe_dump(self.prepared.given.to_mapping(), sort_keys=False, allow_unicode=True)
-        write_atomically(self.output_dir / CONFIG_FILE, f"{CONFIG_HEADER}\n{settings}")
+        records = {planned.directory: self.folder.record(planned.directory) for planned in self.plan}
+        files: dict[str, bytes | Path] = {
+            name: self.output_dir / folder / name for name, folder in exported_files(records).items()
+        }
+        if self.prepared.sentence_modules:
+            source = self.prepared.model_of(self._last, self.output_dir)
+            files |= sentence_files(self.prepared.inputs, self.prepared.sentence_modules, source)
+        return files
 
     def _run_stage(self, position: int) -> None:
         planned = self.plan[position]
@@ -196,4 +196,6 @@ class Pipeline:
             stage_dir=self.output_dir / self.plan[position].directory,
             models=self.prepared.models_before(position, self.output_dir),
             stages={name: stage for name, stage in self.prepared.stages.items() if name in names},
+            masked=self.masked,
+            similarities=lambda: self._teacher_similarities,
         )

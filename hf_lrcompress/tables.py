@@ -70,6 +70,18 @@ EFFICIENCY_COLUMNS: Columns = {
     "tokens_per_second": ("tokens a second", "{:,.0f}".format),
     "speedup": ("times as fast", "{:.2f}".format),
 }
+EXPORT_COLUMNS: Columns = {
+    "model": ("model", str),
+    "size_mb": ("MB", "{:.1f}".format),
+    "latency_ms_batch_1": ("ms, batch of 1", "{:.1f}".format),
+    "speedup": ("times as fast", "{:.2f}".format),
+    "difference": ("difference", "{:.1e}".format),
+    "correlation": ("correlation", "{:.4f}".format),
+    "mlm_accuracy": ("masked-token accuracy", "{:.4f}".format),
+    "mlm_loss": ("masked-token loss", "{:.3f}".format),
+    "sentence_similarity": ("sentence similarity", "{:.3f}".format),
+    "token_similarity": ("token similarity", "{:.3f}".format),
+}
 CERTIFICATE_ROWS: Columns = {
     "vocab_size": ("tokens", "{:,d}".format),
     "tokens_per_word": ("tokens per word", "{:.2f}".format),
@@ -102,6 +114,20 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Columns, style: str =
     heads = [head for head, _ in used.values()]
     sides = ["left" if shown in (str, escaped) else "right" for _, shown in used.values()]
     return tabulate(cells, heads, tablefmt=style, disable_numparse=True, colalign=sides)
+
+
+def certificate_table(certificate: Mapping[str, Any], style: str = "pipe") -> str:
+    """What trimming did to a text, beside what it was before.
+
+    Args:
+        certificate (`Mapping`): A certificate of a vocabulary, or a comparison of two, as a mapping.
+        style (`str`, *optional*, defaults to `"pipe"`): As in [`make_table`].
+    """
+    rows = []
+    for key, (head, shown) in CERTIFICATE_ROWS.items():
+        rows.append({"": head, "trimmed": shown(certificate[key]), "before": shown(certificate[f"untrimmed_{key}"])})
+    right = "{}".format  # a number already; what `str` shows would stand at the left
+    return make_table(rows, {"": ("", str), "trimmed": ("trimmed", right), "before": ("before", right)}, style)
 
 
 def _cell(value: Any, shown: Callable[[Any], str], missing: str) -> str:

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from hf_lrcompress.messages import one_line
 
-BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery", "quality", "memory")
+BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery", "quality", "export", "memory")
 
 
 def machine() -> dict[str, str | int]:

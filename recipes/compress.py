@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["hf_lrcompress[demo,eval]"]
+# dependencies = ["hf_lrcompress[demo,eval,figures]"]
 #
 # [tool.uv.sources]
 # hf_lrcompress = { path = ".." }

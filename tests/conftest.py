@@ -133,6 +133,14 @@ def pytest_runtest_call() -> None:
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """A cache of `datasets` for the tests of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_log_level():
     """A command says how much is logged, in this process too."""

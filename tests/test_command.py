@@ -43,8 +43,11 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "give a command: compress, evaluate, publish; see hf-lrcompress --help"),
-        ("compres --lang sk", "'compres' (choose from 'compress', 'evaluate', 'publish'); see hf-lrcompress --help"),
+        ("", "give a command: compress, evaluate, study, publish, export, compare; see hf-lrcompress --help"),
+        (
+            "compres --lang sk",
+            "'compres' (choose from 'compress', 'evaluate', 'study', 'publish', 'export', 'compare'); see hf-lrcompress --help",
+        ),
         ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
         ("compress --lang sk --quiet --verbose", "not allowed with argument"),
@@ -67,7 +70,10 @@ def test_bad_command_lines_are_one_line(arguments, message, capsys):
     [
         ("compress", ["input", "sizes", "run", "Hub"]),
         ("evaluate", ["input", "training", "run"]),
+        ("compare", ["positional arguments", "input", "run"]),
+        ("study", ["positional arguments", "input", "sizes", "run"]),
         ("publish", ["positional arguments", "run", "Hub"]),
+        ("export", ["positional arguments", "run"]),
     ],
 )
 def test_help_has_every_option_once_in_groups(command, groups, capsys):
@@ -76,7 +82,24 @@ def test_help_has_every_option_once_in_groups(command, groups, capsys):
     text = capsys.readouterr().out
     assert [name for name in re.findall(r"^(\S.*):$", text, re.MULTILINE) if name != "options"] == groups
     options = re.findall(r"^  (--\w+)", text, re.MULTILINE)
-    assert len(options) == len(set(options)) > 4
+    assert len(options) == len(set(options)) > 3
+
+
+def test_help_and_a_public_name_wait_for_no_library():
+    code = """
+import contextlib, sys
+import hf_lrcompress
+from hf_lrcompress.__main__ import parse_arguments
+for arguments in (["--help"], ["--version"], ["compress", "--help"], ["compress", "--lagn", "sk"], ["study", "--help"]):
+    with contextlib.suppress(SystemExit):
+        parse_arguments(arguments)
+slow = {"accelerate", "datasets", "huggingface_hub", "matplotlib", "numpy", "torch", "transformers"} & sys.modules.keys()
+sys.exit(", ".join(sorted(slow)) or 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ def test_the_lowest_constraints_are_the_lower_bounds_but_for_torch():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     needed = requirements(setup["options"]["install_requires"])
-    needed += [each for extra in ("eval", "energy", "test") for each in requirements(setup["options.extras_require"][extra])]
+    extras = setup["options.extras_require"]
+    needed += [each for extra in ("eval", "energy", "figures", "test") for each in requirements(extras[extra])]
     bounds = {each.name: s.version for each in needed for s in each.specifier if s.operator == ">="}
     lowest = requirements((ROOT / "constraints-lowest.txt").read_text())
     pins = {each.name: next(iter(each.specifier)).version for each in lowest}

@@ -6,14 +6,14 @@ from contextlib import suppress
 
 import pytest
 
-from hf_lrcompress.commands import process
+from hf_lrcompress.commands import interruption
 
 
 @pytest.fixture(autouse=True)
 def own_handlers(monkeypatch):
     """This process's own handlers are put back afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr(process, "RAISED_AGAIN_AFTER", 0.05)
+    monkeypatch.setattr(interruption, "RAISED_AGAIN_AFTER", 0.05)
     yield
     time.sleep(0.1)  # a timer that is still running finds the signal ignored
     for number, handler in before.items():
@@ -36,6 +36,6 @@ def test_an_interruption_ends_the_run_with_its_own_line(capsys, number, swallowe
             time.sleep(0.01)
 
     started = time.monotonic()
-    assert process.run_until_interrupted(work) == 130
+    assert interruption.run_until_interrupted(work) == 130
     assert time.monotonic() - started < 4
     assert capsys.readouterr().err == "\ninterrupted; the same command resumes\n"

@@ -33,11 +33,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +145,15 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
     old, kept = (AutoTokenizer.from_pretrained(path) for path in (inputs / "xlm-roberta", finished / "xlm-roberta" / "model"))
     lost = sorted(token for token in old.get_vocab().keys() - kept.get_vocab().keys() if old.tokenize(token[1:]) == [token])[0]
     (tmp_path / "en.txt").write_text(f"{lost[1:]}\n" * 5, encoding="utf-8")
-    for weight, stays in ((1e-6, False), (1, True)):
+    for language, weight, stays in (("sk", 1e-6, False), ("sk,en", 1, True)):
         also = f"trim_vocab.also={{en: {{files: [{tmp_path / 'en.txt'}], weight: {weight}}}}}"
         run = tmp_path / str(weight)
-        code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
+        code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run, language=language)
         assert code == 0, errors
+        card = (run / "model" / "README.md").read_text(encoding="utf-8")
+        languages = language.split(",")
+        assert yaml.safe_load(card.split("---")[1])["language"] == (languages if len(languages) > 1 else "sk")
+        assert ("but for those of English" in card) == stays
         vocab = AutoTokenizer.from_pretrained(run / "model").get_vocab()
         assert len(vocab) == 300 and (lost in vocab) == stays
     (tmp_path / "en.txt").write_text("other words\n", encoding="utf-8")
@@ -161,24 +161,27 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
     assert code == 2 and "made with other settings" in errors
 
 
-def test_all_tokens_seen_often_enough_instead_of_a_size(compress, inputs, tmp_path):
+@pytest.mark.parametrize(("name", "value", "multiple"), [("min_count", 20, None), ("coverage", 0.9, 64)])
+def test_the_text_decides_the_size_before_the_run(compress, inputs, tmp_path, name, value, multiple):
     tokenizer = AutoTokenizer.from_pretrained(inputs / "xlm-roberta")
     counts = count_tokens(tokenizer, (inputs / "train.txt").read_text(encoding="utf-8").splitlines())
-    expected = select_tokens(tokenizer, counts, min_count=20)
-    assert len(expected) != 300 and (counts[expected] < 20).any()  # those that must stay
-    arguments = ("--stages", "reduce_layers,trim_vocab", "--set", "trim_vocab.min_count=20", "--output_dir", tmp_path / "run")
+    expected = select_tokens(tokenizer, counts, **{name: value}, pad_to_multiple_of=multiple)
+    change = f"trim_vocab={{{name}: {value}, pad_to_multiple_of: {multiple or 'null'}}}"
+    arguments = ("--stages", "trim_vocab", "--set", change, "--output_dir", tmp_path / "run")
     code, out, errors = compress(*arguments, "--dry_run")
     assert code == 0 and f" {len(expected)} " in out.splitlines()[-1] and not (tmp_path / "run").exists()
     for _ in range(2):
         code, _, errors = compress(*arguments)
         assert code == 0, errors
+    model = AutoModel.from_pretrained(tmp_path / "run" / "model")
     kept = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     assert sorted(kept.get_vocab()) == sorted(tokenizer.convert_ids_to_tokens(expected.tolist()))
+    assert model.get_input_embeddings().num_embeddings == len(expected) == len(kept)
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))["trim_vocab"]
-    assert (written["vocab_size"], written["min_count"]) == (len(expected), 20)
+    assert (written["vocab_size"], written[name]) == (len(expected), value)
     code, _, errors = compress(*arguments, "--target_parameters", "20K", "--output_dir", tmp_path / "other")
     assert code == 2
-    assert_one_line(errors, "trim_vocab.min_count and a target both decide the vocabulary's size; leave one out")
+    assert_one_line(errors, f"trim_vocab.{name} and a target both decide the vocabulary's size; leave one out")
 
 
 @pytest.mark.parametrize(
@@ -348,6 +351,7 @@ BAD_INPUTS = {
     "vocabulary": ({}, ["--set", "trim_vocab.vocab_size=90000"], "vocab_size 90000 is larger than the model's"),
     "few_tokens": ({}, ["--set", "trim_vocab.vocab_size=890"], "the corpus has only"),
     "min_count": ({}, ["--set", "trim_vocab.min_count=0"], "trim_vocab: min_count must be 1 or more, got 0"),
+    "multiple": ({}, ["--set", "trim_vocab.pad_to_multiple_of=4096"], "vocab_size 300, padded to 4096, is larger"),
     "few_kept": ({}, ["--set", "trim_vocab.vocab_size=9"], "vocab_size 9 is too small"),
     "key": ({}, ["--set", "trim_vocab.vocabsize=9"], "unknown key in trim_vocab: 'vocabsize'; did you mean 'vocab_size'"),
     "set": ({}, ["--set", "trim_vocab"], "give it as key=value"),

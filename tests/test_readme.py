@@ -1,4 +1,4 @@
-"""The README's commands and code."""
+"""The commands, code and tables of the documentation."""
 
 import configparser
 import importlib
@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,8 +20,11 @@ from hf_lrcompress.models.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(?:hf-lrcompress|accelerate launch .*-m hf_lrcompress) (.*)$", README.replace("\\\n", " "), re.MULTILINE)
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+OF_RECIPES = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+OF_BENCHMARKS = (ROOT / "recipes" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+BOTH = (README + OF_RECIPES).replace("\\\n", " ")
+COMMANDS = re.findall(r"^(?:hf-lrcompress|accelerate launch .*-m hf_lrcompress) (.*)$", BOTH, re.MULTILINE)
+PYTHON = re.findall(r"```python\n(.*?)```", BOTH, re.DOTALL)
 SMALLER = {
     "FacebookAI/xlm-roberta-base": "teacher",
     "intermediate_size=2048": "intermediate_size=20",
@@ -31,7 +35,7 @@ SMALLER = {
 
 
 def test_there_are_commands_and_code():
-    assert len(COMMANDS) >= 3 and len(PYTHON) == 2
+    assert len(COMMANDS) >= 7 and len(PYTHON) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,13 +44,20 @@ def test_commands_have_valid_options_and_configurations(command):
     assert parsed.command != "compress" or read_config(parsed).stages
 
 
-OPTIONS = {"compress": ["--lang", "sk"], "publish": ["run", "lab/name"], "evaluate": ["--lang", "sk", "--model", "m"]}
+OPTIONS = {
+    "compress": ["--lang", "sk"],
+    "compare": ["base", "trimmed", "--text", "text.txt"],
+    "publish": ["run", "lab/name"],
+    "evaluate": ["--lang", "sk", "--model", "m"],
+    "study": ["alpha", "--lang", "sk"],
+    "export": ["m"],
+}
 
 
 @pytest.mark.parametrize(("name", "needed"), OPTIONS.items())
-def test_every_option_is_in_the_readme(name, needed):
-    for option in vars(parse_arguments([name, *needed])).keys() - {"command", "run"}:
-        assert f"--{option}" in README or option.upper() in README
+def test_every_option_is_documented(name, needed):
+    for option in vars(parse_arguments([name, *needed])).keys() - {"command"}:
+        assert f"--{option}" in OF_RECIPES or option.upper() in OF_RECIPES
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
@@ -55,15 +66,48 @@ def test_python_examples_run(number, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     tokenizer = xlm_roberta()
     model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), num_hidden_layers=12, max_position_embeddings=514)
-    model.save_pretrained("teacher"), tokenizer.save_pretrained("teacher")
+    for folder in ("teacher", "runs/sk-small-cpu/model"):
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     for name, count in {"slovak": 500, "train": 20, "validation": 5}.items():
         Path(f"{name}.txt").write_text("\n".join(make_texts(count, 1)), encoding="utf-8")
     code = PYTHON[number]
     for large, small in SMALLER.items():
         code = code.replace(large, small)
-    exec(compile(code, f"README example {number}", "exec"), {})
-    saved = {0: "small", 1: "distilled"}[number]
-    assert (tmp_path / saved / "model.safetensors").is_file()
+    left: dict[str, Any] = {}
+    exec(compile(code, f"example {number}", "exec"), left)
+    made = {0: "runs/sk-small-cpu/model", 1: "small", 2: "distilled"}[number]
+    assert (tmp_path / made / "model.safetensors").is_file()
+    assert number > 0 or left["states"].shape[::2] == (2, model.config.hidden_size)
+
+
+def test_the_lines_to_look_up_are_printed_by_the_package():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "hf_lrcompress").rglob("*.py"))
+    section = README[README.index("## When it says no") :]
+    lines = re.findall(r"^\| `(?:… )?(.*?)(?: …)?` \|", section, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        words = re.sub(r"\b(22786|nan)\b", "{}", line)  # what differs from run to run
+        assert all(part.strip() in source for part in words.split("{}")), line
+
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "model_cards/README.md",
+    "recipes/README.md",
+    "recipes/benchmarks/README.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for path, anchor in re.findall(r"\]\(([^):#]*)#?([^):]*)\)", (ROOT / page).read_text(encoding="utf-8")):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in [heading.lower().replace(",", "").replace(" ", "-") for heading in headings]
 
 
 def test_the_citation_names_this_version():
@@ -78,23 +122,37 @@ def test_the_benchmark_table_is_that_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(RECIPES)
     files = sorted((RECIPES / "benchmarks" / "results").glob("*.json"))
     table = load_recipe("benchmark").overview(json.loads(file.read_text(encoding="utf-8")) for file in files)
-    assert table in README, f"the README should have:\n{table}"
+    assert table in OF_BENCHMARKS, f"recipes/benchmarks/README.md should have:\n{table}"
 
 
-def test_the_table_of_methods_is_that_of_the_results(monkeypatch):
+def test_the_tables_of_methods_are_those_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(RECIPES)
     result = json.loads((RECIPES / "benchmarks" / "results" / "quality.json").read_text(encoding="utf-8"))
-    table = importlib.import_module("benchmarks.quality").scored_table(result)
-    assert table in README, f"the README should have:\n{table}"
+    quality = importlib.import_module("benchmarks.quality")
+    assert quality.headline(result) in README, quality.headline(result)
+    assert quality.scored_table(result) in OF_BENCHMARKS, quality.scored_table(result)
 
 
 def test_the_cost_of_surgery_is_that_of_the_results():
     results = json.loads((RECIPES / "benchmarks" / "results" / "surgery-xlm-r-base.json").read_text(encoding="utf-8"))
     seconds, ratios = ([row[name] for row in results["rows"]] for name in ("seconds", "peak_ratio"))
-    assert f"{min(seconds):.1f} to {max(seconds):.1f} seconds" in README and f"at most {max(ratios):.2f} times" in README
+    assert (
+        f"{min(seconds):.1f} to {max(seconds):.1f} seconds" in OF_BENCHMARKS
+        and f"at most {max(ratios):.2f} times" in OF_BENCHMARKS
+    )
+
+
+def test_the_speed_of_an_export_is_that_of_the_results():
+    rows = json.loads((RECIPES / "benchmarks" / "results" / "export.json").read_text(encoding="utf-8"))["rows"]
+    int8 = {(row["outputs"], row["threads"]): row for row in rows if row["model"].endswith("int8")}
+    faster = {key: f"{row['times_faster']:.1f}" for key, row in int8.items()}
+    text = OF_BENCHMARKS.replace("\n", " ")
+    one = f"{faster['logits', 1]} times as fast with logits, {faster['states', 1]} times with states alone"
+    assert f"{one}, {min(row['times_smaller'] for row in int8.values()):.0f} times smaller" in text
+    assert f"{faster['logits', 2]} and {faster['states', 2]}" in text
 
 
 def test_every_supported_family_is_listed():
-    section = README[README.index("## What is supported") :]
+    section = README[README.index("## What is supported") : README.index("## When it says no")]
     listed = {name for line in section.splitlines() if line.startswith("| ") for name in re.findall("`([a-z0-9-]+)`", line)}
     assert listed - {"model_type"} == {name for row in ARCHITECTURES for name in row.model_types}

@@ -25,8 +25,11 @@ PLACES = {
     "datasets": {"texts", "evaluation", "commands"},
     "adapters": {"evaluation"},
     "huggingface_hub": {"publishing", "models", "commands"},
-    "matplotlib": {"evaluation", "vocabulary"},
+    "matplotlib": {"figures"},
     "tabulate": {"tables"},
+    "onnx": {"export"},
+    "onnx_ir": {"export"},
+    "onnxruntime": {"export"},
 }
 
 
@@ -108,6 +111,14 @@ def test_every_module_can_be_imported_on_windows(path):
 def test_every_public_name_is_documented():
     for name in hf_lrcompress.__all__:
         assert len(getattr(hf_lrcompress, name).__doc__) > 100, name
+
+
+def test_a_public_name_is_for_type_checkers_what_it_is_at_run_time():
+    nodes = ast.walk(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")))
+    checked = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module.startswith("hf_lrcompress")]
+    places = {alias.name: node.module for node in checked for alias in node.names}
+    assert places == {name: f"hf_lrcompress.{module}" for name, module in hf_lrcompress._MODULES.items()}
+    assert hf_lrcompress.__all__ == list(hf_lrcompress._MODULES)
 
 
 def test_a_checkout_that_is_not_installed_works_and_says_so(monkeypatch):

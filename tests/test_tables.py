@@ -3,8 +3,9 @@
 import pytest
 from matplotlib.figure import Figure
 
-from hf_lrcompress.evaluation.figures import _double_along_x, plot_capacity, plot_scores, plot_stages
+from hf_lrcompress import figures
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, UNDISTILLED, capacity_table, score_notes, score_table
+from hf_lrcompress.figures import plot_capacity, plot_scores, plot_stages, plot_training
 from hf_lrcompress.tables import STAGE_COLUMNS, escaped, make_table
 
 EFFICIENCY = [
@@ -101,17 +102,6 @@ def test_the_average_by_the_size_of_the_adapters():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "labels"),
-    [([33.1, 93.8], ["25", "50", "100"]), ([25], ["25"]), ([15.1, 471.6], ["12.5", "25", "50", "100", "200", "400", "800"])],
-)
-def test_axes_of_sizes_have_a_number_at_every_doubling(sizes, labels):
-    axes = Figure().subplots()
-    axes.plot(sizes, sizes)
-    _double_along_x(axes, sizes)
-    assert [label.get_text() for label in axes.get_xticklabels()] == labels and not axes.xaxis.get_minorticklocs().size
-
-
-@pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("intfloat/multilingual-e5-small", "intfloat/multilingual-e5-small"),
@@ -125,12 +115,60 @@ def test_names_that_others_chose_are_no_markup(name, shown):
     assert escaped(name) == shown
 
 
-@pytest.mark.parametrize("stages", [[], [{"stage": "teacher", "parameters": 9, "sentence_similarity": 1.0}]])
-def test_figures_are_drawn(tmp_path, stages):
-    capacity = [row | {"reduction_factor": factor} for factor in (4, 2) for row in SCORES]
+@pytest.fixture
+def drawn(monkeypatch) -> dict[str, Figure]:
+    """The figures that are written, by the names of their files."""
+    figures = {}
+    save = Figure.savefig
+
+    def savefig(figure, path, **options):
+        figures[path.name] = figure
+        save(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
+
+
+@pytest.mark.parametrize("teacher", [[], [{"stage": "teacher", "parameters": 9_000_000, "sentence_similarity": 1.0}]])
+def test_the_figure_of_stages_has_their_sizes_and_what_they_kept(tmp_path, drawn, teacher):
+    rows = [{"stage": "small", "parameters": 5_250_000, "mlm_accuracy": 0.2, "sentence_similarity": 0.9}]
+    plot_stages([*teacher, *rows], tmp_path / "stages.png")
+    assert (tmp_path / "stages.png").read_bytes().startswith(b"\x89PNG")
+    left, right = drawn["stages.png"].axes
+    assert [text.get_text() for text in left.texts] == ["9.0", "5.2"][-1 - len(teacher) :]
+    kept = {line.get_label(): list(line.get_xdata()) for line in right.lines}
+    assert kept == {"masked-token accuracy": [0.2], "sentence similarity": [*(1.0 for _ in teacher), 0.9]}
+
+
+def test_the_figure_of_scores_has_the_models_by_size_and_all_of_the_scale(tmp_path, drawn):
     alone = score(UNDISTILLED, "tc", [0.1], None, quick=True)
     plot_scores([*SCORES, alone], [*EFFICIENCY, EFFICIENCY[1] | {"model": UNDISTILLED}], tmp_path / "scores.png")
-    plot_capacity(capacity, tmp_path / "capacity.png")
-    rows = [{"stage": "small", "parameters": 5, "mlm_accuracy": 0.2, "sentence_similarity": 0.9}]
-    plot_stages([*stages, *rows], tmp_path / "stages.png")
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir()) and len(list(tmp_path.iterdir())) == 3
+    (axes,) = drawn["scores.png"].axes
+    sizes = [float(label.get_text().split("\n")[1].removesuffix(" MB")) for label in axes.get_xticklabels()]
+    assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True) and axes.get_ylim() == (0, 100)
+
+
+def test_the_figure_of_a_training_has_every_loss(tmp_path, drawn):
+    history = [{"step": step, "loss": 1 / step, "mlm_loss": 2 / step} for step in (1, 2, 3)]
+    plot_training([*history, {"step": 3, "train_loss": 0.5}], tmp_path / "training.png")
+    (axes,) = drawn["training.png"].axes
+    assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {
+        "loss": [1, 1 / 2, 1 / 3],
+        "mlm_loss": [2, 1, 2 / 3],
+    }
+
+
+def test_nothing_is_drawn_that_would_be_a_single_dot(tmp_path):
+    plot_scores(SCORES, EFFICIENCY[:1], tmp_path / "scores.png")
+    plot_training([{"step": 1, "loss": 1.0}], tmp_path / "training.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_a_line_says_what_to_install_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    figures.can_draw.cache_clear()
+    for name in ("a.png", "b.png"):
+        plot_capacity([row | {"reduction_factor": 4} for row in SCORES], tmp_path / name)
+    figures.can_draw.cache_clear()
+    assert not list(tmp_path.iterdir())
+    assert [record.getMessage() for record in caplog.records] == ['no figures are drawn: pip install "hf_lrcompress[figures]"']

@@ -1,6 +1,7 @@
 """Compress a multilingual encoder into a monolingual one."""
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from accelerate import PartialState
 from safetensors import SafetensorError
 
-from hf_lrcompress.commands.options import add_hub_options, add_input_options, add_run_options
 from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity, use_all_cores
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter
@@ -18,37 +18,12 @@ from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.further_languages import read_languages, with_languages
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
-from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml, values_in
+from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml, values_in
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
-from hf_lrcompress.texts.languages import Language
-
-DEFAULT_CONFIG = "paper-xlmr"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options, in groups."""
-    given = add_input_options(parser)
-    own = ", ".join(CONFIGURATIONS)
-    given.add_argument("--config", default=DEFAULT_CONFIG, help=f"a YAML file, or {own} (default: {DEFAULT_CONFIG})")
-    given.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
-    given.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
-    given.add_argument("--validation_file", nargs="+", help="the same, to validate on")
-    sizes = parser.add_argument_group("sizes")
-    sizes.add_argument("--stages", help="comma-separated stages, in order")
-    sizes.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as trim_vocab.vocab_size=20000")
-    target = sizes.add_mutually_exclusive_group()
-    target.add_argument("--target_parameters", help="choose the sizes so that the model has at most so many, such as 25M")
-    target.add_argument("--target_mb", type=float, help="the same in megabytes of fp32 weights")
-    run = add_run_options(parser)
-    run.add_argument("--output_dir", help="the run folder (default: runs/LANG-CONFIG)")
-    run.add_argument("--dry_run", action="store_true", help="print every stage's sizes and memory while it trains, then stop")
-    run.add_argument("--overwrite", action="store_true", help="make stages again that were made with other settings")
-    hub = add_hub_options(parser)
-    hub.add_argument("--push_to_hub", action="store_true", help="publish the model when it is made, private unless --public")
-    hub.add_argument("--hub_model_id", help="ORG/NAME or USER/NAME, for --push_to_hub")
 
 
 def read_config(arguments: argparse.Namespace) -> RunConfig:
@@ -60,13 +35,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     check_settings(values_in(vars(arguments)))
     mapping: dict[str, Any] = read_yaml(find_configuration(arguments.config))
     found: list[str] = []
-    if arguments.teacher:
-        mapping |= {"teacher": arguments.teacher, "teacher_revision": None}
-    for name in ("train", "validation"):
-        if files := getattr(arguments, f"{name}_file"):
-            mapping[name] = {"files": files}
-    if arguments.trust_remote_code:
-        mapping["trust_remote_code"] = True
+    mapping |= given_inputs(arguments)
     if arguments.license is not None:
         mapping["license"] = arguments.license
     if arguments.stages:
@@ -74,13 +43,28 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     for change in arguments.set:
         with noted(found):
             mapping = changed(mapping, change)
-    language = Language.from_tag("en")
+    languages = read_languages("en")
     with noted(found):
-        language = Language.from_tag(arguments.lang)
+        languages = read_languages(arguments.lang)
     with noted(found):
-        config = RunConfig.from_mapping(mapping, language)
+        mapping = with_languages(mapping, languages[1:])
+    with noted(found):
+        config = RunConfig.from_mapping(mapping, languages[0], languages[1:])
     refuse(found)
     return config
+
+
+def given_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The teacher and the texts of the command line, as a configuration has them."""
+    inputs: dict[str, Any] = {}
+    if arguments.teacher:
+        inputs |= {"teacher": arguments.teacher, "teacher_revision": None}
+    for name in ("train", "validation"):
+        if files := getattr(arguments, f"{name}_file"):
+            inputs[name] = {"files": files}
+    if arguments.trust_remote_code:
+        inputs["trust_remote_code"] = True
+    return inputs
 
 
 def changed(mapping: dict[str, Any], change: str) -> dict[str, Any]:
@@ -96,6 +80,12 @@ def budget_of(arguments: argparse.Namespace) -> int | None:
     if arguments.target_parameters is not None:
         return parse_count(arguments.target_parameters)
     return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
+
+
+def default_output_dir(config: RunConfig, config_file: str) -> Path:
+    """The run folder that is named after the languages and the configuration."""
+    tags = [language.tag for language in (config.language, *config.further_languages)]
+    return Path("runs") / "-".join([*tags, Path(config_file).stem])
 
 
 def publish_target(arguments: argparse.Namespace) -> Publish | None:
@@ -131,6 +121,42 @@ def publish(target: Publish, output_dir: Path) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that nothing is wrong with so far, and where it is published."""
+
+    prepared: PreparedRun
+    target: Publish | None
+    meter: Meter | None
+
+
+def plan(arguments: argparse.Namespace, main_process: bool) -> PlannedRun:
+    """Read and check what was given.
+
+    Raises:
+        ValueError, OSError: All that is wrong with it.
+    """
+    given = read_all(
+        config=partial(read_config, arguments),
+        budget=partial(budget_of, arguments),
+        target=partial(publish_target, arguments),
+    )
+    if given.config.machine_written and main_process and not arguments.quiet:
+        print(DEMO_NOTICE, flush=True)
+    meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
+    prepared = prepare(given.config, given.budget)
+    check_publish(given.target, prepared)
+    if arguments.dry_run:
+        prepared.check_texts()
+    return PlannedRun(prepared, given.target, meter)
+
+
+def make_pipeline(planned: PlannedRun, output_dir: Path, arguments: argparse.Namespace) -> Pipeline:
+    """The pipeline in its run folder, which keeps a configuration file that lies there."""
+    config_file = str(find_configuration(arguments.config))
+    return Pipeline(planned.prepared, output_dir, arguments.overwrite, keep=[config_file], meter=planned.meter)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Compress, or only plan to; the exit code."""
     main_process = join_processes()
@@ -138,25 +164,13 @@ def run(arguments: argparse.Namespace) -> int:
     use_all_cores()
     try:
         with full_disk_named(Path(arguments.output_dir or "runs")):
-            given = read_all(
-                config=partial(read_config, arguments),
-                budget=partial(budget_of, arguments),
-                target=partial(publish_target, arguments),
-            )
-            config = given.config
-            if config.machine_written and main_process and not arguments.quiet:
-                print(DEMO_NOTICE, flush=True)
-            meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
-            prepared = prepare(config, given.budget)
-            check_publish(given.target, prepared)
+            planned = plan(arguments, main_process)
             if arguments.dry_run:
-                prepared.check_texts()
                 if main_process:
-                    print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
+                    print(make_table(summary(planned.prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
                 return 0
-            output_dir = Path(arguments.output_dir or Path("runs") / f"{config.language.tag}-{Path(arguments.config).stem}")
-            config_file = str(find_configuration(arguments.config))
-            pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[config_file], meter=meter)
+            output_dir = Path(arguments.output_dir or default_output_dir(planned.prepared.given, arguments.config))
+            pipeline = make_pipeline(planned, output_dir, arguments)
     except BAD_INPUT as error:
         if main_process:
             print_error(error)
@@ -170,6 +184,6 @@ def run(arguments: argparse.Namespace) -> int:
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))
         print(f"The model: {model_dir}")
-        if given.target:
-            return publish(given.target, output_dir)
+        if planned.target:
+            return publish(planned.target, output_dir)
     return 0

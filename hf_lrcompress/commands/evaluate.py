@@ -3,51 +3,24 @@
 import argparse
 import json
 import re
-from dataclasses import Field, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 
-from hf_lrcompress.commands.options import add_input_options, add_run_options
 from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.messages import check_settings, read_all
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.texts.languages import Language
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options, in groups."""
-    given = add_input_options(parser)
-    given.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
-    given.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
-    given.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
-    given.add_argument("--task_columns", action="append", default=[], metavar="TASK=INPUTS,LABELS", help="columns of local data")
-    training = parser.add_argument_group("training")
-    for setting in fields(TaskTraining):
-        training.add_argument(f"--{setting.name}", help=setting.metadata["help"], **option_of(setting))
-    training.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
-    training.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
-    run = add_run_options(parser)
-    run.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
-
-
-def option_of(setting: Field) -> dict[str, Any]:
-    """What `add_argument` needs for a setting of this type. Numbers separated by commas are read later, by `read_rates`."""
-    if setting.type is bool:
-        return {"action": "store_true"}
-    if setting.type == tuple[float, ...]:
-        return {"default": ""}
-    return {"default": setting.default, "type": str if setting.type is str else int}
 
 
 def named_models(paths: list[str]) -> list[ModelUnderTest]:

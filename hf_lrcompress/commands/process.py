@@ -1,17 +1,14 @@
-"""The process that a command runs in: its part among others, how much it says, and how it ends."""
+"""The process that a command runs in: its part among others, and how much it says."""
 
 import argparse
 import logging
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import datasets
 import torch
@@ -28,8 +25,6 @@ BAD_INPUT = (ValueError, OSError, ImportError)
 """What is raised before any long work."""
 SIGNS_OF_A_FULL_DISK = re.compile(r"No space left|Disk quota exceeded|iostream error|requested and \d+ written")
 """What the operating system, C++ (torch) and numpy say of it."""
-RAISED_AGAIN_AFTER = 10.0
-"""Seconds after which an interruption that ended nothing is raised again."""
 
 
 def join_processes() -> bool:
@@ -94,24 +89,3 @@ def _all_said(error: BaseException | None) -> str:
         chain.append(error)
         error = error.__cause__ or error.__context__
     return " ".join(map(str, chain))
-
-
-def run_until_interrupted(work: Callable[[], int]) -> int:
-    """Do the work, which Ctrl-C and SIGTERM end alike; the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        return work()
-    except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
-        return 130
-
-
-def _interrupt(*signal_and_frame: Any) -> None:
-    """Raise what Ctrl-C raises; again if it was lost, as in a callback out of C, where Python prints exceptions and goes on."""
-    again = threading.Timer(RAISED_AGAIN_AFTER, signal.raise_signal, [signal.SIGINT])
-    again.daemon = True
-    again.start()
-    raise KeyboardInterrupt

@@ -1,10 +1,7 @@
 """Publish the model of a complete run on the Hugging Face Hub, private unless told otherwise."""
 
 import argparse
-from pathlib import Path
-from typing import Any
 
-from hf_lrcompress.commands.options import add_hub_options, add_run_options
 from hf_lrcompress.commands.process import print_error, set_verbosity
 from hf_lrcompress.messages import check_settings
 from hf_lrcompress.publishing.hub import Publish
@@ -12,17 +9,6 @@ from hf_lrcompress.publishing.licence import check_license, license_of, stated_l
 from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.yaml_files import values_in
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options, in groups."""
-    parser.add_argument("run_dir", type=Path, help="the run folder")
-    parser.add_argument("hub_model_id", help="ORG/NAME or USER/NAME")
-    run = add_run_options(parser)
-    run.add_argument("--overwrite", action="store_true", help="replace what another run has put there")
-    hub = add_hub_options(parser)
-    benchmarks: dict[str, Any] = {"action": "append", "default": [], "metavar": "DATASET_ID=TASK_ID"}
-    hub.add_argument("--eval_results", **benchmarks, help="list the score on this registered benchmark; may be given again")
 
 
 def read_benchmarks(values: list[str]) -> dict[str, str]:

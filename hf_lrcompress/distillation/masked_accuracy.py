@@ -1,16 +1,21 @@
 """Masked-token accuracy at the same places of the same text for every model of a run, whatever its vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.distillation.losses import linear_predictions
 from hf_lrcompress.distillation.observing import Wanted, observe
 from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, in_eval_mode, shared_spans
 from hf_lrcompress.files import fingerprint
+
+Predictions = tuple[torch.Tensor, torch.Tensor]
+"""Of masked tokens the cross-entropies and whether they were found, each of shape `(masked tokens,)`."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +90,49 @@ def masked_token_accuracy(
     Raises:
         ValueError: If the tokenizer has other tokens at the chosen places.
     """
+    layer = model.get_output_embeddings()
+
+    def predict(inputs: BatchEncoding, labels: torch.Tensor) -> Predictions:
+        chosen = labels != -100
+        features = observe(model, Wanted(features=True), **inputs).features
+        return linear_predictions(features[chosen], layer.weight, layer.bias, labels[chosen])
+
+    with in_eval_mode(model):
+        return _count(predict, tokenizer, masked, batch_size, model.device)
+
+
+def accuracy_of_logits(model: Callable[..., Any], tokenizer: PreTrainedTokenizerFast, masked: MaskedText) -> dict[str, float]:
+    """[`masked_token_accuracy`] of what is no PyTorch model, text by text: all logits of a text are held at once.
+
+    Args:
+        model (`Callable`): Takes what the tokenizer makes; what it gives has `logits`, of shape `(batch, sequence, vocabulary)`.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Its tokenizer, one of those that the tokens were chosen with.
+        masked ([`MaskedText`]): Texts and tokens.
+    """
+
+    def predict(inputs: BatchEncoding, labels: torch.Tensor) -> Predictions:
+        chosen = labels != -100
+        logits = model(**inputs).logits[chosen]
+        return F.cross_entropy(logits, labels[chosen], reduction="none"), logits.argmax(dim=-1) == labels[chosen]
+
+    return _count(predict, tokenizer, masked, batch_size=1, device=torch.device("cpu"))
+
+
+def _count(
+    predict: Callable[[BatchEncoding, torch.Tensor], Predictions],
+    tokenizer: PreTrainedTokenizerFast,
+    masked: MaskedText,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, float]:
     found = 0
     loss = 0.0
     count = 0
-    layer = model.get_output_embeddings()
-    with in_eval_mode(model):
-        for rows in batches_by_length(masked.texts, batch_size):
-            inputs, labels = _masked_batch(tokenizer, masked, rows, model.device)
-            chosen = labels != -100
-            features = observe(model, Wanted(features=True), **inputs).features
-            losses, correct = linear_predictions(features[chosen], layer.weight, layer.bias, labels[chosen])
-            found += int(correct.sum())
-            loss += losses.sum().item()
-            count += len(losses)
+    for rows in batches_by_length(masked.texts, batch_size):
+        losses, correct = predict(*_masked_batch(tokenizer, masked, rows, device))
+        found += int(correct.sum())
+        loss += losses.sum().item()
+        count += len(losses)
     return {"mlm_accuracy": found / count, "mlm_loss": loss / count, "masked_tokens": count}
 
 

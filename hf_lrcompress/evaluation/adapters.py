@@ -15,8 +15,6 @@ from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.cheap_training import attention_for_training
 from hf_lrcompress.models.loading import has_own_code, load_encoder
 
-TUNINGS = ("seq_bn", "full")
-
 
 def add_task_adapter(model: PreTrainedModel, reduction_factor: int) -> None:
     """Put sequential bottleneck adapters behind the feed-forward network of every layer, in place, and freeze the rest.

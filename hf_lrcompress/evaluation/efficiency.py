@@ -1,7 +1,8 @@
 """Speed on the CPU of several models, side by side."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
         against the first model).
     """
     encoders = [load_encoder(model.path, model.revision).eval() for model in models]
-    seconds = {batch: _median_seconds(encoders, batch) for batch in BATCHES}
+    with torch.inference_mode():
+        seconds = {batch: median_seconds([partial(_run, encoder, batch) for encoder in encoders]) for batch in BATCHES}
     rows = []
     for index, model in enumerate(models):
         config = load_config(model.path, model.revision)
@@ -50,17 +52,23 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
     return rows
 
 
-def _median_seconds(encoders: Sequence[PreTrainedModel], batch: int) -> list[float]:
-    measured = []
-    with torch.inference_mode():
-        for _ in range(ROUNDS + 1):
-            measured.append([_seconds(encoder, batch) for encoder in encoders])
-    return list(np.median(measured[1:], axis=0))  # the first round warms up
+def median_seconds(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds that each of several calls takes: the median of rounds in which every one has its turn, after one to warm up.
+
+    Args:
+        calls (`Sequence[Callable]`): What to measure, side by side.
+    """
+    measured = [[_seconds(call) for call in calls] for _ in range(ROUNDS + 1)]
+    return np.median(measured[1:], axis=0).tolist()
 
 
-def _seconds(encoder: PreTrainedModel, batch: int) -> float:
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _run(encoder: PreTrainedModel, batch: int) -> None:
     length = min(LENGTH, encoder.config.max_position_embeddings - 2)
     ids = torch.full((batch, length), encoder.config.vocab_size // 2)
-    started = time.perf_counter()
     encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
-    return time.perf_counter() - started

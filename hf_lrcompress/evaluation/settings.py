@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_lrcompress.evaluation.adapters import TUNINGS
-from hf_lrcompress.evaluation.tasks import Task
 from hf_lrcompress.messages import shown
 
+if TYPE_CHECKING:
+    from hf_lrcompress.evaluation.tasks import Task
+
+TUNINGS = ("seq_bn", "full")
 SMALL_HIDDEN_SIZE = 564
 """Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""
 
@@ -71,11 +73,11 @@ class TaskTraining:
         """The same with one learning rate, for one training."""
         return replace(self, learning_rates=(learning_rate,))
 
-    def rates_of(self, task: Task) -> tuple[float, ...]:
+    def rates_of(self, task: "Task") -> tuple[float, ...]:
         """The learning rates to choose from: without any the task's own."""
         return self.learning_rates or (task.learning_rate,)
 
-    def epochs_of(self, task: Task) -> int:
+    def epochs_of(self, task: "Task") -> int:
         """The epochs that a task is trained for."""
         own = task.quick_epochs if self.quick else task.epochs
         return self.epochs or own

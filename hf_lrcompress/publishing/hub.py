@@ -14,7 +14,7 @@ from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.publishing.metadata import FINGERPRINT
 
-PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png")
+PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png", ".onnx")
 EVAL_RESULTS_FILE = ".eval_results/hf_lrcompress.yaml"
 LOCAL_ID = 'model_id = "."  # the directory of this card'
 
@@ -168,8 +168,8 @@ def _check_card(api: HfApi, card: CommitOperationAdd) -> None:
 
 
 def _files_to_publish(model_dir: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files beside the weights, and those in the folders of sentence-transformers' modules, such as `1_Pooling`."""
-    found = [*model_dir.glob("*"), *model_dir.glob("[0-9]*_*/*")]
+    """Files beside the weights, ONNX files, and those in the folders of sentence-transformers' modules, such as `1_Pooling`."""
+    found = [*model_dir.glob("*"), *model_dir.glob("[0-9]*_*/*"), *model_dir.glob("onnx/*")]
     return sorted(path for path in found if path.suffix in suffixes and path.is_file())
 
 

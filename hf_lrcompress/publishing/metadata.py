@@ -40,13 +40,17 @@ def card_metadata(report: Mapping[str, Any]) -> ModelCardData:
         tags += ["sentence-transformers", "feature-extraction"]
     if report["stages"][0].get("own_code"):
         tags.append(OWN_CODE_TAG)
+    if "export" in report:
+        tags.append("onnx")
     optional = license_of(report)
-    if "-" in report["language"]:
-        optional["language_bcp47"] = report["language"]  # the Hub's `language` has no scripts and regions
+    tags_of_languages = [report["language"], *report.get("further_languages", ())]
+    with_script = [tag for tag in tags_of_languages if "-" in tag]
+    if with_script:
+        optional["language_bcp47"] = _one_or_more(with_script)  # the Hub's `language` has no scripts and regions
     if base_model:
         optional |= {"base_model": base_model, "base_model_relation": "finetune"}
     return ModelCardData(
-        language=report["language"].split("-")[0],
+        language=_one_or_more([tag.split("-")[0] for tag in tags_of_languages]),
         library_name="sentence-transformers" if sentences else "transformers",
         pipeline_tag=_pipeline_tag(report),
         tags=tags,
@@ -156,6 +160,12 @@ def facts_beside(score: Mapping[str, Any]) -> list[str]:
     if score.get("majority") is not None:
         facts.append(f"majority baseline {hundredfold(score['majority'])}")
     return facts
+
+
+def _one_or_more(tags: list[str]) -> Any:
+    """A single one as it is, several as a list: each once."""
+    different = list(dict.fromkeys(tags))
+    return different[0] if len(different) == 1 else different
 
 
 def _pipeline_tag(report: Mapping[str, Any]) -> str:

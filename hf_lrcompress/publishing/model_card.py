@@ -19,14 +19,15 @@ from hf_lrcompress.publishing.metadata import (
     text_name,
     title_of,
 )
-from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
+from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.tables import (
-    CERTIFICATE_ROWS,
     CURVE_COLUMNS,
     EFFICIENCY_COLUMNS,
+    EXPORT_COLUMNS,
     NOT_MEASURED,
     SCORE_COLUMNS,
     Columns,
+    certificate_table,
     escaped,
     hundredfold,
     make_table,
@@ -58,6 +59,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
         notice=DEMO_NOTICE if report["machine_written_text"] else None,
         teacher_notice=DEMO_TEACHER_NOTICE if has_demo_teacher(report) else None,
         language_name=Language.from_tag(report["language"]).name,
+        further_names=[Language.from_tag(tag).name for tag in report.get("further_languages", ())],
         **_tables(report),
         **_making(report),
     )
@@ -68,14 +70,17 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
     efficiency = report.get("efficiency", ())
     scores = report.get("scores", ())
     vocabulary = report.get("vocabulary")
+    export = report.get("export")
     return {
         "stages": stage_table(report),
         "notes": stage_notes(report),
         "scores": make_table([_score_cells(row) for row in scores], SCORE_COLUMNS),
         "score_notes": card_notes(scores),
         "efficiency": make_table(efficiency, _efficiency_columns(len(efficiency))),
+        "export": export and make_table(export["rows"], EXPORT_COLUMNS),
+        "export_note": export and export_note(export),
         "vocabulary": vocabulary,
-        "sizes": vocabulary and _vocabulary_table(vocabulary),
+        "sizes": vocabulary and certificate_table(vocabulary),
         "curve": vocabulary and make_table(vocabulary["curve"], CURVE_COLUMNS),
     }
 
@@ -105,15 +110,6 @@ def _making(report: Mapping[str, Any]) -> dict[str, str]:
 def _efficiency_columns(models: int) -> Columns:
     """One model is no faster than another."""
     return {key: column for key, column in EFFICIENCY_COLUMNS.items() if models > 1 or key != "speedup"}
-
-
-def _vocabulary_table(certificate: Mapping[str, Any]) -> str:
-    """What trimming did to the validation text, beside what it was before."""
-    rows = []
-    for key, (head, shown) in CERTIFICATE_ROWS.items():
-        rows.append({"": head, "trimmed": shown(certificate[key]), "before": shown(certificate[f"untrimmed_{key}"])})
-    right = "{}".format  # a number already; what `str` shows would stand at the left
-    return make_table(rows, {"": ("", str), "trimmed": ("trimmed", right), "before": ("before", right)})
 
 
 def _total(total: Mapping[str, float]) -> str:

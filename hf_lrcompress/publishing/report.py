@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.figures import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
 from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
-from hf_lrcompress.publishing.stage_table import stage_notes, stage_table
+from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
-from hf_lrcompress.tables import escaped
+from hf_lrcompress.tables import EXPORT_COLUMNS, escaped, make_table
 
-REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes")
+REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes", "export")
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in REPORTED_ALONE}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
@@ -71,6 +71,7 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
     """
     return {
         "language": config.language.tag,
+        "further_languages": [language.tag for language in config.further_languages],
         "teacher": config.teacher_name,
         "base_model": config.base_model,
         "machine_written_text": config.machine_written,
@@ -94,44 +95,56 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     """
     report = make_report(config, records)
     write_atomically(output_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    write_atomically(output_dir / "report.md", render_report(report))
     if _shows_stages(report):
         plot_stages(report["stages"], output_dir / STAGES_FIGURE)
     if "scores" in report:
         plot_scores(report["scores"], report["efficiency"], output_dir / SCORES_FIGURE)
     if "capacity" in report:
         plot_capacity(report["capacity"], output_dir / CAPACITY_FIGURE)
+    figures = [path.name for path in output_dir.glob("*.png")]
+    write_atomically(output_dir / "report.md", render_report(report, figures))
 
 
-def render_report(report: Mapping[str, Any]) -> str:
+def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
     """The report as Markdown.
 
     Args:
         report (`Mapping`): What `report.json` holds.
+        figures (`Sequence[str]`, *optional*): Names of PNG files that lie beside it.
     """
     lines = [f"# {escaped(title_of(report))}", ""]
     if report["machine_written_text"]:
         lines += [f"**{DEMO_NOTICE}**", ""]
     lines += [stage_table(report), "", *_list(stage_notes(report))]
-    if _shows_stages(report):
-        lines += ["", f"![what every stage has kept]({STAGES_FIGURE})"]
+    lines += _shown(STAGES_FIGURE, "what every stage has kept", figures)
     if "scores" in report:
         table = score_table(report["scores"], report["efficiency"], report["stages"][0]["parameters"])
         notes = _list(score_notes(report["scores"], report["skipped_tasks"]))
-        lines += ["", "## Tasks", "", table, "", *notes, "", f"![score against size]({SCORES_FIGURE})"]
+        lines += ["", "## Tasks", "", table, "", *notes]
+        lines += _shown(SCORES_FIGURE, "scores of the models", figures)
     if "capacity" in report:
         lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
-        lines += ["", capacity_table(report["capacity"]), "", f"![score against reduction factor]({CAPACITY_FIGURE})"]
+        lines += ["", capacity_table(report["capacity"])]
+        lines += _shown(CAPACITY_FIGURE, "score against reduction factor", figures)
+    if "export" in report:
+        lines += [
+            "",
+            "## ONNX",
+            "",
+            make_table(report["export"]["rows"], EXPORT_COLUMNS),
+            "",
+            f"- {export_note(report['export'])}",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes]) -> None:
+def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes | Path]) -> None:
     """Make `model/`: the last stage's model and tokenizer, the card and the figures. One that is there already is left alone.
 
     Args:
         output_dir (`Path`): The run folder; it holds the report.
         last_stage (`str`): Folder in it that holds the final model.
-        files (`Mapping[str, bytes]`): Further files of the model: content by path.
+        files (`Mapping[str, bytes | Path]`): Further files of the model: by path their content, or the file that has it.
     """
     if (output_dir / MODEL_DIR).exists():
         return
@@ -139,13 +152,20 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
     figures = sorted(output_dir.glob("*.png"))
     card = render_model_card(report, [path.name for path in figures])
     ignored = (RECORD_FILE, CHECKPOINTS, *HALF_WRITTEN, LOGS)
-    extra = dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
+    extra: dict[str, bytes | Path] = (
+        dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
+    )
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 
 
 def _shows_stages(report: Mapping[str, Any]) -> bool:
     """Whether similarities were measured, so that there is something to compare the stages by."""
     return any(stage.get("sentence_similarity") is not None for stage in report["stages"])
+
+
+def _shown(name: str, text: str, figures: Sequence[str]) -> list[str]:
+    """The lines that show a figure, if there is one."""
+    return ["", f"![{text}]({name})"] if name in figures else []
 
 
 def _list(notes: Sequence[str]) -> list[str]:

@@ -35,6 +35,19 @@ def stage_notes(report: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def export_note(export: Mapping[str, Any]) -> str:
+    """How the table of an export was measured.
+
+    Args:
+        export (`Mapping`): What `report.json` holds of it.
+    """
+    return (
+        f"Milliseconds are those of one text of {export['tokens']} tokens with {export['threads']} threads of a CPU, the "
+        "median of rounds in which all have their turn. Difference (the largest) and correlation are those of outputs with"
+        " PyTorch's, at several batches and lengths."
+    )
+
+
 def _on_masked_tokens(report: Mapping[str, Any]) -> str:
     note = (
         f"Masked-token accuracy and loss are measured on the same {report['stages'][-1]['masked_tokens']:,} masked tokens of the "

@@ -1,7 +1,6 @@
 """The configuration of a run: YAML in, frozen dataclasses out."""
 
 import difflib
-import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -13,7 +12,7 @@ from hf_lrcompress.demo.texts import DEMO
 from hf_lrcompress.messages import check_settings, noted, refuse, shown
 from hf_lrcompress.run.licences import check_license_name
 from hf_lrcompress.run.yaml_files import values_in
-from hf_lrcompress.stages import STAGES, Stage
+from hf_lrcompress.stages import DEFAULT_STAGES, STAGES, Stage
 from hf_lrcompress.stages.inputs import EXAMPLES, OBJECTIVES
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
@@ -51,6 +50,7 @@ class RunConfig:
         seed (`int`, *optional*, defaults to 42): Seeds everything that is random.
         license (`str`, *optional*): Licence of the model that is made, as the Hub names it (`"mit"`); by default the teacher's.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run the teacher's code, if transformers has none.
+        further_languages (`tuple[Language, ...]`, *optional*): Languages whose texts are in `trim_vocab.also`.
     """
 
     language: Language
@@ -66,6 +66,7 @@ class RunConfig:
     seed: int = 42
     license: str | None = None
     trust_remote_code: bool = False
+    further_languages: tuple[Language, ...] = ()
 
     def __post_init__(self) -> None:
         for key, allowed in (("objective", OBJECTIVES), ("examples", EXAMPLES)):
@@ -77,7 +78,9 @@ class RunConfig:
             check_license_name(self.license)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], language: Language) -> "RunConfig":
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], language: Language, further_languages: tuple[Language, ...] = ()
+    ) -> "RunConfig":
         """Build from a parsed YAML file.
 
         Raises:
@@ -85,17 +88,18 @@ class RunConfig:
                 wrong is named at once.
         """
         check_settings(values_in(mapping))
-        known = {field.name for field in fields(cls)} - {"language"} | set(STAGES)
+        known = {field.name for field in fields(cls)} - {"language", "further_languages"} | set(STAGES)
         found = [f"the configuration has no {key!r}" for key in ("teacher", "train", "validation") if key not in mapping]
         with noted(found):
             _check_keys(mapping, known, "the configuration")
         config: dict[str, Any] = {key: mapping[key] for key in PLAIN_KEYS if key in mapping}
-        config |= {"language": language, "stages": {}, "training": mapping.get("training") or {}}
+        config |= {"language": language, "further_languages": further_languages}
+        config |= {"stages": {}, "training": mapping.get("training") or {}}
         for key in ("train", "validation"):
             config[key] = DEMO
             with noted(found):
                 config[key] = _source(mapping.get(key, DEMO), key, language)
-        names = mapping.get("stages", list(STAGES))
+        names = mapping.get("stages", list(DEFAULT_STAGES))
         with noted(found):
             _check_stages(names)
             for name in names:
@@ -172,9 +176,9 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         return tuple(_typed(item, get_args(hint)[0], where) for item in value)
     if origin is Mapping and isinstance(value, Mapping):
         return {key: _typed(item, get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
-    if hint is float and type(value) is int:
-        return _as_float(value, where)
     allowed = get_args(hint) if origin is types.UnionType else (hint,)
+    if float in allowed and type(value) is int:
+        return _as_float(value, where)
     classes = tuple(get_origin(kind) or kind for kind in allowed)
     if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
         kinds = " or ".join(KINDS.get(kind, "a section") for kind in classes)
@@ -193,14 +197,8 @@ def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
     if value == DEMO:
         return DEMO
     if isinstance(value, Mapping):
-        codes = {"tag": language.tag, "glotcc": language.glotcc, "flores": language.flores, "wikiann": language.wikiann}
-        value = {key: _named(item, codes) if isinstance(item, str) else item for key, item in value.items()}
+        value = {key: language.named_in(item) for key, item in value.items()}
     return build(CorpusSource, value, where)
-
-
-def _named(text: str, codes: Mapping[str, str]) -> str:
-    """A text with the codes in the places named for them, such as `{glotcc}`; all else stays."""
-    return re.sub(r"\{(\w+)\}", lambda place: codes.get(place[1], place[0]), text)
 
 
 def _unbuilt(value: Any) -> Any:
@@ -215,6 +213,10 @@ def _check_stages(names: Any) -> None:
         raise ValueError(f"stages must be a list of different stage names, got {shown(names)}")
     for name in names:
         _check_known(name, STAGES, "stage")
+    final = next((index for index, name in enumerate(names) if STAGES[name].of_final_model), len(names))
+    after = [name for name in names[final:] if STAGES[name].makes_model]
+    if after:
+        raise ValueError(f"stages: {names[final]} is of the final model; put it after {after[-1]}")
 
 
 def _check_keys(mapping: Mapping[str, Any], known: Any, where: str) -> None:

@@ -10,12 +10,16 @@ BYTES = 4
 """Of a parameter in fp32."""
 IN_A_CHECKPOINT = 3
 """Weights and Adam's two moments."""
+EXPORTED = 2 * (BYTES + 1)
+"""Bytes of a parameter in fp32 and int8, in the stage's folder and in the final model's."""
 AT_ONCE = 2
 """The new one is written before the older one is deleted."""
 
 
 def needed_bytes(plan: Sequence[PlannedStage], complete: Collection[str] = ()) -> int:
-    """Bytes that a run writes at most at once: the models of its stages, the final model, and the largest training's checkpoints.
+    """Bytes that a run writes at most at once.
+
+    They are those of the models of its stages, of the final model and its export, and of the largest training's checkpoints.
 
     Args:
         plan (`Sequence[PlannedStage]`): The teacher and every stage.
@@ -25,7 +29,8 @@ def needed_bytes(plan: Sequence[PlannedStage], complete: Collection[str] = ()) -
     models = sum(planned.parameters for planned in to_do if planned.makes_model)
     trained = max((planned.parameters for planned in to_do if planned.training_mb is not None), default=0)
     final = plan[-1].parameters if to_do else 0
-    return BYTES * (models + final + AT_ONCE * IN_A_CHECKPOINT * trained)
+    exported = sum(planned.parameters for planned in to_do if planned.stage and planned.stage.of_final_model)
+    return BYTES * (models + final + AT_ONCE * IN_A_CHECKPOINT * trained) + EXPORTED * exported
 
 
 def check_space(plan: Sequence[PlannedStage], complete: Collection[str], output_dir: Path) -> None:

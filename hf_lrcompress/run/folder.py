@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
-from hf_lrcompress.files import changed_file, file_hash, read_object
+from hf_lrcompress.export.exporting import ONNX_DIR
+from hf_lrcompress.files import changed_file, file_hash, read_object, write_atomically
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
@@ -83,6 +85,11 @@ class RunFolder:
             first = min(path.name for path in others)
             raise FileExistsError(f"{self.path} holds other files (such as {first}); give an empty or new output_dir")
 
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write the run's configuration, by which the folder is known to be a run's."""
+        text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / CONFIG_FILE, f"{CONFIG_HEADER}\n{text}")
+
     def stale(self) -> dict[str, str]:
         """Directories that are of no use for the planned run, and why: those of stages and that of the final model."""
         reasons = {path.name: self._why_stale(path) for path in sorted(self.path.glob("[0-9][0-9]-*"))}
@@ -154,14 +161,27 @@ class RunFolder:
         return [self.record(directory) for directory in self.planned]
 
 
+def exported_files(records: Mapping[str, StageRecord]) -> dict[str, str]:
+    """What an export has left to lie beside the final model: the folders of its stages by the files' paths in them.
+
+    Args:
+        records (`Mapping[str, StageRecord]`): The records of all stages by the name of their directory.
+    """
+    files = [(name, directory) for directory, record in records.items() for name in record.files]
+    return {name: directory for name, directory in files if name.startswith(f"{ONNX_DIR}/")}
+
+
 def changed_model_file(output_dir: Path) -> str | None:
-    """The first file of the final model that is not, or no longer, what the last stage with a model has made.
+    """The first file of the final model that is not, or no longer, what the last stage with a model and an export have made.
 
     The card and the figures are for people, who may change them.
     """
-    records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
-    made = [record for record in records if record and WEIGHTS in record.files]
-    for name, recorded in (made[-1].files if made else {}).items():
+    found = {path.name: StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))}
+    records = {name: record for name, record in found.items() if record}
+    made = [record.files for record in records.values() if WEIGHTS in record.files]
+    files = dict(made[-1]) if made else {}
+    files |= {name: records[directory].files[name] for name, directory in exported_files(records).items()}
+    for name, recorded in files.items():
         path = output_dir / MODEL_DIR / name
         if path.suffix not in FOR_PEOPLE and not (path.is_file() and file_hash(path) == recorded["sha256"]):
             return name

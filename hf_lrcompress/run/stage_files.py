@@ -13,7 +13,7 @@ CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 HALF_WRITTEN = (".tmp*", "*.partial")
 """What a process that was killed leaves: safetensors' file and ours."""
 LOGS = "runs"
-KINDS = (".json", ".jsonl", ".safetensors", ".txt", ".model", ".py", ".md", ".png")
+KINDS = (".json", ".jsonl", ".safetensors", ".txt", ".model", ".py", ".md", ".png", ".onnx")
 """Endings of what stages write."""
 PASSING = (CHECKPOINTS, *HALF_WRITTEN, LOGS, RECORD_FILE)
 """What is no part of a complete stage."""

@@ -13,8 +13,11 @@ MOST_VALUES = 10_000
 """Values of a configuration; an alias counts as what it stands for, so that a few lines cannot stand for billions."""
 
 
-CONFIGURATIONS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))}
+_CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGURATIONS = {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
 """The package's own configurations, by name."""
+STUDIES = {path.stem: path for path in sorted((_CONFIGS / "studies").glob("*.yaml"))}
+"""The package's own studies, by name."""
 
 
 def find_configuration(name: str | Path) -> Path:
@@ -23,12 +26,21 @@ def find_configuration(name: str | Path) -> Path:
     Raises:
         FileNotFoundError: If it is neither.
     """
-    path = CONFIGURATIONS.get(str(name)) or Path(name)
+    return _find("configuration", name, CONFIGURATIONS)
+
+
+def find_study(name: str | Path) -> Path:
+    """The file of a study, as [`find_configuration`]."""
+    return _find("study", name, STUDIES)
+
+
+def _find(kind: str, name: str | Path, own: Mapping[str, Path]) -> Path:
+    path = own.get(str(name)) or Path(name)
     if path.is_file():
         return path
-    close = difflib.get_close_matches(path.stem, CONFIGURATIONS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"give a YAML file, or one of {', '.join(CONFIGURATIONS)}"
-    raise FileNotFoundError(f"configuration {name} does not exist; {hint}")
+    close = difflib.get_close_matches(path.stem, own, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"give a YAML file, or one of {', '.join(own)}"
+    raise FileNotFoundError(f"{kind} {name} does not exist; {hint}")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.evaluate import Evaluate
+from hf_lrcompress.stages.export import Export
 from hf_lrcompress.stages.protocol import Stage, StageContext
 from hf_lrcompress.stages.prune_ffn import PruneFFN
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
@@ -15,6 +16,8 @@ STAGES: dict[str, type[Stage]] = {
     "truncate_hidden": TruncateHidden,
     "trim_vocab": TrimVocab,
     "evaluate": Evaluate,
+    "export": Export,
 }
+DEFAULT_STAGES = tuple(name for name, stage in STAGES.items() if not stage.of_final_model)
 
-__all__ = ["STAGES", "Stage", "StageContext"]
+__all__ = ["DEFAULT_STAGES", "STAGES", "Stage", "StageContext"]

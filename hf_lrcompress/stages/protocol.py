@@ -1,7 +1,7 @@
 """What a stage is, and what it is given: the inputs of the run and its place in the run's folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,6 +10,8 @@ from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.masked_accuracy import MaskedText
+from hf_lrcompress.distillation.similarity import SimilarityReference
 from hf_lrcompress.models.loading import load_tokenizer
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -24,6 +26,8 @@ class StageContext:
         inputs ([`RunInputs`]): What the run starts from.
         parent ([`ModelSource`]): The model to start from.
         stage_dir (`Path`): Where the stage saves its model and tokenizer; checkpoints go there while it runs.
+        masked ([`MaskedText`]): The places at which every model of the run is asked for a token.
+        similarities (`Callable`): Gives what every model of the run is compared with: it loads the teacher, once.
         models (`Mapping[str, ModelSource]`): The teacher and the models made so far, by the name of their stage.
         stages (`Mapping[str, Stage]`): The stages so far.
         trains (`bool`, *optional*, defaults to `True`): If not, students are saved as the surgery leaves them.
@@ -32,6 +36,8 @@ class StageContext:
     inputs: RunInputs
     parent: ModelSource
     stage_dir: Path
+    masked: MaskedText
+    similarities: Callable[[], SimilarityReference]
     models: Mapping[str, ModelSource] = field(default_factory=dict)
     stages: Mapping[str, "Stage"] = field(default_factory=dict)
     trains: bool = True
@@ -74,6 +80,9 @@ class Stage(ABC):
 
     makes_model: ClassVar[bool] = True
     """Whether the stage leaves a model; if not, the next stage starts from the one before."""
+
+    of_final_model: ClassVar[bool] = False
+    """Whether what it leaves goes beside the final model: then no stage after it makes one."""
 
     training_settings: ClassVar[frozenset[str]] = frozenset()
     """Which of the run's training arguments matter to a stage that does not train."""

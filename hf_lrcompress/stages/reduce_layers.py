@@ -12,9 +12,10 @@ from hf_lrcompress.models.rebuilding import with_layers
 from hf_lrcompress.stages.inputs import on_device
 from hf_lrcompress.stages.protocol import Cut, StageContext
 from hf_lrcompress.stages.training import DistillingStage
-from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers
+from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers, with_random_layers
 
 MEASURED = "measured"
+RANDOM = "random"
 MEASURED_BLOCKS = 32
 """Blocks of training text that layers are measured on: some sixty passes over them for 6 of 12 layers."""
 
@@ -27,7 +28,7 @@ class ReduceLayers(DistillingStage):
         num_hidden_layers (`int`, *optional*, defaults to 6): Layers to keep.
         strategy (`str`, *optional*, defaults to `"stride"`):
             Which, see [`select_layers`]; or `"measured"`: those without which the last states are lost least, see
-            [`measure_layers`].
+            [`measure_layers`]; or `"random"`: none, see [`with_random_layers`].
         keep_layers (`tuple[int, ...]`, *optional*): Exactly these layers (from 0), instead of the two above.
         training, distil, distil_from: See [`DistillingStage`].
     """
@@ -50,7 +51,7 @@ class ReduceLayers(DistillingStage):
 
     def with_size(self, size: int, model: PreTrainedModel) -> "ReduceLayers":
         """Keep `size` layers: those of the strategy, or the nearest that can follow one another."""
-        if self._is_measured:
+        if self._chosen_later:
             return replace(self, num_hidden_layers=size)
         wanted = select_layers(model.config.num_hidden_layers, size, self.strategy)
         fitting = fitting_layers(model, wanted)
@@ -60,20 +61,24 @@ class ReduceLayers(DistillingStage):
         """Cut, and distil from the parent."""
         teacher, tokenizer = context.load_parent()
         keep_layers = self._select(teacher.config)
-        if self._is_measured:
+        if self._chosen_later == MEASURED:
             batches = list(context.inputs.calibration_batches(tokenizer, MEASURED_BLOCKS))
             with on_device(teacher):
                 keep_layers = measure_layers(teacher, self.num_hidden_layers, batches)
         student = reduce_layers(teacher, keep_layers)
+        if self._chosen_later == RANDOM:
+            student = with_random_layers(student, context.inputs.seed)
+            keep_layers = []
         return {"keep_layers": keep_layers} | self.distilled(context, student, teacher, tokenizer)
 
     @property
-    def _is_measured(self) -> bool:
-        return self.strategy == MEASURED and not self.keep_layers
+    def _chosen_later(self) -> str | None:
+        """The strategy, where it is not the indices that decide: then the first layers stand for those of the student."""
+        return self.strategy if self.strategy in (MEASURED, RANDOM) and not self.keep_layers else None
 
     def _select(self, config: PretrainedConfig) -> list[int]:
-        """The layers to keep; where they are still to be measured, as many as will be kept."""
+        """The layers to keep; where they are chosen later, as many as will be kept."""
         if self.keep_layers:
             return list(self.keep_layers)
-        strategy = "first" if self._is_measured else self.strategy
+        strategy = "first" if self._chosen_later else self.strategy
         return select_layers(config.num_hidden_layers, self.num_hidden_layers, strategy)

@@ -1,9 +1,10 @@
 """The training that stages share: its arguments, its checkpoints, and the base of the stages that train."""
 
+import difflib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from hf_lrcompress.distillation.checkpoints import newest_whole
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
+from hf_lrcompress.figures import plot_training
 from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import RunInputs
@@ -111,7 +113,7 @@ class DistillingStage(TrainingStage):
 
     def distilled(
         self, context: StageContext, student: PreTrainedModel, parent: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         """Train the cut model, or save it as it is; what was measured."""
         arguments = self.arguments(context.inputs, str(context.stage_dir))
         if arguments is None or not context.trains:
@@ -127,7 +129,7 @@ def train_student(
     teacher: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerFast,
     arguments: DistillationConfig,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train `student`, from the last checkpoint in the stage's directory if there is one, and save it.
 
     Args:
@@ -138,7 +140,8 @@ def train_student(
         arguments ([`DistillationConfig`]): How to train; its `output_dir` is the stage's directory.
 
     Returns:
-        `dict`: `steps`, and `train_loss` if no checkpoint was resumed from.
+        `dict`: `steps`, if no checkpoint was resumed from `train_loss`, and where it was evaluated on the way `evaluations`, see
+        [`evaluations_of`].
     """
     os.environ.setdefault("WANDB_RUN_GROUP", context.stage_dir.resolve().parent.name)  # as project is for trackio
     trainer = DistillationTrainer(
@@ -157,10 +160,26 @@ def train_student(
     _end_wandb_run()
     trainer.save_model(str(context.stage_dir))
     if trainer.is_world_process_zero():
+        plot_training(trainer.state.log_history, context.stage_dir / "training.png")
         save_tokenizer(tokenizer, context.stage_dir)  # the Trainer of transformers 5 names a class that 4 does not have
     (context.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
     whole = {} if checkpoint else {"train_loss": result.training_loss}  # the Trainer's is of the steps since it was resumed
-    return whole | {"steps": result.global_step}
+    evaluations = evaluations_of(trainer.state.log_history)
+    return whole | {"steps": result.global_step} | ({"evaluations": evaluations} if evaluations else {})
+
+
+def evaluations_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """What a training was evaluated at on the way: a row a step, with `loss`, each loss by its name and `mlm_accuracy`.
+
+    Args:
+        history (`Sequence[Mapping]`): `state.log_history` of a Trainer; of a step that was evaluated twice the last counts.
+    """
+    rows = {}
+    for logged in history:
+        if "eval_loss" in logged:
+            measured = {key: value for key, value in logged.items() if key.endswith(("loss", "accuracy"))}
+            rows[logged["step"]] = {"step": logged["step"]} | {key[len("eval_") :]: measured[key] for key in measured}
+    return [rows[step] for step in sorted(rows)]
 
 
 def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
@@ -181,7 +200,9 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         if key.startswith(OF_THE_HUB):
             raise ValueError(f"training: {key} is no setting; publish with --push_to_hub, and log in with hf auth login")
         if key not in known:
-            raise ValueError(f"unknown training argument {key!r}; see transformers.TrainingArguments and DistillationConfig")
+            close = difflib.get_close_matches(str(key)[:40], known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see transformers.TrainingArguments and DistillationConfig"
+            raise ValueError(f"unknown training argument {key!r}; {hint}")
         _check_type(key, value, known[key])
     precision = {} if settings.keys() & {"bf16", "fp16"} else {"bf16": computes_in_bf16()}
     directory = Path(output_dir).resolve()

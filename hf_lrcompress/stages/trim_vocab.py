@@ -10,6 +10,7 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from hf_lrcompress.figures import plot_vocabulary
 from hf_lrcompress.models.rebuilding import changed, resized_on_meta
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
@@ -17,7 +18,7 @@ from hf_lrcompress.surgery.vocab_trimming import config_tokens, trim_vocab, trim
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
 from hf_lrcompress.vocabulary.coverage import check_coverage
-from hf_lrcompress.vocabulary.selection import select_tokens, weighted_counts
+from hf_lrcompress.vocabulary.selection import check_one_rule, padded_size, select_tokens, weighted_counts
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -35,25 +36,44 @@ class TrimVocab(Stage):
         min_count (`int`, *optional*):
             Instead: keep all tokens that occur at least so often, and those that must stay. Their number becomes `vocab_size`,
             whatever it was, see [`TrimVocab.sized`].
+        coverage (`float`, *optional*):
+            Instead: keep the fewest tokens that make up this share of what the teacher's tokenizer made of the text (0.999), see
+            [`select_tokens`]. Their number becomes `vocab_size` as well.
+        pad_to_multiple_of (`int`, *optional*):
+            Keep more, until the number of tokens is a multiple of this (64), as tensor cores like it: the teacher's next most
+            frequent ones. No row of the embeddings is without a token.
         keep (`tuple[str, ...]`, *optional*): Tokens to keep in any case, spelled as in the vocabulary, see [`select_tokens`].
         also (`Mapping[str, Mapping]`, *optional*):
             Texts in other languages or domains to count too, by a name: the keys of a [`CorpusSource`] and a `weight`, where the
             training text has 1, whatever the sizes. With `{"en": {"files": ["en.txt"], "weight": 0.25}}` English makes a fifth.
 
     Raises:
-        ValueError: If a text of `also` has no weight or is no [`CorpusSource`], or `min_count` is not positive.
+        ValueError: If a text of `also` has no weight or is no [`CorpusSource`], if `min_count`, `coverage` or
+            `pad_to_multiple_of` is out of range, or if both of the first two are given.
     """
 
     cut_rank: ClassVar[int | None] = 2
     vocab_size: int = 40_000
     min_count: int | None = None
+    coverage: float | None = None
+    pad_to_multiple_of: int | None = None
     keep: tuple[str, ...] = ()
     also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.min_count is not None and self.min_count < 1:
             raise ValueError(f"trim_vocab: min_count must be 1 or more, got {self.min_count}")
+        try:
+            check_one_rule(self._given_size, self.min_count, self.coverage)
+            padded_size(self.vocab_size, self.pad_to_multiple_of)
+        except ValueError as error:
+            raise ValueError(f"trim_vocab: {error}") from error
         self.other_texts()
+
+    @property
+    def _given_size(self) -> int | None:
+        """`vocab_size`, where the text does not decide it."""
+        return self.vocab_size if self.min_count is None and self.coverage is None else None
 
     def other_texts(self) -> dict[str, tuple[CorpusSource, float]]:
         """The texts of `also` and their weights."""
@@ -61,35 +81,40 @@ class TrimVocab(Stage):
 
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer tokens."""
-        if not 1 <= self.vocab_size <= model.config.vocab_size:
+        size = padded_size(self.vocab_size, self.pad_to_multiple_of)
+        if not 1 <= size <= model.config.vocab_size:
+            padded = "" if size == self.vocab_size else f", padded to {size},"
             raise ValueError(
-                f"vocab_size {self.vocab_size} is larger than the model's {model.config.vocab_size}; choose a smaller one"
+                f"vocab_size {self.vocab_size}{padded} is larger than the model's {model.config.vocab_size}; choose a smaller one"
             )
-        return resized_on_meta(model, changed(model.config, vocab_size=self.vocab_size))
+        return resized_on_meta(model, changed(model.config, vocab_size=size))
 
     def sized(self, inputs: RunInputs) -> "TrimVocab":
-        """The stage whose `vocab_size` is what its `min_count` makes it; the text is counted only if there is one."""
-        if self.min_count is None:
+        """The stage whose `vocab_size` is what the text makes it; that is counted only if it has to be."""
+        if self._given_size is not None:
             return self
         stage = replace(self, vocab_size=len(self.select(inputs)))
         if stage != self:
-            logger.info("trim_vocab: %d tokens occur %d times or more, or must stay", stage.vocab_size, self.min_count)
+            why = f"occur {self.min_count} times or more" if self.min_count else f"make up {self.coverage:.4%} of the text's"
+            logger.info("trim_vocab: %d tokens %s, or must stay", stage.vocab_size, why)
         return stage
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
         """The paper's number of tokens."""
-        if config.vocab_size > BUDGET_SIZE:
+        size = padded_size(BUDGET_SIZE, self.pad_to_multiple_of)
+        if config.vocab_size > size:
             reason = f"the most frequent of {config.vocab_size:,}; no measurable loss, fewer do not generalise"
-            yield Cut("vocab_size", BUDGET_SIZE, changed(config, vocab_size=BUDGET_SIZE), reason)
+            yield Cut("vocab_size", size, changed(config, vocab_size=size), reason)
 
     def with_size(self, size: int, model: PreTrainedModel) -> "TrimVocab":
         """Keep `size` tokens."""
         return replace(self, vocab_size=size)
 
     def check_budget(self) -> None:
-        """Refuse `min_count`, with which the text decides the size."""
-        if self.min_count is not None:
-            raise ValueError("trim_vocab.min_count and a target both decide the vocabulary's size; leave one out")
+        """Refuse `min_count` and `coverage`, with which the text decides the size."""
+        if self._given_size is None:
+            rule = "coverage" if self.min_count is None else "min_count"
+            raise ValueError(f"trim_vocab.{rule} and a target both decide the vocabulary's size; leave one out")
 
     def inputs(self) -> Any:
         """What the texts of `also` consist of."""
@@ -112,8 +137,15 @@ class TrimVocab(Stage):
 
     def select(self, inputs: RunInputs) -> torch.Tensor:
         """The teacher's tokens to keep, ascending."""
-        size = None if self.min_count else self.vocab_size
-        return select_tokens(inputs.tokenizer, self.count(inputs), size, self._kept(inputs), self.min_count)
+        return select_tokens(
+            inputs.tokenizer,
+            self.count(inputs),
+            self._given_size,
+            self._kept(inputs),
+            self.min_count,
+            self.coverage,
+            self.pad_to_multiple_of,
+        )
 
     def _kept(self, inputs: RunInputs) -> list[str]:
         """`keep`, and the tokens that the teacher's config names."""
@@ -148,6 +180,7 @@ class TrimVocab(Stage):
             models = (model.eval(), trimmed.model.eval())
             certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, counts)
             write_certificate(certificate, context.stage_dir)
+            plot_vocabulary(certificate, context.stage_dir / "vocabulary_curve.png")
             metrics["certificate"] = certificate.to_mapping()
         return metrics
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -123,6 +124,24 @@ def reduce_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> PreTrai
         return f"{match['prefix']}{keep_layers[int(match['layer'])]}.{match['rest']}"
 
     return rebuild(model, with_layers(model.config, len(keep_layers)), old_name=old_name)
+
+
+def with_random_layers(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Give an encoder the layers that its class begins with before any training; embeddings and head stay.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): An encoder, with or without a head; not changed.
+        seed (`int`): Seeds the weights.
+
+    Returns:
+        [`~transformers.PreTrainedModel`]: A new model of the same class and sizes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        untrained = type(model)(model.config)
+    made = rebuild(model, model.config)
+    layers_of(made).load_state_dict(layers_of(untrained).state_dict())
+    return made
 
 
 def fitting_layers(model: PreTrainedModel, keep_layers: Sequence[int]) -> list[int]:

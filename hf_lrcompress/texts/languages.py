@@ -4,7 +4,9 @@ Data sets name *individual* languages (`swh`) where a tag names the macrolanguag
 CLDR's table in langcodes; the small tables below hold only what langcodes does not know.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import langcodes
 from langcodes.data_dicts import (
@@ -110,6 +112,13 @@ class Language:
         """Configuration of WikiANN: the ISO 639-1 code where there is one, otherwise ISO 639-3: `"sk"`."""
         subtag = self.tag.split("-")[0]
         return _WIKIPEDIA.get(subtag, subtag if len(subtag) == 2 else self.iso639_3)
+
+    def named_in(self, value: Any) -> Any:
+        """A text with this language's codes in the places named for them, such as `{glotcc}`; all else stays."""
+        if not isinstance(value, str):
+            return value
+        codes = {"tag": self.tag, "glotcc": self.glotcc, "flores": self.flores, "wikiann": self.wikiann}
+        return re.sub(r"\{(\w+)\}", lambda place: codes.get(place[1], place[0]), value)
 
 
 def _parse(tag: str) -> langcodes.Language:

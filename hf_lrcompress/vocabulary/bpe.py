@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from tokenizers import pre_tokenizers
@@ -21,16 +21,17 @@ class MergeTable:
 
     Args:
         model (`dict`): The part `model` of a tokenizer's JSON.
-        whole (`Collection[str]`): Tokens that no merge makes: added tokens. Byte tokens need not be among them.
+        whole (`Mapping[str, int]`): Tokens that no merge makes, and their ids: added tokens. Byte tokens need not be among them.
 
     Raises:
         ValueError: If the model drops merges at random.
     """
 
-    def __init__(self, model: dict, whole: Collection[str]) -> None:
+    def __init__(self, model: dict, whole: Mapping[str, int]) -> None:
         if model["dropout"]:
             raise ValueError("this tokenizer drops merges at random; set tokenizer.backend_tokenizer.model.dropout = None first")
         self._vocab: dict[str, int] = model["vocab"]
+        self._id_of = model["vocab"] | whole
         self._whole = {*whole, *BYTE_TOKENS}
         self._rank = {tuple(merge): rank for rank, merge in enumerate(model["merges"])}
         self._prefix = model["continuing_subword_prefix"] or ""
@@ -70,7 +71,7 @@ class MergeTable:
         kept = set(tokens)
         occurrences = dict(counts)
         children = Counter(parent for token in kept for parent in set(self.parents(token)))
-        leaves = [(occurrences.get(t, 0), -self._vocab[t], t) for t in kept - required if not children[t]]
+        leaves = [(occurrences.get(t, 0), -self._id_of[t], t) for t in kept - required if not children[t]]
         heapq.heapify(leaves)
         while len(kept) > size:
             count, _, token = heapq.heappop(leaves)
@@ -80,7 +81,7 @@ class MergeTable:
             for parent in set(self.parents(token)):
                 children[parent] -= 1
                 if not children[parent] and parent not in required:
-                    heapq.heappush(leaves, (occurrences[parent], -self._vocab[parent], parent))
+                    heapq.heappush(leaves, (occurrences[parent], -self._id_of[parent], parent))
         return kept
 
     def merged(self, left: str, right: str) -> str:
@@ -113,7 +114,7 @@ class MergeTable:
 
 def merge_table(state: dict) -> MergeTable:
     """The merge table of a BPE tokenizer's JSON."""
-    return MergeTable(state["model"], {token["content"] for token in state["added_tokens"]})
+    return MergeTable(state["model"], {token["content"]: token["id"] for token in state["added_tokens"]})
 
 
 def byte_alphabet(state: dict) -> set[str]:

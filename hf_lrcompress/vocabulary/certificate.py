@@ -5,44 +5,31 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.models.saving import save_tokenizer
-from hf_lrcompress.vocabulary.coverage import MOST_SENTENCES, check_coverage, coverage, unknown_rate
-from hf_lrcompress.vocabulary.curve import CurvePoint, draw_curve, ids_of, measure_curve, per_word
-from hf_lrcompress.vocabulary.ids import unknown_id
+from hf_lrcompress.vocabulary.comparison import ComparedText, VocabularyComparison
+from hf_lrcompress.vocabulary.coverage import MOST_SENTENCES, check_coverage
+from hf_lrcompress.vocabulary.curve import CurvePoint, measure_curve
 from hf_lrcompress.vocabulary.unreachable_tokens import unreachable_tokens
 
 CERTIFICATE_FILE = "vocabulary_certificate.json"
-CURVE_FILE = "vocabulary_curve.png"
 MOST_COMPARED = 8  # sentences whose logits are compared
 LONGEST_COMPARED = 64  # tokens of each
 LARGEST_LOGIT_DIFFERENCE = 1e-3  # float32 sums in another order; a wrong row is off by much more
 
 
-@dataclass(frozen=True)
-class VocabularyCertificate:
-    """What trimming did to held-out text. Shares are from 0 to 1; `untrimmed_*` is the same before trimming.
+@dataclass(frozen=True, kw_only=True)
+class VocabularyCertificate(VocabularyComparison):
+    """What trimming did to held-out text, where it kept its promises: `same_kept_sentences` is 1 and `wrong_rows` 0.
 
     Args:
-        vocab_size, untrimmed_vocab_size (`int`): Number of tokens.
-        sentences (`int`): Number of held-out sentences.
-        same_sentences (`float`): Share of them that is tokenised exactly as before.
-        kept_sentences (`float`): Share of them that was made of kept tokens only.
-        same_kept_sentences (`float`): Share of those that is tokenised exactly as before: 1.
-        coverage (`float`): Share of the held-out text's untrimmed tokens that are kept.
-        tokens_per_word, untrimmed_tokens_per_word (`float`): Tokens a word; words are what white space separates.
-        unknown_rate, untrimmed_unknown_rate (`float`): Share of the held-out text's tokens that are the unknown token.
-        round_trip, untrimmed_round_trip (`float`): Share of sentences that decoding gives back, white space aside.
-        unreachable_tokens (`tuple[str, ...]`): Kept tokens that no text is made into (only what `keep` demanded).
         reloaded_agrees (`float`): Share of sentences to which `AutoTokenizer`, from the saved files, gives the ids that the file
             `tokenizer.json` alone gives: 1.
-        wrong_rows (`int`, *optional*): Embedding rows that are not those of their token: 0.
         max_logit_difference (`float`, *optional*):
             Largest absolute difference of a kept token's logit, in a few sentences made of kept tokens.
         curve (`tuple[CurvePoint, ...]`): What other sizes would give.
@@ -51,22 +38,7 @@ class VocabularyCertificate:
         RuntimeError: If something that trimming promises is not so.
     """
 
-    vocab_size: int
-    untrimmed_vocab_size: int
-    sentences: int
-    same_sentences: float
-    kept_sentences: float
-    same_kept_sentences: float
-    coverage: float
-    tokens_per_word: float
-    untrimmed_tokens_per_word: float
-    unknown_rate: float
-    untrimmed_unknown_rate: float
-    round_trip: float
-    untrimmed_round_trip: float
-    unreachable_tokens: tuple[str, ...]
     reloaded_agrees: float
-    wrong_rows: int | None = None
     max_logit_difference: float | None = None
     curve: tuple[CurvePoint, ...] = ()
 
@@ -109,66 +81,25 @@ def certify_vocabulary(
         RuntimeError: If something that trimming promises is not so.
     """
     check_coverage(tokenizer, trimmed, keep_ids, texts, counts)
-    texts = list(texts[:MOST_SENTENCES])
-    old = ids_of(tokenizer, texts)
-    new = ids_of(trimmed, texts)
-    expected = _renumbered(tokenizer, old, keep_ids)
-    same = [ours == theirs for ours, theirs in zip(new, expected, strict=True)]
-    kept = [row for row in expected if row is not None]
-    unreachable = unreachable_tokens(trimmed)
+    new_id = {old: new for new, old in enumerate(keep_ids.tolist())}
+    text = ComparedText(tokenizer, trimmed, new_id, list(texts[:MOST_SENTENCES]))
+    comparison = text.compare(models)
+    unreachable = comparison.unreachable_tokens
     if unreachable and set(unreachable) - set(unreachable_tokens(tokenizer)):
         raise RuntimeError(f"vocabulary trimming broke its promise: {unreachable[0]!r} is unreachable; please report this")
-    wrong_rows, difference = _compare_models(models, keep_ids, kept) if models else (None, None)
+    kept = [row for row, is_kept in zip(text.new, text.is_kept, strict=True) if is_kept]
     return VocabularyCertificate(
-        vocab_size=len(trimmed),
-        untrimmed_vocab_size=len(tokenizer),
-        sentences=len(texts),
-        same_sentences=sum(same) / len(texts),
-        kept_sentences=len(kept) / len(texts),
-        same_kept_sentences=sum(same) / len(kept) if kept else 1.0,
-        coverage=coverage(old, keep_ids),
-        tokens_per_word=per_word(new, texts),
-        untrimmed_tokens_per_word=per_word(old, texts),
-        unknown_rate=unknown_rate(trimmed, new),
-        untrimmed_unknown_rate=unknown_rate(tokenizer, old),
-        round_trip=_round_trip(trimmed, new, texts),
-        untrimmed_round_trip=_round_trip(tokenizer, old, texts),
-        unreachable_tokens=tuple(unreachable),
-        reloaded_agrees=_reloaded_agrees(trimmed, texts),
-        wrong_rows=wrong_rows,
-        max_logit_difference=difference,
-        curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), texts),
+        **vars(comparison),
+        reloaded_agrees=_reloaded_agrees(trimmed, text.texts),
+        max_logit_difference=_largest_difference(models, keep_ids, kept) if models else None,
+        curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), text.texts),
     )
 
 
 def write_certificate(certificate: VocabularyCertificate, directory: Path) -> None:
-    """Write the certificate (`vocabulary_certificate.json`) and its curve (`vocabulary_curve.png`) into a directory."""
+    """Write the certificate (`vocabulary_certificate.json`) into a directory."""
     content = json.dumps(certificate.to_mapping(), indent=2, ensure_ascii=False) + "\n"
     (directory / CERTIFICATE_FILE).write_text(content, encoding="utf-8")
-    if certificate.curve:
-        untrimmed = certificate.untrimmed_tokens_per_word
-        draw_curve(certificate.curve, certificate.vocab_size, untrimmed, directory / CURVE_FILE)
-
-
-def _renumbered(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], keep_ids: torch.Tensor) -> list[list[int] | None]:
-    """The new ids of each sentence that is made of kept tokens; `None` for the others.
-
-    A word that is unknown to WordPiece may become known, so the unknown token does not count as kept.
-    """
-    new_id = {old: new for new, old in enumerate(keep_ids.tolist())}
-    if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
-        new_id.pop(unknown_id(tokenizer), None)
-    renumbered: list[list[int] | None] = []
-    for row in rows:
-        is_kept = new_id.keys() >= set(row)
-        renumbered.append([new_id[i] for i in row] if is_kept else None)
-    return renumbered
-
-
-def _round_trip(tokenizer: PreTrainedTokenizerFast, rows: list[list[int]], texts: Sequence[str]) -> float:
-    decoded = tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)
-    same = ["".join(back.split()) == "".join(text.split()) for back, text in zip(decoded, texts, strict=True)]
-    return sum(same) / len(texts)
 
 
 def _reloaded_agrees(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> float:
@@ -184,17 +115,12 @@ def _reloaded_agrees(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -
 
 
 @torch.no_grad()
-def _compare_models(
-    models: tuple[PreTrainedModel, PreTrainedModel], keep_ids: torch.Tensor, rows: list[list[int]]
-) -> tuple[int, float]:
-    """The number of embedding rows that differ, and the largest difference of outputs for a few sentences of kept tokens.
+def _largest_difference(models: tuple[PreTrainedModel, PreTrainedModel], keep_ids: torch.Tensor, rows: list[list[int]]) -> float:
+    """The largest difference of outputs for a few sentences of kept tokens, which `rows` holds by their new ids.
 
     Outputs are the logits of the kept tokens; of models without a head the last hidden states.
     """
     before, after = models
-    old = cast(nn.Embedding, before.get_input_embeddings()).weight
-    new = cast(nn.Embedding, after.get_input_embeddings()).weight
-    wrong_rows = (old[keep_ids] != new).any(dim=1).sum().item()
     difference = 0.0
     for row in rows[:MOST_COMPARED]:
         ids = torch.tensor([row[:LONGEST_COMPARED]])
@@ -202,4 +128,4 @@ def _compare_models(
         if before.get_output_embeddings() is not None:
             expected = expected[..., keep_ids]
         difference = max(difference, (after(ids)[0] - expected).abs().max().item())
-    return int(wrong_rows), difference
+    return difference

@@ -95,7 +95,7 @@ def unknown_rate(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Sequence[int
     """The share of token ids that is the model's unknown token."""
     unknown = unknown_id(tokenizer)
     ids = list(chain.from_iterable(rows))
-    return sum(i == unknown for i in ids) / len(ids)
+    return sum(i == unknown for i in ids) / max(1, len(ids))
 
 
 def coverage(rows: Sequence[Sequence[int]], keep_ids: torch.Tensor) -> float:

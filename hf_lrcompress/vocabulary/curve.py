@@ -1,8 +1,7 @@
-"""How many tokens are enough: vocabulary size against coverage and tokens per word, as numbers and as a figure."""
+"""How many tokens are enough: vocabulary size against coverage and tokens per word."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -64,33 +63,6 @@ def _selections(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_
         yield keep_ids
     if largest <= vocab_size:
         yield select_tokens(tokenizer, counts, min_count=counts[counts > 0].min().item())
-
-
-def draw_curve(points: Sequence[CurvePoint], vocab_size: int, untrimmed_tokens_per_word: float, path: Path) -> None:
-    """Draw the curve, with a line at the chosen size and one at the tokens per word of the untrimmed tokenizer.
-
-    Args:
-        points (`Sequence[CurvePoint]`): The curve.
-        vocab_size (`int`): The chosen size.
-        untrimmed_tokens_per_word (`float`): What the untrimmed tokenizer makes of the same text.
-        path (`Path`): Gets the figure (PNG).
-    """
-    from matplotlib.figure import Figure  # here: a run without trimming draws nothing
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    left = figure.subplots()
-    right = left.twinx()
-    sizes = [point.vocab_size for point in points]
-    (covered,) = left.plot(sizes, [100 * point.coverage for point in points], "o-", label="tokens covered, %")
-    (length,) = right.plot(sizes, [point.tokens_per_word for point in points], "s--", color="C1", label="tokens per word")
-    right.axhline(untrimmed_tokens_per_word, color="C1", linewidth=0.5)
-    left.axvline(vocab_size, color="grey", linewidth=0.5)
-    left.set(xscale="log", xlabel="vocabulary size", ylabel="tokens covered, %")
-    left.set(xticks=sizes, xticklabels=[f"{size:,}" for size in sizes])
-    left.minorticks_off()
-    right.set_ylabel("tokens per word of held-out text")
-    left.legend(handles=[covered, length], loc="center right")
-    figure.savefig(path, dpi=120)
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

@@ -1,14 +1,16 @@
 """Token selection: choose the tokens of a smaller vocabulary from how often each occurs."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.alphabet import alphabet_ids
 from hf_lrcompress.vocabulary.bpe import byte_alphabet, is_byte_level, merge_table
+from hf_lrcompress.vocabulary.candidates import Candidates, ClosedCandidates
 from hf_lrcompress.vocabulary.ids import id_count, special_ids
 from hf_lrcompress.vocabulary.tokenizer_trimming import require_trimmable
 
@@ -22,6 +24,8 @@ def select_tokens(
     vocab_size: int | None = None,
     keep: Sequence[str] = (),
     min_count: float | None = None,
+    coverage: float | None = None,
+    pad_to_multiple_of: int | None = None,
 ) -> torch.Tensor:
     """Choose the tokens of a smaller vocabulary.
 
@@ -44,13 +48,20 @@ def select_tokens(
         keep (`Sequence[str]`, *optional*, defaults to `()`):
             Tokens to keep in any case, spelled as in the vocabulary (`"▁Bratislava"`, `"##ami"`).
         min_count (`float`, *optional*): Instead of `vocab_size`: keep all tokens that occur at least so often.
+        coverage (`float`, *optional*):
+            Instead of `vocab_size`: the smallest one whose tokens make up this share, above 0 and at most 1, of all that
+            `counts` holds, the tokens that the untrimmed tokenizer made of the corpus: the `coverage` of a [`CurvePoint`].
+        pad_to_multiple_of (`int`, *optional*):
+            Keep more, until their number is a multiple of this, as tensor cores like it: the next most frequent tokens, then ones
+            that do not occur. No row of the embeddings is without a token.
 
     Returns:
         `torch.LongTensor` of shape `(vocab_size,)`: The ids of the chosen tokens, ascending.
 
     Raises:
-        ValueError: If `counts` has the wrong length, `keep` a token that does not exist, or `vocab_size` is larger than
-            the tokenizer, larger than what the corpus can fill, or too small for the tokens that must stay.
+        ValueError: If `counts` has the wrong length, `keep` a token that does not exist, `vocab_size` is larger than what
+            tokenizer or corpus has or too small for the tokens that must stay, not exactly one of `vocab_size`, `min_count` and
+            `coverage` is given, or the tokenizer has too few tokens for the multiple.
 
     Example:
     ```python
@@ -60,22 +71,54 @@ def select_tokens(
     ```
     """
     require_trimmable(tokenizer)
-    demanded = _check_request(tokenizer, counts, vocab_size, keep, min_count)
-    vocab = tokenizer.get_vocab()
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    special = set(special_ids(tokenizer, state))
-    required = special | _fixed(tokenizer, state, vocab) | set(demanded)
-    spare: list[int] = []
-    if not is_byte_level(state):
-        needed, spare = alphabet_ids(tokenizer, counts, demanded, special)
-        required |= needed
-    frequent = counts >= min_count if min_count else counts > 0
-    tenth = (vocab_size or int(frequent.sum())) // 10
-    room = (vocab_size or len(vocab)) - len(required)
-    candidates = _Candidates(counts, required, spare[: max(0, min(tenth, room))], frequent)
-    if state["model"]["type"] == "BPE":
-        return _select_closed(candidates, vocab_size, state)
-    return _select_frequent(candidates, vocab_size)
+    demanded = _check_request(tokenizer, counts, vocab_size, keep)
+    check_one_rule(vocab_size, min_count, coverage)
+    candidates = _candidates(tokenizer, counts, demanded)
+    kept = _chosen(candidates, vocab_size, min_count, coverage)
+    if pad_to_multiple_of is not None:
+        kept = _padded(candidates, kept, pad_to_multiple_of)
+    return torch.tensor(sorted(kept))
+
+
+def check_one_rule(vocab_size: int | None, min_count: float | None, coverage: float | None) -> None:
+    """Raise a `ValueError` if not exactly one of these decides how many tokens are kept, or it is out of range."""
+    if [vocab_size, min_count, coverage].count(None) != 2:
+        raise ValueError("give exactly one of vocab_size, min_count and coverage")
+    if min_count is not None and not min_count > 0:
+        raise ValueError(f"min_count must be more than 0, got {min_count}")
+    if coverage is not None and not 0 < coverage <= 1:
+        raise ValueError(f"coverage must be more than 0 and at most 1, got {coverage}; give a share such as 0.999")
+
+
+def _chosen(candidates: Candidates, vocab_size: int | None, min_count: float | None, coverage: float | None) -> set[int]:
+    if vocab_size is not None:
+        return candidates.most(vocab_size)
+    if min_count is not None:
+        return candidates.often(min_count)
+    return candidates.covering(cast(float, coverage))
+
+
+def _padded(candidates: Candidates, kept: set[int], multiple: int) -> set[int]:
+    size = padded_size(len(kept), multiple)
+    if size > len(candidates.ids):
+        raise ValueError(
+            f"pad_to_multiple_of {multiple} makes {size} tokens of {len(kept)}, but the tokenizer has only "
+            f"{len(candidates.ids)}; choose fewer tokens or another multiple"
+        )
+    return candidates.filled(kept, size)
+
+
+def padded_size(size: int, multiple: int | None) -> int:
+    """The next multiple, if there is one to keep to.
+
+    Raises:
+        ValueError: If `multiple` is not positive.
+    """
+    if multiple is None:
+        return size
+    if multiple < 1:
+        raise ValueError(f"pad_to_multiple_of must be 1 or more, got {multiple}; give a number such as 64")
+    return math.ceil(size / multiple) * multiple
 
 
 def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
@@ -105,14 +148,19 @@ def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, fl
     return sum(shares, start=torch.zeros_like(shares[0]))
 
 
-@dataclass(frozen=True)
-class _Candidates:
-    """What to choose from: `required` ids stay, `spare` ids come first, then those where `frequent` is true, by `counts`."""
-
-    counts: torch.Tensor
-    required: set[int]
-    spare: list[int]
-    frequent: torch.Tensor
+def _candidates(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, demanded: Sequence[int]) -> Candidates:
+    """What there is to choose from, where the tokens `demanded` stay."""
+    vocab = tokenizer.get_vocab()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    special = set(special_ids(tokenizer, state))
+    required = special | _fixed(tokenizer, state, vocab) | set(demanded)
+    spare: list[int] = []
+    if not is_byte_level(state):
+        needed, spare = alphabet_ids(tokenizer, counts, demanded, special)
+        required |= needed
+    if state["model"]["type"] == "BPE":
+        return ClosedCandidates(counts, vocab, required, spare, merge_table(state))
+    return Candidates(counts, vocab.values(), required, spare)
 
 
 def _fixed(tokenizer: PreTrainedTokenizerFast, state: dict, vocab: Mapping[str, int]) -> set[int]:
@@ -124,51 +172,8 @@ def _fixed(tokenizer: PreTrainedTokenizerFast, state: dict, vocab: Mapping[str, 
     return single_bytes | {i for i in vocab.values() if i < padding}
 
 
-def _select_frequent(candidates: _Candidates, vocab_size: int | None) -> torch.Tensor:
-    first = torch.zeros(len(candidates.counts), dtype=torch.bool)
-    first[[*candidates.required, *candidates.spare]] = True
-    wanted = first | candidates.frequent
-    if vocab_size is None:
-        return wanted.nonzero().flatten()
-    _check_size(vocab_size, len(candidates.required), int(wanted.sum()))
-    rank = torch.where(first, float("inf"), candidates.counts.double())
-    return rank.argsort(descending=True, stable=True)[:vocab_size].sort().values
-
-
-def _select_closed(candidates: _Candidates, vocab_size: int | None, state: dict) -> torch.Tensor:
-    """For BPE: [`_select_frequent`] with sets of tokens that hold what each token is made of."""
-    table = merge_table(state)
-    vocab = state["model"]["vocab"] | {token["content"]: token["id"] for token in state["added_tokens"]}
-    token_of = {i: token for token, i in vocab.items()}
-    required = table.close(token_of[i] for i in candidates.required)
-    first = required | table.close(token_of[i] for i in candidates.spare)
-    tokens = first | table.close(token_of[i] for i in candidates.frequent.nonzero().flatten().tolist())
-    if vocab_size is not None:
-        _check_size(vocab_size, len(required), len(tokens))
-        values = candidates.counts.tolist()
-        stay = first if len(first) <= vocab_size else required
-        tokens = table.shrink(tokens, {token: values[vocab[token]] for token in tokens}, stay, vocab_size)
-    return torch.tensor(sorted(vocab[token] for token in tokens))
-
-
-def _check_size(vocab_size: int, smallest: int, largest: int) -> None:
-    if vocab_size < smallest:
-        raise ValueError(
-            f"vocab_size {vocab_size} is too small: special tokens, the corpus' characters (or bytes) and `keep` need {smallest}"
-        )
-    if vocab_size > largest:
-        raise ValueError(
-            f"the corpus has only {largest} distinct tokens with those that must stay, not {vocab_size}; "
-            f"give more text or a vocab_size of at most {largest}"
-        )
-
-
 def _check_request(
-    tokenizer: PreTrainedTokenizerFast,
-    counts: torch.Tensor,
-    vocab_size: int | None,
-    keep: Sequence[str],
-    min_count: float | None,
+    tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int | None, keep: Sequence[str]
 ) -> list[int]:
     """The ids of `keep`."""
     size = len(tokenizer)
@@ -176,10 +181,6 @@ def _check_request(
     vocab = tokenizer.get_vocab()
     if counts.shape != (ids,):
         raise ValueError(f"counts must have one entry for each of the {ids} tokens, got shape {list(counts.shape)}")
-    if (vocab_size is None) == (min_count is None):
-        raise ValueError("give either vocab_size or min_count")
-    if min_count is not None and not min_count > 0:
-        raise ValueError(f"min_count must be more than 0, got {min_count}")
     if vocab_size is not None and vocab_size > size:
         raise ValueError(f"vocab_size {vocab_size} is a vocabulary larger than the tokenizer's {size}")
     strangers = [token for token in keep if token not in vocab]

@@ -5,6 +5,7 @@ Every model and every score has a file of its own in the work folder: what is th
 
 import argparse
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,18 +71,41 @@ def summary(result: dict[str, Any]) -> list[dict[str, str]]:
     return []
 
 
+def scored_tasks(result: dict[str, Any]) -> list[str]:
+    """The tasks that models were scored on, as the rows call them."""
+    return [task.upper() for task in result["task_epochs"] if task.upper() in result["rows"][0]]
+
+
+def scored_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that have a score on every task."""
+    return [row for row in result["rows"] if all(row[task] for task in scored_tasks(result))]
+
+
 def scored_table(result: dict[str, Any]) -> str:
-    """The README's table of the rows that were scored on tasks, as Markdown."""
+    """The table of the rows that were scored on tasks, as Markdown."""
     left_out = ("on", "masked-token accuracy", "similarity, surgery alone")
-    tasks = [task.upper() for task in result["task_epochs"] if task.upper() in result["rows"][0]]
-    scored = [row for row in result["rows"] if all(row[task] for task in tasks)]
-    rows = [{key: value for key, value in row.items() if key not in left_out} for row in scored]
+    rows = [{key: value for key, value in row.items() if key not in left_out} for row in scored_rows(result)]
     formats = {"parameters": "{:,}", "minutes": "{:.0f}", "similarity": "{:.3f}", "of tokens": "{:.3f}", "retention %": "{:.1f}"}
     shown = []
     for row in rows:
         cells = {key: formats.get(key, "{}").format(value) for key, value in row.items() if value is not None}
         shown.append({key: cells.get(key, "") for key in row})
     return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def headline(result: dict[str, Any]) -> str:
+    """The table at the top of the README: the scored rows, without how they came about."""
+    rows = scored_rows(result)
+    tasks = scored_tasks(result)
+    shown = []
+    for row in rows:
+        cells = {"": row["method"].split(",")[0], "parameters": row["parameters"], "similarity": row["similarity"]}
+        cells |= {task: re.split(",| at ", row[task])[0] for task in tasks}
+        shown.append(cells | {"kept %": row["retention %"]})
+    formats = ("", ",", ".2f", *["" for _ in tasks], ".1f")
+    return tabulate(
+        shown, headers="keys", tablefmt="github", floatfmt=formats, intfmt=formats, disable_numparse=[0, *range(3, 7)]
+    )
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:

@@ -7,18 +7,18 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from hf_lrcompress.evaluation.figures import plot_capacity, plot_scores
 from hf_lrcompress.evaluation.judging import is_at_baseline, retention, shortened_notice
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, score_notes, score_table
 from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.publishing.index import render_index
 from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.publishing.model_card import render_model_card
 from hf_lrcompress.publishing.report import render_report
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
-REPORT = Path(__file__).parents[2] / "model_cards" / "sk" / "report.json"
+REPORT = Path(__file__).parents[2] / "model_cards" / "sk-paper-method" / "report.json"
 BASELINES = {"tc": 0.057, "sa": 0.472, "ner": 0.0, "pos": 0.06}
 
 

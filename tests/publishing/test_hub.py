@@ -13,11 +13,10 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import yaml
-from conftest import tiny_model
 from hub_server import HubServer
 from made_up_texts import make_texts
 from own_code import ADD_ROW, CODE_FILES, with_own_code
-from trained_tokenizers import xlm_roberta
+from saved_teachers import save_teacher
 
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license
@@ -90,9 +89,7 @@ def work(environment, tmp_path_factory):
 def inputs(tmp_path_factory):
     """A folder with a teacher, texts and a configuration."""
     folder = tmp_path_factory.mktemp("inputs")
-    tokenizer = xlm_roberta()
-    model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-    model.save_pretrained(folder / "teacher"), tokenizer.save_pretrained(folder / "teacher")
+    save_teacher(folder / "teacher")
     (folder / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
     for name, count, seed in (("train", 300, 1), ("validation", 60, 2)):
         (folder / f"{name}.txt").write_text("\n".join(make_texts(count, seed)), encoding="utf-8")

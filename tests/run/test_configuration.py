@@ -38,10 +38,9 @@ def test_a_stage_has_its_own_losses_or_those_of_the_run():
 
 
 def test_only_the_named_places_are_replaced():
-    from hf_lrcompress.run.configuration import _named
-
-    codes = {"tag": "sk", "glotcc": "slk-Latn"}
-    assert _named("{glotcc} {0.__class__} {tag.x} {} {{tag}} {other}", codes) == "slk-Latn {0.__class__} {tag.x} {} {sk} {other}"
+    text = "{glotcc} {0.__class__} {tag.x} {} {{tag}} {other}"
+    assert SLOVAK.named_in(text) == "slk-Latn {0.__class__} {tag.x} {} {sk} {other}"
+    assert SLOVAK.named_in(5) == 5
     with pytest.raises(ValueError, match="must be a Hub id"):
         config(train={"path": "a/{0.__class__}"})
 
@@ -115,6 +114,14 @@ def test_a_key_that_is_there_twice_is_refused(text, key, lines, tmp_path):
         ({"block_size": "big"}, "block_size must be a whole number"),
         ({"teacher": 5}, "teacher must be text, got 5"),
         ({"trim_vocab": {"min_count": 1.5}}, "trim_vocab: min_count must be a whole number or null, got 1.5"),
+        (
+            {"trim_vocab": {"coverage": 0}},
+            "coverage must be more than 0 and at most 1, got 0.0; give a share such as 0.999",
+        ),
+        ({"trim_vocab": {"coverage": 99.9}}, "trim_vocab: coverage must be more than 0 and at most 1, got 99.9"),
+        ({"trim_vocab": {"coverage": "most"}}, "trim_vocab: coverage must be a number or null, got 'most'"),
+        ({"trim_vocab": {"coverage": 1, "min_count": 5}}, "trim_vocab: give exactly one of vocab_size, min_count and coverage"),
+        ({"trim_vocab": {"pad_to_multiple_of": 0}}, "trim_vocab: pad_to_multiple_of must be 1 or more, got 0"),
         ({"trim_vocab": {"also": 3}}, "trim_vocab: also must be a section, got 3"),
         ({"trim_vocab": {"keep": "a"}}, "trim_vocab: keep must be a list, got 'a'"),
         ({"trim_vocab": {"keep": [5]}}, "trim_vocab: keep must be text, got 5"),

@@ -12,6 +12,7 @@ from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.run.size_target import meet_budget, parse_count
 from hf_lrcompress.stages import STAGES
+from hf_lrcompress.stages.trim_vocab import TrimVocab
 
 NAMES = ("reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab")
 
@@ -48,6 +49,15 @@ def test_what_costs_least_is_cut_first():
     made = [list(propose_sizes(XLMR, millions * 10**6).sizes) for millions in (250, 230, 80, 40)]
     order = ["num_hidden_layers", "intermediate_size", "vocab_size", "hidden_size"]
     assert made == [order[:1], order[:2], order[:3], order]
+
+
+def test_the_vocabulary_of_a_budget_is_a_multiple_where_one_is_asked_for():
+    teacher = masked_lm_on_meta(XLMR)
+    assert TrimVocab(vocab_size=12_000, pad_to_multiple_of=64).resized(teacher).config.vocab_size == 12_032
+    stages = {name: STAGES[name]() for name in NAMES} | {"trim_vocab": TrimVocab(pad_to_multiple_of=48)}
+    proposal = meet_budget(teacher, 80 * 10**6, stages)
+    assert proposal.sizes["vocab_size"] == 40_032
+    assert proposal.parameters == masked_lm_on_meta(changed(XLMR, **proposal.sizes)).num_parameters()
 
 
 def test_a_stage_that_is_not_there_cuts_nothing():

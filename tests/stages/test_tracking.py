@@ -28,7 +28,7 @@ def train(tmp_path, monkeypatch):
         stage_dir = tmp_path / "sk-tiny" / name
         settings = {"max_steps": 2, "logging_steps": 1, "disable_tqdm": True, "report_to": tracker}
         inputs = RunInputs(Language.from_tag("sk"), ModelSource(""), text, text, settings, block_size=32)
-        task = StageContext(inputs, ModelSource(""), stage_dir)
+        task = StageContext(inputs, ModelSource(""), stage_dir, masked=None, similarities=None)
         model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         train_student(task, model, None, tokenizer, AdaptTeacher().arguments(inputs, str(stage_dir)))
         return stage_dir

@@ -5,7 +5,13 @@ import torch
 from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, logits_of, tiny_model
 
 from hf_lrcompress.models.architectures import layers_of
-from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers, select_layers_measured
+from hf_lrcompress.surgery.layer_reduction import (
+    fitting_layers,
+    reduce_layers,
+    select_layers,
+    select_layers_measured,
+    with_random_layers,
+)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +127,20 @@ def test_the_nearest_layers_are_the_best_of_all(inputs):
 def test_layers_that_share_their_weights_cannot_be_reduced(family):
     with pytest.raises(ValueError, match="share one set of weights"):
         reduce_layers(tiny_model(family), [0, 1])
+
+
+def test_random_layers_are_those_of_an_untrained_model_and_the_rest_stays(model, inputs):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    made = with_random_layers(model, seed=1)
+    of_layers = {id(parameter) for parameter in layers_of(model).parameters()}
+    layers = {name for name, parameter in model.named_parameters() if id(parameter) in of_layers}
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(model.state_dict()[name], before[name])
+        if name not in layers:
+            assert torch.equal(tensor, before[name]), name
+    changed = {name for name in layers if not torch.equal(made.state_dict()[name], before[name])}
+    assert len(changed) == len(layers) and logits_of(made, inputs).isfinite().all()
+    again = with_random_layers(model, seed=1)
+    other = with_random_layers(model, seed=2)
+    torch.testing.assert_close(logits_of(again, inputs), logits_of(made, inputs))
+    assert not torch.allclose(logits_of(other, inputs), logits_of(made, inputs))

@@ -11,6 +11,7 @@ from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
+from hf_lrcompress.figures import plot_vocabulary
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
 from hf_lrcompress.vocabulary.coverage import check_coverage
 from hf_lrcompress.vocabulary.curve import measure_curve
@@ -51,6 +52,7 @@ def test_figures_are_those_of_the_definition(case, tmp_path):
     assert coverages == sorted(coverages)
     write_certificate(certificate, tmp_path)
     assert json.loads((tmp_path / "vocabulary_certificate.json").read_text(encoding="utf-8")) == certificate.to_mapping()
+    plot_vocabulary(certificate, tmp_path / "vocabulary_curve.png")
     assert (tmp_path / "vocabulary_curve.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -196,8 +196,8 @@ def test_wrong_requests_are_refused(tokenizer):
         ((counts, size), r"only \d+ distinct tokens .* give more text or a vocab_size of at most"),
         ((counts, 5), r"vocab_size 5 is too small: .* need \d+"),
         ((counts[1:], 10), rf"one entry for each of the {size} tokens, got shape \[{size - 1}\]"),
-        ((counts,), "either vocab_size or min_count"),
-        ((counts, 30, (), 2), "either vocab_size or min_count"),
+        ((counts,), "exactly one of vocab_size, min_count and coverage"),
+        ((counts, 30, (), 2), "exactly one of vocab_size, min_count and coverage"),
         ((counts, None, (), 0), "min_count must be more than 0"),
     ]
     for arguments, message in cases:

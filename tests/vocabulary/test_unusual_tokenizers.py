@@ -111,6 +111,7 @@ def test_a_row_without_a_token_goes(make, tmp_path):
     assert counts.tolist() == torch.bincount(torch.tensor(sum(rows, [])), minlength=len(counts)).tolist()
     ids = sorted(tokenizer.get_vocab().values())
     assert set(select_tokens(tokenizer, counts, min_count=1).tolist()) <= set(ids)
+    assert select_tokens(tokenizer, counts, min_count=1, pad_to_multiple_of=len(ids)).tolist() == ids
     save_counts(tmp_path / "counts", counts, tokenizer)
     assert torch.equal(load_counts([tmp_path / "counts"], tokenizer), counts)
     model = tiny_model("bert", vocab_size=len(counts), pad_token_id=tokenizer.pad_token_id)

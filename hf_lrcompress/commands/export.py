@@ -1,0 +1,53 @@
+"""Write ONNX files of a model beside it."""
+
+import argparse
+from pathlib import Path
+
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, print_error, set_verbosity
+from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
+from hf_lrcompress.export.graphs import check_exportable, require_onnx
+from hf_lrcompress.messages import check_settings
+from hf_lrcompress.models.checkpoints import has_masked_lm_head
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.sentence_modules import MODULES_FILE
+from hf_lrcompress.run.yaml_files import values_in
+from hf_lrcompress.tables import EXPORT_COLUMNS, make_table
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse what is no folder of a model, and files that would be replaced and may not."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no model (config.json); give the folder of one, such as the model/ of a run")
+    there = [path for path in (folder / ONNX_DIR / name for name in FILES.values()) if path.exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{there[0]} exists; set --overwrite to replace it")
+
+
+def export(arguments: argparse.Namespace) -> str:
+    """Export; the table of what was measured."""
+    check_settings(values_in(vars(arguments)))
+    folder: Path = arguments.model_dir
+    require_onnx()
+    check_folder(folder, arguments.overwrite)
+    load_config(str(folder), trust_remote_code=arguments.trust_remote_code)
+    of_sentences = (folder / MODULES_FILE).exists()
+    load = load_encoder if of_sentences or not has_masked_lm_head(str(folder)) else load_masked_lm
+    tokenizer = load_tokenizer(str(folder))
+    model = load(str(folder))
+    check_exportable(model)
+    measured = export_model(model, tokenizer, folder)
+    table = make_table(measured["rows"], EXPORT_COLUMNS, style="simple", missing="–")
+    return f"{table}\n\nA text of {measured['tokens']} tokens, {measured['threads']} threads. The files: {folder / ONNX_DIR}"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, and print sizes and latency; the exit code."""
+    set_verbosity(arguments)
+    try:
+        with full_disk_named(arguments.model_dir):
+            text = export(arguments)
+    except BAD_INPUT as error:
+        print_error(error)
+        return 2
+    print(text)
+    return 0

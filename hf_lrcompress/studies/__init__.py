@@ -1,0 +1,1 @@
+"""Studies: many runs that differ in little, made beside each other and compared."""

@@ -1,0 +1,192 @@
+"""What a study has found: a line for every finished point, and all of them as table and figure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_lrcompress.evaluation.judging import is_at_baseline, shortened_notice
+from hf_lrcompress.figures import Panel, plot_study
+from hf_lrcompress.stages.adapt_teacher import LOSS_ARGUMENTS
+from hf_lrcompress.studies.definition import Study, name_of
+from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
+from hf_lrcompress.studies.sharing import SHARED
+from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, make_table
+
+MEASURES = ("mlm_accuracy", "sentence_similarity", "token_similarity")
+OTHER_LOSS = LOSS_ARGUMENTS | {"distil_from"}
+"""Parts of keys that change what a loss is the sum of."""
+DRAWN = ("mlm_accuracy", "sentence_similarity")
+AVERAGE = "average"
+Results = Sequence[Mapping[str, Any]]
+
+
+def result_of(planned: PlannedPoint, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of a point.
+
+    Args:
+        planned ([`PlannedPoint`]): The point.
+        report (`Mapping`): `report.json` of its complete run.
+    """
+    rows = report["stages"]
+    last = rows[-1]
+    trained = [row for row in rows if "evaluations" in row]
+    shared = {row["stage"]: row[SHARED] for row in rows if SHARED in row}
+    own_curve = bool(trained) and trained[-1]["stage"] not in shared  # another point's says nothing of this one
+    scores = [row for row in report.get("scores", ()) if row["model"] == last["stage"]]
+    elsewhere = sum(each["seconds"] for each in shared.values())
+    return {
+        "setting": planned.point.setting,
+        "seed": planned.point.seed,
+        "changes": dict(planned.point.changes),
+        "fingerprint": planned.fingerprint,
+        "parameters": last["parameters"],
+        "measures": {key: last[key] for key in MEASURES if key in last},
+        "masked_text": last["masked_text"],
+        "scores": scores,
+        "curve_of": trained[-1]["stage"] if own_curve else None,
+        "curve": trained[-1]["evaluations"] if own_curve else [],
+        "seconds": report["total"]["seconds"] - elsewhere,
+        "shared": {stage: each["run"] for stage, each in shared.items()},
+        "settings": report["settings"],
+        "version": report["version"],
+        "environment": report["environment"],
+    }
+
+
+def render_study(title: str, settings: Iterable[str], seeds: Sequence[int], results: Results, failed: Mapping[str, str]) -> str:
+    """Table and notes as Markdown.
+
+    Args:
+        title (`str`): What the study asks.
+        settings (`Iterable[str]`): The names of its settings.
+        seeds (`Sequence[int]`): The seeds that each setting is run with.
+        results (`Sequence[Mapping]`): The lines of the points that are finished; others are not shown.
+        failed (`Mapping[str, str]`): Why points have none, by their names.
+    """
+    rows = [_row(setting, seeds, results) for setting in settings]
+    tasks = dict.fromkeys(score["task"] for result in results for score in result["scores"])
+    columns: Columns = {
+        "setting": ("setting", escaped),
+        "runs": ("runs", str),
+        "parameters": STAGE_COLUMNS["parameters"],
+        **{key: (STAGE_COLUMNS[key][0], "{}".format) for key in _comparable(results)},
+        **{task: (task.upper(), "{}".format) for task in tasks},
+        AVERAGE: (AVERAGE, "{}".format),
+        "seconds": STAGE_COLUMNS["seconds"],
+    }
+    lines = [f"# {title}", "", make_table(rows, columns, missing="–"), "", *(f"- {note}" for note in _notes(results))]
+    lines += [f"- failed: {escaped(name)}: {escaped(reason)}" for name, reason in failed.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _row(setting: str, seeds: Sequence[int], results: Results) -> dict[str, Any]:
+    own = [result for result in results if result["setting"] == setting]
+    row: dict[str, Any] = {"setting": setting, "runs": f"{len(own)} of {len(seeds)}"}
+    if not own:
+        return row
+    row |= {"parameters": own[0]["parameters"], "seconds": float(np.mean([result["seconds"] for result in own]))}
+    row |= {key: _spread(_measured(own, key), 1, 4) for key in MEASURES if key in own[0]["measures"]}
+    for task in [score["task"] for score in own[0]["scores"]]:
+        scores = [score for result in own for score in result["scores"] if score["task"] == task]
+        at_baseline = " (at the baseline)" if any(map(is_at_baseline, scores)) else ""
+        row[task] = _spread([value for score in scores for value in score["values"]], 100, 1) + at_baseline
+    if len(own[0]["scores"]) > 1:
+        row[AVERAGE] = _spread(_averages(own), 100, 1)
+    return row
+
+
+def _spread(values: Sequence[float], times: float, decimals: int) -> str:
+    """Mean and, of several, standard deviation."""
+    mean = f"{times * np.mean(values):.{decimals}f}"
+    return f"{mean} ± {times * np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else mean
+
+
+def _measured(results: Results, key: str) -> list[float]:
+    return [result["measures"][key] for result in results]
+
+
+def _averages(results: Results) -> list[float]:
+    """For each run the mean score over the tasks."""
+    return [float(np.mean([score["mean"] for score in result["scores"]])) for result in results]
+
+
+def _comparable(results: Results) -> list[str]:
+    """The measures that all have, but for those whose places in the text are not the same for all settings."""
+    places = {(result["seed"], result["masked_text"]) for result in results}
+    same = len(places) == len({seed for seed, _ in places})
+    keys = [key for key in MEASURES if results and all(key in result["measures"] for result in results)]
+    return [key for key in keys if same or key == "sentence_similarity"]
+
+
+def _notes(results: Results) -> list[str]:
+    notes = ["Mean ± standard deviation over the runs, of tasks over all their trainings, × 100. A setting has a run a seed."]
+    notes.append("Seconds are the mean of a run's own; a stage that several runs need is made by one of them.")
+    if results and "mlm_accuracy" not in _comparable(results) and "mlm_accuracy" in results[0]["measures"]:
+        notes.append("Masked-token accuracies are left out: the settings have different tokens, so different places were masked.")
+    shortened = shortened_notice([score for result in results for score in result["scores"]])
+    return notes + ([shortened] if shortened else [])
+
+
+def draw_study(study: Study, seeds: Sequence[int], results: Results, path: Path) -> None:
+    """Write the figure: validation over steps, a line a setting; with an axis also what was measured against it.
+
+    Args:
+        study ([`Study`]): The study.
+        seeds (`Sequence[int]`): The seeds that each setting is run with.
+        results (`Sequence[Mapping]`): The lines of the points that are finished.
+        path (`Path`): The file; nothing is written if there is nothing to draw.
+    """
+    panels = _curves(seeds, results) + (_panels(study.axis, results) if study.axis else [])
+    plot_study(study.title, panels, path)
+
+
+def _curves(seeds: Sequence[int], results: Results) -> list[Panel]:
+    """Validation over steps; nothing where there are no curves that can be compared."""
+    key = _curve_key(results)
+    if key is None:
+        return []
+    lines = {}
+    for setting in dict.fromkeys(result["setting"] for result in results):
+        own = [result["curve"] for result in results if result["setting"] == setting]
+        by_step: dict[float, list[float]] = {}
+        for row in [row for curve in own for row in curve]:
+            by_step.setdefault(row["step"], []).append(row[key])
+        lines[_label(setting, len(own), len(seeds))] = by_step
+    measure = STAGE_COLUMNS[key][0] if key in STAGE_COLUMNS else key
+    return [Panel("step", f"{measure} on validation", lines)]
+
+
+def _label(setting: str, finished: int, seeds: int) -> str:
+    """A setting, and that it is not whole where it is not."""
+    return setting if finished == seeds else f"{setting} ({finished} of {seeds} runs)"
+
+
+def _curve_key(results: Results) -> str | None:
+    """What is drawn over steps: masked-token accuracy, or the loss if it is the same sum for all; `None` without a curve."""
+    rows = [row for result in results for row in result["curve"]]
+    if not rows or not all(result["curve"] for result in results):
+        return None
+    if all("mlm_accuracy" in row for row in rows):
+        return "mlm_accuracy" if "mlm_accuracy" in _comparable(results) else None
+    changed = {part for result in results for key in result["changes"] for part in key.split(".")}
+    same = len({tuple(sorted(row)) for row in rows}) == 1 and not changed & OTHER_LOSS
+    return "loss" if same else None
+
+
+def _panels(axis: str, results: Results) -> list[Panel]:
+    """What was measured against the axis: a line for each combination of the other changes."""
+    lines: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
+    for result in results:
+        others = {key: value for key, value in result["changes"].items() if key != axis}
+        lines.setdefault(name_of(others), {}).setdefault(result["changes"][axis], []).append(result)
+    panels = []
+    if results and all(result["scores"] for result in results):
+        scored = {label: {x: [100 * mean for mean in _averages(own)] for x, own in of_x.items()} for label, of_x in lines.items()}
+        panels.append(Panel(axis, "mean score × 100", scored))
+    drawn = () if axis.startswith(f"{EVALUATE}.") else DRAWN  # how a model is scored does not change it
+    for key in [key for key in drawn if key in _comparable(results)]:
+        measured = {label: {x: _measured(own, key) for x, own in of_x.items()} for label, of_x in lines.items()}
+        panels.append(Panel(axis, STAGE_COLUMNS[key][0], measured))
+    return panels
