@@ -18,12 +18,11 @@ TRIMBED_PYTHONS = ("python3.12", "python3.13")
 XLMR = "xlm-roberta"
 OURS_NAME = "hf_lrcompress"
 
-# CPU time of all threads: other processes may share the cores.
 # VmHWM is the peak of this program; ru_maxrss would begin with that of the one that started it.
 END = """
 import json, re
 peak = re.search("VmHWM:\\\\s+([0-9]+) kB", open("/proc/self/status").read())
-print(json.dumps({"counting_cpu_seconds": counted - start, "trimming_cpu_seconds": trimmed - counted,
+print(json.dumps({"counting_seconds": counted - start, "trimming_seconds": trimmed - counted,
                   "peak_memory_mb": int(peak.group(1)) * 1024 / 1e6}))
 """
 OURS = """
@@ -32,15 +31,15 @@ from pathlib import Path
 model_dir, text_dir, vocab_size, out = sys.argv[1:]
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
-start = time.process_time()
+start = time.perf_counter()
 tokenizer = AutoTokenizer.from_pretrained(model_dir)
 with open(Path(text_dir) / "train.txt", encoding="utf-8") as lines:
     counts = count_tokens(tokenizer, (line.rstrip("\\n") for line in lines))
-counted = time.process_time()
+counted = time.perf_counter()
 keep_ids = select_tokens(tokenizer, counts, int(vocab_size))
 result = trim_vocab(AutoModelForMaskedLM.from_pretrained(model_dir), tokenizer, keep_ids)
 result.model.save_pretrained(out), result.tokenizer.save_pretrained(out)
-trimmed = time.process_time()
+trimmed = time.perf_counter()
 """
 VOCABTRIMMER = """
 import sys, time
@@ -48,11 +47,11 @@ model_dir, text_dir, vocab_size, out = sys.argv[1:]
 from vocabtrimmer import VocabTrimmer, vocab_miner
 settings = {"language": "any", "dataset": text_dir, "dataset_split": "train", "target_vocab_size": int(vocab_size),
             "min_frequency": 1, "cache_file_vocab": f"{out}/vocab.json", "cache_file_frequency": f"{out}/frequency.json"}
-start = time.process_time()
+start = time.perf_counter()
 vocab_miner(model=model_dir, **settings)
-counted = time.process_time()
+counted = time.perf_counter()
 VocabTrimmer(model_dir).trim_vocab(path_to_save=out, **settings)
-trimmed = time.process_time()
+trimmed = time.perf_counter()
 """
 TRIMBED = """
 import sys, time
@@ -61,14 +60,14 @@ from trimbed import TrimConfig, TrimPipeline
 texts = {"path": "text", "data_files": f"{text_dir}/train.txt"}
 corpus = {"datasets": [texts], "counts_cache": f"{out}/counts.json"}
 selection = {"min_count": 1, "max_vocab_size": int(vocab_size)}
-start = time.process_time()
+start = time.perf_counter()
 pipeline = TrimPipeline(TrimConfig(
     model=model_dir, output_dir=out, overwrite=True, verify=False, verify_model=False, corpus=corpus, selection=selection
 ))
 pipeline.count(pipeline.load()[0])
-counted = time.process_time()
+counted = time.perf_counter()
 pipeline.run()
-trimmed = time.process_time()
+trimmed = time.perf_counter()
 """
 VERSIONS = """
 import json, platform, torch, transformers
