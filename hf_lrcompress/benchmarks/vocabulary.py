@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.vocabulary_packages import END, OURS_NAME, VERSIONS, XLMR, Package, make_packages, output_of
 from safetensors import safe_open
 from tokenizers import Tokenizer
 from transformers import (
@@ -18,6 +17,7 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
+from hf_lrcompress.benchmarks.vocabulary_packages import END, OURS_NAME, VERSIONS, XLMR, Package, make_packages, output_of
 from hf_lrcompress.demo.e5_small import load_e5_small
 from hf_lrcompress.models.saving import save_tokenizer
 
@@ -70,7 +70,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     rows.append({"package": OURS_NAME, "tokenizer": XLMR, "model": "full", "text": 1, **figures})
     sizes = {"small": SMALL, "full": SIZE_OF_XLMR_BASE, "text_bytes": arguments.text.stat().st_size}
     environments = {package.name: output_of(package.python, VERSIONS) for package in packages}
-    return {"times_faster": _ratios(rows), "sizes": sizes, "vocab_size": arguments.vocab_size, "environments": environments, "rows": rows}
+    facts = {"sizes": sizes, "vocab_size": arguments.vocab_size, "environments": environments}
+    return {"times_faster": _ratios(rows), **facts, "rows": rows}
 
 
 def summary(result: dict[str, Any]) -> list[dict[str, str]]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CONSTRAINTS = Path(__file__).parents[2] / "constraints-4.txt"
-"""With the transformers that vocabtrimmer was measured on."""
-VOCABTRIMMER_PACKAGES = ["-c", str(CONSTRAINTS), "torch", "transformers", "datasets", "pandas", "vocabtrimmer==0.0.2"]
+VOCABTRIMMER_PACKAGES = ["torch", "transformers==4.57.6", "datasets<5", "pandas", "vocabtrimmer==0.0.2"]
+"""It needs transformers 4."""
 TRIMBED_PACKAGES = ["torch", "trimbed[model]==0.0.4"]
 """It asks for versions of its own."""
 TRIMBED_PYTHONS = ("python3.12", "python3.13")
