@@ -9,6 +9,7 @@ import hf_lrcompress
 from hf_lrcompress.commands.interruption import run_until_interrupted
 from hf_lrcompress.commands.options import (
     OneLineParser,
+    add_benchmark_options,
     add_compare_options,
     add_compress_options,
     add_evaluate_options,
@@ -27,6 +28,7 @@ COMMANDS = {
     ),
     "export": ("Write ONNX files of a model, in fp32 and int8, checked against PyTorch.", add_export_options),
     "compare": ("Say what a trimmed vocabulary changed for a text, whatever tool trimmed it.", add_compare_options),
+    "benchmark": ("Measure this package beside what it replaces, on one machine in one run.", add_benchmark_options),
 }
 """What each does and its options; `hf_lrcompress.commands` has a module for each."""
 

@@ -5,10 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import importlib.util
 import logging
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -79,14 +77,6 @@ KEPT_LAYERS = {"modernbert": [0, 3], "deberta-v2": [0, 2]}
 
 ROWS = [name for row in ARCHITECTURES for name in row.model_types if name in CONFIG_MAPPING]
 MODEL_TYPES = [*ROWS, *VARIANTS]
-
-
-def load_recipe(name: str) -> ModuleType:
-    """A script of `recipes/` as a module: not by its name, for `evaluate` is a library's too."""
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny_config(model_type: str, **changes) -> PretrainedConfig:

@@ -43,15 +43,20 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "give a command: compress, evaluate, study, publish, export, compare; see hf-lrcompress --help"),
+        ("", "give a command: compress, evaluate, study, publish, export, compare, benchmark; see hf-lrcompress --help"),
         (
             "compres --lang sk",
-            "'compres' (choose from 'compress', 'evaluate', 'study', 'publish', 'export', 'compare'); see hf-lrcompress --help",
+            "'compres' (choose from 'compress', 'evaluate', 'study', 'publish', 'export', 'compare', 'benchmark')",
         ),
         ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
         ("compress --lang sk --quiet --verbose", "not allowed with argument"),
         ("compress --lang sk --config papr-xlmr", "configuration papr-xlmr does not exist; did you mean paper-xlmr?"),
+        ("benchmark speed", "argument benchmark: invalid choice: 'speed' (choose from 'distillation', 'vocabulary', "),
+        (
+            "benchmark vocabulary --txt a",
+            "the following arguments are required: --text, --held_out, --work_dir; see hf-lrcompress benchmark",
+        ),
         ("publish runs/none a/b", "runs/none holds no complete run; start the same hf-lrcompress compress again to finish it"),
     ],
 )
@@ -74,11 +79,12 @@ def test_bad_command_lines_are_one_line(arguments, message, capsys):
         ("study", ["positional arguments", "input", "sizes", "run"]),
         ("publish", ["positional arguments", "run", "Hub"]),
         ("export", ["positional arguments", "run"]),
+        ("benchmark vocabulary", []),
     ],
 )
 def test_help_has_every_option_once_in_groups(command, groups, capsys):
     with pytest.raises(SystemExit):
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     text = capsys.readouterr().out
     assert [name for name in re.findall(r"^(\S.*):$", text, re.MULTILINE) if name != "options"] == groups
     options = re.findall(r"^  (--\w+)", text, re.MULTILINE)

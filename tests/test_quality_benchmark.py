@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import RECIPES, tiny_model
+from conftest import tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import bert
 
-sys.path.append(str(RECIPES))  # not first: there is an evaluate.py
-from benchmarks.quality import read_rows  # noqa: E402 - it lies beside the recipes
-from benchmarks.quality_pieces import SURGERY, TRAINED, Method, Piece, Row, Settings, make_pieces, pieces_of  # noqa: E402
+from hf_lrcompress.benchmarks.quality import ROWS_FILE, read_rows
+from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TRAINED, Method, Piece, Row, Settings, make_pieces, pieces_of
 
 CONFIG = {
     "objective": "representation",
@@ -93,7 +92,7 @@ def test_the_pieces_of_a_row(tmp_path):
 
 def test_every_row_of_the_file_is_a_configuration(tmp_path):
     class Arguments:
-        rows_file = RECIPES / "benchmarks" / "quality.yaml"
+        rows_file = ROWS_FILE
         rows = None
 
     for row in read_rows(Arguments, settings(tmp_path)):
@@ -130,7 +129,7 @@ def inputs(tmp_path_factory):
 
 
 def run_quality(inputs: Path, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, RECIPES / "benchmark.py", "quality", "--lang", "sk", "--text", inputs / "train.txt"]
+    command = [sys.executable, "-m", "hf_lrcompress", "benchmark", "quality", "--lang", "sk", "--text", inputs / "train.txt"]
     command += ["--held_out", inputs / "validation.txt", "--teacher", inputs / "teacher", "--rows_file", inputs / "rows.yaml"]
     command += ["--task_data", f"tc={inputs / 'tc'}", "--task_epochs", "tc=1", "--seeds", "42", "--work_dir", inputs / "work"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(inputs / "cache")}

@@ -1,7 +1,6 @@
 """The commands, code and tables of the documentation."""
 
 import configparser
-import importlib
 import json
 import re
 import shlex
@@ -10,11 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import RECIPES, load_recipe, tiny_model
+from conftest import RECIPES, tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import xlm_roberta
 
 from hf_lrcompress.__main__ import parse_arguments
+from hf_lrcompress.benchmarks import quality
+from hf_lrcompress.benchmarks.results import overview
 from hf_lrcompress.commands.compress import read_config
 from hf_lrcompress.models.architectures import ARCHITECTURES
 
@@ -118,17 +119,14 @@ def test_the_citation_names_this_version():
     assert [reference["url"] for reference in citation["references"]] == [setup["metadata"]["project_urls"].split(" = ")[1]]
 
 
-def test_the_benchmark_table_is_that_of_the_results(monkeypatch):
-    monkeypatch.syspath_prepend(RECIPES)
+def test_the_benchmark_table_is_that_of_the_results():
     files = sorted((RECIPES / "benchmarks" / "results").glob("*.json"))
-    table = load_recipe("benchmark").overview(json.loads(file.read_text(encoding="utf-8")) for file in files)
+    table = overview(json.loads(file.read_text(encoding="utf-8")) for file in files)
     assert table in OF_BENCHMARKS, f"recipes/benchmarks/README.md should have:\n{table}"
 
 
-def test_the_tables_of_methods_are_those_of_the_results(monkeypatch):
-    monkeypatch.syspath_prepend(RECIPES)
+def test_the_tables_of_methods_are_those_of_the_results():
     result = json.loads((RECIPES / "benchmarks" / "results" / "quality.json").read_text(encoding="utf-8"))
-    quality = importlib.import_module("benchmarks.quality")
     assert quality.headline(result) in README, quality.headline(result)
     assert quality.scored_table(result) in OF_BENCHMARKS, quality.scored_table(result)
 

@@ -10,8 +10,11 @@ import tomllib
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import RECIPES, load_recipe
+from conftest import RECIPES
 from packaging.requirements import Requirement
+
+from hf_lrcompress.benchmarks import distillation_steps
+from hf_lrcompress.benchmarks.results import render
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -59,7 +62,7 @@ def test_a_benchmark_refuses_what_is_not_there_and_overwrites_nothing(tmp_path):
 @pytest.mark.slow
 def test_our_distillation_losses_are_those_of_full_logits(real_data):
     work = {"model": "e5-small", "vocab_size": 40_000, "text": "short", "step": "loss_difference", "batch_size": 2}
-    command = [sys.executable, RECIPES / "benchmarks" / "distillation.py", json.dumps(work), real_data / "sk" / "validation.txt"]
+    command = [sys.executable, distillation_steps.__file__, json.dumps(work), real_data / "sk" / "validation.txt"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["mlm_loss_difference"] < 1e-4 and result["distillation_loss_difference"] < 1e-4
@@ -68,4 +71,4 @@ def test_our_distillation_losses_are_those_of_full_logits(real_data):
 @pytest.mark.parametrize("path", sorted((RECIPES / "benchmarks" / "results").glob("*.json")), ids=lambda path: path.stem)
 def test_every_result_is_rendered_as_it_is(path):
     result = json.loads(path.read_text(encoding="utf-8"))
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == load_recipe("benchmark").render(result)
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == render(result)

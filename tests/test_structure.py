@@ -22,11 +22,11 @@ def floors() -> list[set[str]]:
 
 FLOORS = floors()
 PLACES = {
-    "datasets": {"texts", "evaluation", "commands"},
+    "datasets": {"texts", "evaluation", "commands", "benchmarks"},
     "adapters": {"evaluation"},
     "huggingface_hub": {"publishing", "models", "commands"},
     "matplotlib": {"figures"},
-    "tabulate": {"tables"},
+    "tabulate": {"tables", "benchmarks"},
     "onnx": {"export"},
     "onnx_ir": {"export"},
     "onnxruntime": {"export"},

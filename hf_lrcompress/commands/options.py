@@ -10,6 +10,8 @@ from hf_lrcompress.messages import one_line
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, STUDIES
 
 DEFAULT_CONFIG = "paper-xlmr"
+BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery", "quality", "export")
+"""`hf_lrcompress.benchmarks` has a module for each."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -93,6 +95,12 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--text", nargs="+", required=True, help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files")
     _add_trust(given)
     _add_run_options(parser)
+
+
+def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
+    """Of `hf-lrcompress benchmark`. What a benchmark takes is added by its own module, which is slow to import."""
+    parser.add_argument("benchmark", choices=BENCHMARKS, help="what is measured")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="its own: hf-lrcompress benchmark NAME --help")
 
 
 def add_publish_options(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Settings, make_pieces, pieces_of
 from tabulate import tabulate
 
+from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Settings, make_pieces, pieces_of
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.evaluation.judging import is_at_baseline, retention
 from hf_lrcompress.evaluation.scoring import check_tasks

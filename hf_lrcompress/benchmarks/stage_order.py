@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPES = Path(__file__).parents[1]
 REST = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden"]
 ORDERS = {"trim first": ["trim_vocab", *REST], "trim last": [*REST, "trim_vocab"]}
 
@@ -18,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", required=True, help="text to train on, a sentence a line")
     parser.add_argument("--held_out", required=True, help="text to validate on, a sentence a line")
     parser.add_argument("--work_dir", type=Path, required=True, help="for both run folders")
-    default = RECIPES / "configs" / "small-cpu-masked-lm.yaml"
-    parser.add_argument("--config", default=default, help="YAML file (default: small-cpu-masked-lm.yaml)")
+    name = "small-cpu-masked-lm"
+    parser.add_argument("--config", default=name, help=f"YAML file, or the name of one of the package's (default: {name})")
     parser.add_argument("--max_steps", type=int, default=100, help="of each training")
 
 
@@ -54,7 +53,7 @@ def summary(result: dict[str, Any]) -> list[dict[str, str]]:
 
 def _run_pipeline(arguments: argparse.Namespace, stages: list[str], output_dir: Path) -> list[dict[str, Any]]:
     """The rows of its report, one a stage."""
-    command = [sys.executable, RECIPES / "compress.py", "--lang", arguments.lang, "--config", arguments.config]
+    command = [sys.executable, "-m", "hf_lrcompress", "compress", "--lang", arguments.lang, "--config", arguments.config]
     command += ["--train_file", arguments.text, "--validation_file", arguments.held_out, "--stages", ",".join(stages)]
     steps = {"max_steps": arguments.max_steps, "warmup_steps": arguments.max_steps // 10}
     command += [part for key, value in steps.items() for part in ("--set", f"training.{key}={value}")]

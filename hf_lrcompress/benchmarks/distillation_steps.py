@@ -1,24 +1,26 @@
-"""A distillation step as the paper's authors do it beside ours: tokens per second and peak memory.
+"""One measurement of the benchmark `distillation`, in its own process: the authors' step, ours, or how their losses differ."""
 
-The reference is written from the description: every example padded to 512 tokens, logits of student and teacher over the whole
-vocabulary, mean squared error over all of them, fp32. Ours is `DistillationTrainer`. Each measurement has a process of its own.
-"""
-
-import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.nn import functional as F
-from transformers import AutoModelForMaskedLM, TrainerCallback, XLMRobertaConfig
+from transformers import (
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainerState,
+    XLMRobertaConfig,
+)
 
 from hf_lrcompress import (
     DistillationConfig,
@@ -41,8 +43,11 @@ SEED = 42
 
 @dataclass(frozen=True)
 class Work:
-    """One measurement: `batch_size` examples a step. Of `text` "short" an example is a sentence in the reference, and in ours
-    sentences packed into 128 tokens, as the pipeline does it; of "full" it is 512 tokens of text in both."""
+    """One measurement: `batch_size` examples a step.
+
+    Of `text` "short" an example is a sentence in the reference, and in ours sentences packed into 128 tokens, as the pipeline
+    does it; of "full" it is 512 tokens of text in both.
+    """
 
     model: str
     vocab_size: int
@@ -52,81 +57,10 @@ class Work:
     steps: int = 1  # besides one to warm up
 
 
-def works(model: str, short_batch: int) -> list[list[Work]]:
-    """Groups of measurements; the first of a group is the reference of the others."""
-    large, small = 250_000, 40_000
-    groups = [
-        [Work(model, large, "short", "reference", 4)]
-        + [Work(model, large, "short", step, short_batch) for step in ("fp32", "bf16")],
-        [Work(model, large, "full", "reference", 4)]
-        + [Work(model, large, "full", step, batch) for step in ("fp32", "bf16") for batch in (8, 32)],
-    ]
-    for batch in (4, 32):
-        steps = ("reference", "fp32", "bf16")
-        groups.append([Work(model, small, "full", step, batch) for step in steps])
-    return groups
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text", required=True, help="a text file, a sentence a line")
-    parser.add_argument("--models", nargs="+", default=["e5-small", "xlm-r-base"], choices=["e5-small", "xlm-r-base"])
-    parser.add_argument("--short_batch", type=int, default=24, help="our batch of blocks of short sentences")
-
-
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run all groups; the reference of a batch that does not fit is halved, and says so by its batch size."""
-    if not Path(arguments.text).is_file():
-        raise FileNotFoundError(f"{arguments.text} does not exist")
-    rows = []
-    for model in arguments.models:
-        for group in works(model, arguments.short_batch):
-            reference = None
-            for work in group:
-                row = _measure(work, arguments.text)
-                reference = reference or row
-                row["speed_ratio"] = row["tokens_per_second"] / reference["tokens_per_second"]
-                row["memory_ratio"] = row["peak_memory_gb"] / reference["peak_memory_gb"]
-                rows.append(row)
-                print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
-        rows += [_measure(Work(model, size, "short", "loss_difference", 4), arguments.text) for size in (250_000, 40_000)]
-    return {"rows": rows}
-
-
-def summary(result: dict[str, Any]) -> list[dict[str, str]]:
-    """For the README: a row for each of our batches, fp32 and bf16 in one."""
-    rows = []
-    for fp32 in (row for row in result["rows"] if row["step"] == "fp32"):
-        bf16 = next(row for row in result["rows"] if row["step"] == "bf16" and _same_work(row, fp32))
-        reference = [row for row in result["rows"][: result["rows"].index(fp32)] if row["step"] == "reference"][-1]
-        text = "short sentences" if fp32["text"] == "short" else "blocks of 512 tokens"
-        rows.append(
-            {
-                "what": f"distilling {fp32['model']} on {text}, {fp32['vocab_size']:,} tokens, batch of {fp32['batch_size']}",
-                "beside": f"the authors' step, batch of {reference['batch_size']}",
-                "times faster": f"{fp32['speed_ratio']:.1f}, in bf16 {bf16['speed_ratio']:.1f}",
-                "peak memory": f"{fp32['memory_ratio']:.2f}, {bf16['memory_ratio']:.2f}",
-            }
-        )
-    return rows
-
-
-def _same_work(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(row[name] == other[name] for name in ("model", "vocab_size", "text", "batch_size"))
-
-
-def _measure(work: Work, text: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, json.dumps(asdict(work)), text]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode == -9 and work.batch_size > 1:  # the system was out of memory
-        return _measure(Work(**asdict(work) | {"batch_size": work.batch_size // 2}), text)
-    if done.returncode:
-        raise OSError(f"the measurement of {work} failed with exit code {done.returncode}")
-    return asdict(work) | json.loads(done.stdout.splitlines()[-1])
-
-
-def _load(work: Work, text: str):
+def _load(work: Work, text: str) -> tuple[PreTrainedModel, PreTrainedModel, PreTrainedTokenizerFast]:
     """Teacher, student and tokenizer with the wanted vocabulary."""
-    teacher, tokenizer = load_e5_small()
+    e5_small, tokenizer = load_e5_small()
+    teacher: PreTrainedModel = e5_small
     if work.model == "xlm-r-base":
         torch.manual_seed(SEED)
         config = XLMRobertaConfig(
@@ -142,7 +76,7 @@ def _load(work: Work, text: str):
     return teacher, reduce_layers(teacher, select_layers(teacher.config.num_hidden_layers, 6)), tokenizer
 
 
-def _examples(work: Work, tokenizer, text: str, count: int) -> list[dict[str, list[int]]]:
+def _examples(work: Work, tokenizer: PreTrainedTokenizerFast, text: str, count: int) -> list[dict[str, list[int]]]:
     lines = Path(text).read_text(encoding="utf-8").splitlines()
     random.Random(SEED).shuffle(lines)
     if work.text == "full" or work.step in ("fp32", "bf16"):
@@ -154,7 +88,10 @@ def _examples(work: Work, tokenizer, text: str, count: int) -> list[dict[str, li
     return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences]
 
 
-def _reference_parts(student, teacher, batch) -> tuple[torch.Tensor, torch.Tensor]:
+def _reference_parts(
+    student: PreTrainedModel, teacher: PreTrainedModel, batch: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masked-LM loss, and the mean squared error of all logits."""
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     with torch.no_grad():
         target = teacher(**inputs).logits
@@ -192,7 +129,8 @@ def _reference(work: Work, text: str) -> dict[str, float]:
 class _Clock(TrainerCallback):
     """Seconds and tokens of all steps but the first."""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Look at the clock."""
         if state.global_step == 1:
             self.start, self.first = time.perf_counter(), state.num_input_tokens_seen
         self.seconds = time.perf_counter() - self.start
@@ -210,7 +148,14 @@ def _ours(work: Work, text: str) -> dict[str, float]:
     return {"tokens_per_second": clock.tokens / clock.seconds, "seconds_per_step": clock.seconds / work.steps}
 
 
-def _trainer(student, teacher, tokenizer, rows, work: Work, output_dir: str) -> DistillationTrainer:
+def _trainer(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[dict[str, list[int]]],
+    work: Work,
+    output_dir: str,
+) -> DistillationTrainer:
     args = DistillationConfig(
         output_dir=output_dir,
         per_device_train_batch_size=work.batch_size,

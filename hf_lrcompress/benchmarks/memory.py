@@ -5,7 +5,7 @@ front of each document so that no two are equal. Each point has a process of its
 file and a model of two layers, so that time and memory are the text's. Peak memory is that of the process without the pages of
 files that it has mapped, which the system takes back when it needs them; `with_files_mb` has them too. For Linux.
 
-python recipes/benchmark.py memory --text train.txt
+hf-lrcompress benchmark memory --text train.txt
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
 from hf_lrcompress.machine import peak_memory_mb
@@ -38,7 +38,13 @@ MEGABYTES = (10, 100, 1000)
 LINES_A_DOCUMENT = 10
 DAMAGED = 3
 """Lines that are not UTF-8, in the text of the stage `damaged`."""
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 BLOCK_SIZE = 512
 STEPS = 20
 PAUSE = 0.02
@@ -101,14 +107,16 @@ def documents(lines: list[str], order: random.Random) -> Iterator[str]:
             yield document
 
 
-def train_tokenizer(lines: list[str]) -> BertTokenizerFast:
+def train_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
     """A WordPiece tokenizer of 8,000 tokens."""
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=False)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.train_from_iterator(lines, trainers.WordPieceTrainer(vocab_size=8000, special_tokens=SPECIAL, show_progress=False))
+    backend.train_from_iterator(
+        lines, trainers.WordPieceTrainer(vocab_size=8000, special_tokens=[*SPECIAL.values()], show_progress=False)
+    )
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return BertTokenizerFast(tokenizer_object=backend, model_max_length=BLOCK_SIZE)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=BLOCK_SIZE, **SPECIAL)
 
 
 def measure_apart(stage: str, folder: str, text: Path) -> dict[str, float]:
@@ -165,7 +173,7 @@ def train_documents(inputs: RunInputs) -> None:
 
 
 def _train(inputs: RunInputs, examples: Any) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     teacher = BertForMaskedLM(BertConfig(vocab_size=len(inputs.tokenizer), **sizes))
     with tempfile.TemporaryDirectory() as folder:
         settings = DistillationConfig(output_dir=folder, max_steps=STEPS, report_to="none", use_cpu=True, save_strategy="no")

@@ -20,7 +20,7 @@ from hf_lrcompress import prune_ffn, reduce_layers, select_layers, select_neuron
 from hf_lrcompress.demo.e5_small import load_e5_small
 from hf_lrcompress.machine import peak_memory_mb
 
-SIZE_OF_XLMR_BASE = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
+SIZE_OF_XLMR_BASE: dict[str, Any] = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
 VOCAB_SIZE = 40_000
 
 

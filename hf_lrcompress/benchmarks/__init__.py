@@ -1,0 +1,1 @@
+"""What `hf-lrcompress benchmark` measures: this package beside what it replaces."""
