@@ -22,19 +22,16 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from hf_lrcompress import (
-    DistillationConfig,
-    DistillationTrainer,
-    count_tokens,
-    reduce_layers,
-    select_layers,
-    select_tokens,
-    trim_vocab,
-)
 from hf_lrcompress.demo.e5_small import load_e5_small
+from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.masking import ReproducibleMasking
+from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
+from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 from hf_lrcompress.texts.tokenizing import tokenize_corpus
+from hf_lrcompress.vocabulary.counting import count_tokens
+from hf_lrcompress.vocabulary.selection import select_tokens
 
 LENGTH = 512
 PACKED_LENGTH = 128

@@ -26,9 +26,11 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
+from hf_lrcompress.surgery.layer_reduction import reduce_layers
 from hf_lrcompress.texts.corpus import CorpusSource, load_corpus
 from hf_lrcompress.texts.corpus_counts import count_corpus
 from hf_lrcompress.texts.languages import Language
@@ -38,13 +40,7 @@ MEGABYTES = (10, 100, 1000)
 LINES_A_DOCUMENT = 10
 DAMAGED = 3
 """Lines that are not UTF-8, in the text of the stage `damaged`."""
-SPECIAL = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
+SPECIAL = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 BLOCK_SIZE = 512
 STEPS = 20
 PAUSE = 0.02
@@ -112,9 +108,8 @@ def train_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=False)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.train_from_iterator(
-        lines, trainers.WordPieceTrainer(vocab_size=8000, special_tokens=[*SPECIAL.values()], show_progress=False)
-    )
+    trainer = trainers.WordPieceTrainer(vocab_size=8000, special_tokens=[*SPECIAL.values()], show_progress=False)
+    backend.train_from_iterator(lines, trainer)
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=BLOCK_SIZE, **SPECIAL)
 
