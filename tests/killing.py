@@ -218,9 +218,19 @@ def go(walk: Walk) -> None:
         here = folder.with_name(f"{folder.name}-{kind.replace(' ', '-')}-{at}")
         *others, first = run(walk, here, kind, at)
         log = read_log(here)
+        struck = first != 0 or "STRUCK" in log  # how often a connection is written to is not the same in every run
         lost = differences(here, folder) if first == 0 else []
         again = run(walk, here)
-        case = {"walk": folder.name, "kind": kind, "at": at, "first": first, "others": others, "again": again, "lost": lost}
+        case = {
+            "walk": folder.name,
+            "kind": kind,
+            "at": at,
+            "struck": struck,
+            "first": first,
+            "others": others,
+            "again": again,
+            "lost": lost,
+        }
         found = {"different": differences(here, folder), "log": log, "log_again": read_log(here)}
         print(json.dumps(case | found), flush=True)
         shutil.rmtree(here, ignore_errors=True)

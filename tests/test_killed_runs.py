@@ -80,8 +80,8 @@ def walk(folder: Path, chosen: dict[str, int], hub: HubServer) -> tuple[dict[str
 
 def check_case(case: dict) -> None:
     """It was killed or said in one line what failed; the same command then ended as if nothing had been."""
-    if case["kind"] == "fails" and case["first"] == 0:  # it could do without, such as a folder of a library's
-        assert case["lost"] == [], case
+    if case["first"] == 0 and (case["kind"] == "fails" or not case["struck"]):
+        assert case["lost"] == [], case  # it could do without, such as a folder of a library's, or there was no such operation
     elif case["kind"] == "fails":
         assert case["first"] in (1, 2) and "error: " in case["log"] and "TRACE" not in case["log"], case
         assert "No space left" in case["log"] or "the Hub cannot be reached" in case["log"], case
@@ -111,6 +111,7 @@ def test_the_same_command_ends_as_if_nothing_had_been(tmp_path, chosen):
         assert whole["run"]["operations"] > 150
         for case in cases:
             check_case(case)
+        assert sum(not case["struck"] for case in cases) <= len(cases) / 10
         check_published(
             hub, ["run", *(f"run-{case['kind'].replace(' ', '-')}-{case['at']}" for case in cases if case["walk"] == "run")]
         )
