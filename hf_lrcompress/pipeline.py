@@ -15,7 +15,7 @@ from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
-from hf_lrcompress.run.disk_space import check_space
+from hf_lrcompress.run.disk_space import check_space, needed_bytes
 from hf_lrcompress.run.folder import CONFIG_FILE, MODEL_DIR, RunFolder, exported_files
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
@@ -95,6 +95,10 @@ class Pipeline:
         self.meter.read(last=True)
         self.state.wait_for_everyone()
         return self.output_dir / MODEL_DIR
+
+    def needed_bytes(self) -> int:
+        """Bytes that are still to be written, as [`~disk_space.needed_bytes`] has them."""
+        return needed_bytes(self.plan, self.folder.complete())
 
     @property
     def _last(self) -> int:

@@ -46,7 +46,7 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
         ("", "give a command: compress, evaluate, study, publish, export, compare, benchmark; see hf-lrcompress --help"),
         (
             "compres --lang sk",
-            "'compres' (choose from 'compress', 'evaluate', 'study', 'publish', 'export', 'compare', 'benchmark'); see hf-lrcompress --help",
+            "'compres' (choose from 'compress', 'evaluate', 'study', 'publish', 'export', 'compare', 'benchmark')",
         ),
         ("compress", "the following arguments are required: --lang; see hf-lrcompress compress --help"),
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),

@@ -1,4 +1,4 @@
-"""A run that was killed at any of its file operations, or found the disk full, ends by the same command as if it had not."""
+"""A command that was killed at any of its operations on files or on the network, or failed there, ends by being given again."""
 
 import json
 import os
@@ -9,49 +9,109 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import RECIPES, tiny_model
+from evaluation.tiny_tasks import make_tasks
+from hub_server import HubServer
 from killing import KILLED
 from made_up_texts import make_texts
 from trained_tokenizers import xlm_roberta
 
 STAGES = ["trim_vocab", "reduce_layers"]
+FEW = {"run": 20, "evaluation": 4, "two": 2}
+ALL = dict.fromkeys(FEW, 0)
 
 
-def walk(folder: Path, chosen: int) -> tuple[dict, list[dict]]:
-    """The run without trouble, and every case."""
+def save_inputs(folder: Path) -> None:
+    """A teacher, its tasks, and a configuration."""
     tokenizer = xlm_roberta()
     model = tiny_model("xlm-roberta", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(folder / "teacher"), tokenizer.save_pretrained(folder / "teacher")
+    (folder / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    make_tasks(folder)
     config = {
         "teacher": str(folder / "teacher"),
         "block_size": 32,
         "stages": STAGES,
-        "training": {"max_steps": 2, "per_device_train_batch_size": 2, "save_steps": 1, "disable_tqdm": True},
-        "trim_vocab": {"vocab_size": 300},
+        "training": {
+            "max_steps": 2,
+            "per_device_train_batch_size": 2,
+            "save_steps": 1,
+            "disable_tqdm": True,
+            "lr_scheduler_type": "constant",
+        },
+        "trim_vocab": {"vocab_size": 300},  # far from where the held-out text would not do: tokenizers are never trained alike
         "reduce_layers": {"num_hidden_layers": 2},
     }
     for seed, (name, size) in enumerate({"train": 60, "validation": 8}.items()):
         (folder / f"{name}.txt").write_text("\n".join(make_texts(size, seed)), encoding="utf-8")
         config[name] = {"files": [str(folder / f"{name}.txt")]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    command = [sys.executable, str(Path(__file__).with_name("killing.py")), str(RECIPES / "compress.py"), str(folder / "whole")]
-    environment = os.environ | {"HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    arguments = [str(chosen), "--lang", "sk", "--config", str(folder / "config.yaml")]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=True)
-    whole, *cases = map(json.loads, done.stdout.splitlines())
-    assert whole["code"] == 0, whole["log"]
-    return whole, cases
 
 
-@pytest.mark.parametrize("chosen", [20, pytest.param(0, marks=pytest.mark.long)])
-def test_the_same_command_ends_a_run_as_if_nothing_had_been(tmp_path, chosen):
-    whole, cases = walk(tmp_path, chosen)
-    assert len(cases) == (chosen or 3 * whole["operations"]) and whole["operations"] > 50
-    for case in cases:
-        if case["kind"] == "disk full" and case["first"] == 0:  # it could do without, such as a folder of a library's
-            assert case["lost"] == [], case
-        elif case["kind"] == "disk full":
-            assert case["first"] in (1, 2) and "error: " in case["log"] and "No space left" in case["log"], case
-            assert "TRACE" not in case["log"], case
-        else:
-            assert case["first"] == KILLED, case
-        assert case["again"] == 0 and case["different"] == [], case
+def commands(folder: Path) -> dict[str, dict]:
+    """The recipes that are walked: a run that publishes its model, an evaluation, and a run in two processes."""
+    compress = ["--lang", "sk", "--config", str(folder / "config.yaml"), "--output_dir", "{folder}"]
+    scored = ["--lang", "sk", "--model", str(folder / "teacher"), "--tasks", "tc", "--task_data", f"tc={folder / 'tc'}"]
+    scored += ["--epochs", "1", "--seeds", "42", "--output_dir", "{folder}"]
+    return {
+        "run": {"script": "compress.py", "arguments": [*compress, "--push_to_hub", "--hub_model_id", "lab/{name}"]},
+        "evaluation": {"script": "evaluate.py", "arguments": scored},
+        "two": {"script": "compress.py", "arguments": compress, "processes": 2},
+    }
+
+
+def walk(folder: Path, chosen: dict[str, int], hub: HubServer) -> tuple[dict[str, dict], list[dict]]:
+    """The commands without trouble, by name, and every case."""
+    save_inputs(folder)
+    recipes = commands(folder)
+    walks = [
+        recipes[name] | {"script": str(RECIPES / recipes[name]["script"]), "folder": str(folder / name), "chosen": count}
+        for name, count in chosen.items()
+    ]
+    (folder / "walks.json").write_text(json.dumps(walks), encoding="utf-8")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    home = {"HF_HOME": str(folder / "cache"), "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_write", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, str(Path(__file__).with_name("killing.py")), str(folder / "walks.json")]
+    environment = plain | home | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    whole = {Path(line["folder"]).name: line for line in lines if "operations" in line}
+    return whole, [line for line in lines if "operations" not in line]
+
+
+def check_case(case: dict) -> None:
+    """It was killed or said in one line what failed; the same command then ended as if nothing had been."""
+    if case["first"] == 0 and (case["kind"] == "fails" or not case["struck"]):
+        assert case["lost"] == [], case  # it could do without, such as a folder of a library's, or there was no such operation
+    elif case["kind"] == "fails":
+        assert case["first"] in (1, 2) and "error: " in case["log"] and "TRACE" not in case["log"], case
+        assert "No space left" in case["log"] or "the Hub cannot be reached" in case["log"], case
+    else:
+        assert case["first"] == KILLED, case
+    assert all(case["others"]) or case["first"] == 0, case
+    assert not any(case["again"]) and case["different"] == [], case
+
+
+def check_published(hub: HubServer, names: list[str]) -> None:
+    """Each repository has its first commit and one of ours, which is the same for all but for the repository's name."""
+    for name in names:
+        repository = hub.repositories[f"lab/{name}"]
+        assert len(repository.branches["main"]) == len(repository.commits) == 2, name
+        files = hub.files(f"lab/{name}")
+        assert files.keys() == hub.files("lab/run").keys() and files["config.json"] == hub.files("lab/run")["config.json"]
+        assert files["model.safetensors"] == hub.files("lab/run")["model.safetensors"], name
+
+
+@pytest.mark.parametrize("chosen", [FEW, pytest.param(ALL, marks=pytest.mark.long)], ids=["few", "all"])
+def test_the_same_command_ends_as_if_nothing_had_been(tmp_path, chosen):
+    with HubServer() as hub:
+        whole, cases = walk(tmp_path, chosen, hub)
+        for name, line in whole.items():
+            assert not any(line["codes"]), line["log"]
+            assert sum(case["walk"] == name for case in cases) == (chosen[name] or 3 * line["operations"])
+        assert whole["run"]["operations"] > 150
+        for case in cases:
+            check_case(case)
+        assert sum(not case["struck"] for case in cases) <= len(cases) / 10
+        check_published(
+            hub, ["run", *(f"run-{case['kind'].replace(' ', '-')}-{case['at']}" for case in cases if case["walk"] == "run")]
+        )

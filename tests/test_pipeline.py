@@ -269,6 +269,7 @@ def test_an_interrupted_run_resumes_from_its_checkpoint(compress, tmp_path, monk
     whole, resumed = (report_of(tmp_path / name)["stages"] for name in ("whole", "run"))
     for expected, actual in zip(whole, resumed, strict=True):
         assert actual["mlm_loss"] == pytest.approx(expected["mlm_loss"], rel=1e-5)
+    assert "train_loss" in whole[1] and "train_loss" not in resumed[1], "it would be that of the steps since"
 
 
 def counting(function, calls):

@@ -22,19 +22,16 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from hf_lrcompress import (
-    DistillationConfig,
-    DistillationTrainer,
-    count_tokens,
-    reduce_layers,
-    select_layers,
-    select_tokens,
-    trim_vocab,
-)
 from hf_lrcompress.demo.e5_small import load_e5_small
+from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.masking import ReproducibleMasking
+from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
+from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab
 from hf_lrcompress.texts.tokenizing import tokenize_corpus
+from hf_lrcompress.vocabulary.counting import count_tokens
+from hf_lrcompress.vocabulary.selection import select_tokens
 
 LENGTH = 512
 PACKED_LENGTH = 128
@@ -45,8 +42,8 @@ SEED = 42
 class Work:
     """One measurement: `batch_size` examples a step.
 
-    Of `text` "short" an example is a sentence in the reference, and in ours sentences packed into 128 tokens, as the pipeline does
-    it; of "full" it is 512 tokens of text in both.
+    Of `text` "short" an example is a sentence in the reference, and in ours sentences packed into 128 tokens, as the pipeline
+    does it; of "full" it is 512 tokens of text in both.
     """
 
     model: str
@@ -59,7 +56,8 @@ class Work:
 
 def _load(work: Work, text: str) -> tuple[PreTrainedModel, PreTrainedModel, PreTrainedTokenizerFast]:
     """Teacher, student and tokenizer with the wanted vocabulary."""
-    teacher, tokenizer = load_e5_small()
+    e5_small, tokenizer = load_e5_small()
+    teacher: PreTrainedModel = e5_small
     if work.model == "xlm-r-base":
         torch.manual_seed(SEED)
         config = XLMRobertaConfig(

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train both ways. An epoch includes its validation."""
     model = ModelUnderTest("model", arguments.model)
     data = load_task(TASKS["tc"], Language.from_tag("en"), arguments.task_data)
+    assert data is not None  # which it is only where no folder is given
     encoded = EncodedTask.encode(data, model, label_all_tokens=False)
     grouped = train_and_score(model, encoded, TaskTraining(epochs=arguments.epochs), seed=42)
     padded = train_and_score(model, encoded, TaskTraining(epochs=arguments.padded_epochs), seed=42, padding="max_length")

@@ -22,7 +22,7 @@ from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
 from hf_lrcompress.export.graphs import require_onnx
 from hf_lrcompress.export.running import OnnxModel
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "XLM-R-base": {"vocab_size": 250_002},
     "456-wide": {
         "vocab_size": 40_000,
@@ -52,16 +52,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     models = {name: _model(sizes) for name, sizes in SIZES.items()}
     rows = []
     for outputs in ("logits", "states"):
-        parts = {name: model if outputs == "logits" else model.base_model for name, model in models.items()}
+        parts: dict[str, Any] = {name: model if outputs == "logits" else model.base_model for name, model in models.items()}
         with tempfile.TemporaryDirectory() as folder:
-            export_model(parts["456-wide"], SimpleNamespace(model_input_names=["input_ids", "attention_mask"]), Path(folder))
+            tokenizer: Any = SimpleNamespace(model_input_names=["input_ids", "attention_mask"])
+            export_model(parts["456-wide"], tokenizer, Path(folder))
             for threads in dict.fromkeys((1, all_threads)):
                 torch.set_num_threads(threads)
                 rows += _rows(outputs, threads, parts, Path(folder) / ONNX_DIR, arguments.rounds)
     return {"tokens": TOKENS, "rounds": arguments.rounds, "rows": rows}
 
 
-def _model(sizes: dict[str, int]) -> PreTrainedModel:
+def _model(sizes: dict[str, Any]) -> PreTrainedModel:
     return XLMRobertaForMaskedLM(XLMRobertaConfig(**sizes, max_position_embeddings=514, type_vocab_size=1)).eval()
 
 

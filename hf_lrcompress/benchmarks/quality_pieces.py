@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -68,7 +69,7 @@ class Row:
     @property
     def stem(self) -> str:
         """Its name, for files."""
-        return "".join(letter if letter.isalnum() or letter == "." else "-" for letter in self.name)
+        return re.sub(r"[^\w.]|_", "-", self.name)
 
     @property
     def tasks(self) -> list[str]:

@@ -16,11 +16,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from hf_lrcompress import prune_ffn, reduce_layers, select_layers, select_neurons, select_tokens, trim_vocab, truncate_hidden
 from hf_lrcompress.demo.e5_small import load_e5_small
 from hf_lrcompress.machine import peak_memory_mb
+from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
+from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
+from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
+from hf_lrcompress.surgery.vocab_trimming import trim_vocab
+from hf_lrcompress.vocabulary.selection import select_tokens
 
-SIZE_OF_XLMR_BASE = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
+SIZE_OF_XLMR_BASE: dict[str, Any] = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
 VOCAB_SIZE = 40_000
 
 

@@ -24,8 +24,13 @@ from hf_lrcompress.models.saving import save_tokenizer
 EMBEDDINGS = "embeddings.word_embeddings.weight"
 MANY_TIMES = 10
 """How often the text is repeated to make a long one, for XLM-R's tokenizer."""
-SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-SIZE_OF_XLMR_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+SMALL: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+SIZE_OF_XLMR_BASE: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +120,7 @@ def _ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return ratios
 
 
-def _save_xlmr(directory: Path, sizes: dict[str, int]) -> Path:
+def _save_xlmr(directory: Path, sizes: dict[str, Any]) -> Path:
     if not (directory / "config.json").exists():
         _, tokenizer = load_e5_small()
         config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=514, type_vocab_size=1, **sizes)

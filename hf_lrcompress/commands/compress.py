@@ -1,6 +1,7 @@
 """Compress a multilingual encoder into a monolingual one."""
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from accelerate import PartialState
 from safetensors import SafetensorError
 
-from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity, use_all_cores
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity, use_all_cores
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter
 from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
@@ -120,43 +121,69 @@ def publish(target: Publish, output_dir: Path) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that nothing is wrong with so far, and where it is published."""
+
+    prepared: PreparedRun
+    target: Publish | None
+    meter: Meter | None
+
+
+def plan(arguments: argparse.Namespace, main_process: bool) -> PlannedRun:
+    """Read and check what was given.
+
+    Raises:
+        ValueError, OSError: All that is wrong with it.
+    """
+    given = read_all(
+        config=partial(read_config, arguments),
+        budget=partial(budget_of, arguments),
+        target=partial(publish_target, arguments),
+    )
+    if given.config.machine_written and main_process and not arguments.quiet:
+        print(DEMO_NOTICE, flush=True)
+    meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
+    prepared = prepare(given.config, given.budget)
+    check_publish(given.target, prepared)
+    if arguments.dry_run:
+        prepared.check_texts()
+    return PlannedRun(prepared, given.target, meter)
+
+
+def make_pipeline(planned: PlannedRun, output_dir: Path, arguments: argparse.Namespace) -> Pipeline:
+    """The pipeline in its run folder, which keeps a configuration file that lies there."""
+    config_file = str(find_configuration(arguments.config))
+    return Pipeline(planned.prepared, output_dir, arguments.overwrite, keep=[config_file], meter=planned.meter)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Compress, or only plan to; the exit code."""
     main_process = join_processes()
     set_verbosity(arguments, main_process)
     use_all_cores()
     try:
-        given = read_all(
-            config=partial(read_config, arguments),
-            budget=partial(budget_of, arguments),
-            target=partial(publish_target, arguments),
-        )
-        config = given.config
-        if config.machine_written and main_process and not arguments.quiet:
-            print(DEMO_NOTICE, flush=True)
-        meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
-        prepared = prepare(config, given.budget)
-        check_publish(given.target, prepared)
-        if arguments.dry_run:
-            prepared.check_texts()
-            if main_process:
-                print(make_table(summary(prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
-            return 0
-        output_dir = Path(arguments.output_dir or default_output_dir(config, arguments.config))
-        config_file = str(find_configuration(arguments.config))
-        pipeline = Pipeline(prepared, output_dir, arguments.overwrite, keep=[config_file], meter=meter)
+        with full_disk_named(Path(arguments.output_dir or "runs")):
+            planned = plan(arguments, main_process)
+            if arguments.dry_run:
+                if main_process:
+                    print(make_table(summary(planned.prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
+                return 0
+            output_dir = Path(arguments.output_dir or default_output_dir(planned.prepared.given, arguments.config))
+            pipeline = make_pipeline(planned, output_dir, arguments)
     except BAD_INPUT as error:
         if main_process:
             print_error(error)
         return 2
     try:
-        model_dir = pipeline.run()
+        with full_disk_named(output_dir, pipeline.needed_bytes):
+            model_dir = pipeline.run()
     except (FloatingPointError, ValueError, OSError, SafetensorError) as error:
         print_error(error, "; the same command goes on from there")
         return 1
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))
         print(f"The model: {model_dir}")
-        if given.target:
-            return publish(given.target, output_dir)
+        if planned.target:
+            return publish(planned.target, output_dir)
     return 0

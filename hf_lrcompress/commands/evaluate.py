@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
@@ -110,7 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     main_process = join_processes()
     set_verbosity(arguments, main_process)
     try:
-        text = evaluate(arguments)
+        with full_disk_named(Path(arguments.output_dir)):
+            text = evaluate(arguments)
     except BAD_INPUT as error:
         if main_process:
             print_error(error)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hf_lrcompress.commands.process import BAD_INPUT, print_error, set_verbosity
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, print_error, set_verbosity
 from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
 from hf_lrcompress.export.graphs import check_exportable, require_onnx
 from hf_lrcompress.messages import check_settings
@@ -44,8 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, and print sizes and latency; the exit code."""
     set_verbosity(arguments)
     try:
-        print(export(arguments))
+        with full_disk_named(arguments.model_dir):
+            text = export(arguments)
     except BAD_INPUT as error:
         print_error(error)
         return 2
+    print(text)
     return 0

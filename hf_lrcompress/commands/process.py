@@ -3,10 +3,14 @@
 import argparse
 import logging
 import os
+import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import datasets
 import torch
 from accelerate import PartialState
 from datasets import disable_progress_bars
@@ -19,6 +23,8 @@ from hf_lrcompress.messages import one_line
 
 BAD_INPUT = (ValueError, OSError, ImportError)
 """What is raised before any long work."""
+SIGNS_OF_A_FULL_DISK = re.compile(r"No space left|Disk quota exceeded|iostream error|requested and \d+ written")
+"""What the operating system, C++ (torch) and numpy say of it."""
 
 
 def join_processes() -> bool:
@@ -48,9 +54,38 @@ def use_all_cores() -> None:
 
 
 def print_error(error: Exception, then: str = "") -> None:
-    """Print an error without line breaks; where the disk is full also how much is free."""
-    said = one_line(error)
-    if "No space left" in said:
-        folder = Path(getattr(error, "filename", None) or ".").parent
-        said += f" ({free_bytes(folder) / 1e6:,.0f} MB are free)"
-    print(f"error: {said}{then}", file=sys.stderr)
+    """Print an error without line breaks."""
+    print(f"error: {one_line(error)}{then}", file=sys.stderr)
+
+
+@contextmanager
+def full_disk_named(folder: Path, needed: Callable[[], int] = lambda: 0) -> Iterator[None]:
+    """Have one line say where a disk is full, what is needed there and what is free, whatever a library raises then.
+
+    Args:
+        folder (`Path`): Where the block writes, besides the cache of `datasets`; it need not exist.
+        needed (`Callable[[], int]`, *optional*): Bytes that will still be written to `folder`; 0 if nobody knows.
+
+    Raises:
+        OSError: In place of any error that comes of a full disk.
+    """
+    try:
+        yield
+    except Exception as error:  # that is the class of tokenizers' errors; torch's are RuntimeErrors
+        if not SIGNS_OF_A_FULL_DISK.search(_all_said(error)):
+            raise
+        places = (folder, Path(datasets.config.HF_DATASETS_CACHE))
+        place = Path(getattr(error, "filename", None) or min(places, key=free_bytes))
+        to_come = needed()
+        writes = f"the rest of the run writes about {to_come / 1e6:,.0f} MB to {folder}; " if to_come else ""
+        free = f"{free_bytes(place) / 1e6:,.0f} MB are free"
+        raise OSError(f"the disk is full at {place}, where {free} ({one_line(error)}); {writes}make room") from error
+
+
+def _all_said(error: BaseException | None) -> str:
+    """What an error says, and those that it came of; which may be in a circle, where one was raised again."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return " ".join(map(str, chain))

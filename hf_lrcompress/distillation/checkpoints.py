@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.files import changed_file, check_records, hash_files, read_object, write_atomically
@@ -20,7 +21,26 @@ SEAL = "checkpoint.json"
 
 
 class SealingTrainer(Trainer):
-    """A Trainer that seals its checkpoints, and deletes older ones only once the new one is sealed."""
+    """A Trainer that seals its checkpoints, and deletes older ones only once the new one is sealed.
+
+    It trains no step more if the checkpoint that it is resumed from is that of the last step.
+    """
+
+    _resumed_step = 0
+
+    def _inner_training_loop(
+        self, batch_size: Any = None, args: Any = None, resume_from_checkpoint: Any = None, *others: Any
+    ) -> Any:
+        self._resumed_step = 0
+        if resume_from_checkpoint:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            self._resumed_step = state.global_step
+        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, *others)
+
+    def set_initial_training_values(self, *args: Any) -> tuple[Any, ...]:
+        """As the Trainer has them, with no epoch where all is done: it looks for the last step only after another one."""
+        epochs, *others, last_step = super().set_initial_training_values(*args)
+        return (0 if self._resumed_step >= last_step else epochs, *others, last_step)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         limit = self.args.save_total_limit

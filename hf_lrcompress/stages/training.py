@@ -140,7 +140,8 @@ def train_student(
         arguments ([`DistillationConfig`]): How to train; its `output_dir` is the stage's directory.
 
     Returns:
-        `dict`: `train_loss` and `steps`, and where it was evaluated on the way `evaluations`, see [`evaluations_of`].
+        `dict`: `steps`, if no checkpoint was resumed from `train_loss`, and where it was evaluated on the way `evaluations`, see
+        [`evaluations_of`].
     """
     os.environ.setdefault("WANDB_RUN_GROUP", context.stage_dir.resolve().parent.name)  # as project is for trackio
     trainer = DistillationTrainer(
@@ -162,9 +163,9 @@ def train_student(
         plot_training(trainer.state.log_history, context.stage_dir / "training.png")
         save_tokenizer(tokenizer, context.stage_dir)  # the Trainer of transformers 5 names a class that 4 does not have
     (context.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
-    measured = {"train_loss": result.training_loss, "steps": result.global_step}
+    whole = {} if checkpoint else {"train_loss": result.training_loss}  # the Trainer's is of the steps since it was resumed
     evaluations = evaluations_of(trainer.state.log_history)
-    return measured | ({"evaluations": evaluations} if evaluations else {})
+    return whole | {"steps": result.global_step} | ({"evaluations": evaluations} if evaluations else {})
 
 
 def evaluations_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -107,6 +107,11 @@ def _measured(results: Results, key: str) -> list[float]:
     return [result["measures"][key] for result in results]
 
 
+def _percent(results: Results) -> list[float]:
+    """[`_averages`] × 100."""
+    return [100 * mean for mean in _averages(results)]
+
+
 def _averages(results: Results) -> list[float]:
     """For each run the mean score over the tasks."""
     return [float(np.mean([score["mean"] for score in result["scores"]])) for result in results]
@@ -116,7 +121,8 @@ def _comparable(results: Results) -> list[str]:
     """The measures that all have, but for those whose places in the text are not the same for all settings."""
     places = {(result["seed"], result["masked_text"]) for result in results}
     same = len(places) == len({seed for seed, _ in places})
-    keys = [key for key in MEASURES if results and all(key in result["measures"] for result in results)]
+    measured = [set(result["measures"]) for result in results]
+    keys = [key for key in MEASURES if measured and key in set.intersection(*measured)]
     return [key for key in keys if same or key == "sentence_similarity"]
 
 
@@ -183,7 +189,7 @@ def _panels(axis: str, results: Results) -> list[Panel]:
         lines.setdefault(name_of(others), {}).setdefault(result["changes"][axis], []).append(result)
     panels = []
     if results and all(result["scores"] for result in results):
-        scored = {label: {x: [100 * mean for mean in _averages(own)] for x, own in of_x.items()} for label, of_x in lines.items()}
+        scored = {label: {x: _percent(own) for x, own in of_x.items()} for label, of_x in lines.items()}
         panels.append(Panel(axis, "mean score × 100", scored))
     drawn = () if axis.startswith(f"{EVALUATE}.") else DRAWN  # how a model is scored does not change it
     for key in [key for key in drawn if key in _comparable(results)]:

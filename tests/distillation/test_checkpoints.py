@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import tiny_model
 from tiny_trainers import make_trainer
 
@@ -84,3 +85,14 @@ def test_what_is_no_checkpoint_is_left_alone(training, name):
     (training / name).mkdir()
     delete_older(training, 1)
     assert newest_whole(training) == training / "checkpoint-2" and (training / name).exists()
+
+
+@pytest.mark.parametrize("length", [{"max_steps": 3}, {"max_steps": -1, "num_train_epochs": 1.5}], ids=["steps", "epochs"])
+def test_a_training_that_is_over_is_not_trained_on(tmp_path, length):
+    settings = {"losses": {"mlm": 1.0}, "save_strategy": "steps", "save_steps": 2, "lr_scheduler_type": "constant"} | length
+    whole = make_trainer(tiny_model("bert"), None, DATASET, tmp_path, **settings)
+    whole.train()
+    resumed = make_trainer(tiny_model("bert"), None, DATASET, tmp_path, **settings)
+    assert resumed.train(resume_from_checkpoint=str(newest_whole(tmp_path))).global_step == 3
+    for expected, actual in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(expected, actual)
