@@ -169,7 +169,7 @@ def train_documents(inputs: RunInputs) -> None:
 
 def _train(inputs: RunInputs, examples: Any) -> None:
     sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    teacher = BertForMaskedLM(BertConfig(vocab_size=len(inputs.tokenizer), **sizes))
+    teacher = BertForMaskedLM(BertConfig(vocab_size=len(inputs.tokenizer), **sizes)).eval()
     with tempfile.TemporaryDirectory() as folder:
         settings = DistillationConfig(output_dir=folder, max_steps=STEPS, report_to="none", use_cpu=True, save_strategy="no")
         student = reduce_layers(teacher, [1])
