@@ -1,6 +1,10 @@
 """Peak memory, energy by codecarbon's offline tracker, and runs that were measured in part."""
 
+import os
+import platform
 import socket
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -25,6 +29,32 @@ def test_peak_memory_is_at_least_what_was_held(monkeypatch):
     before = psutil.Process().memory_info().rss / 1e6
     del held
     assert before * 0.99 <= peak_memory_mb() < 100 * before
+
+
+LEAVE_HOLES = """
+from hf_lrcompress.machine import return_memory_at_once
+import psutil, sys
+if sys.argv[1] == "at once":
+    return_memory_at_once()
+block = bytearray(30_000_000)
+del block  # glibc raises its bound to this
+kept, freed = [], []
+for _ in range(20):
+    freed.append(bytearray(10_000_000))
+    kept.append(bytearray(1_000_000))
+freed.clear()
+print(psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what other C libraries do is not changed")
+def test_memory_between_blocks_in_use_is_given_back():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    held = {}
+    for how in ("at once", "as glibc does"):
+        command = [sys.executable, "-c", LEAVE_HOLES, how]
+        held[how] = int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+    assert held["as glibc does"] - held["at once"] > 150_000_000
 
 
 def test_peak_memory_on_windows_is_that_of_the_working_set(monkeypatch):

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity, use_all_cores
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.machine import Meter
+from hf_lrcompress.machine import Meter, return_memory_at_once
 from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
@@ -162,6 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
     main_process = join_processes()
     set_verbosity(arguments, main_process)
     use_all_cores()
+    return_memory_at_once()
     try:
         with full_disk_named(Path(arguments.output_dir or "runs")):
             planned = plan(arguments, main_process)

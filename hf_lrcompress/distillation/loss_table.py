@@ -183,6 +183,14 @@ def that_need(what: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if LOSSES[name].needs == what]
 
 
+def compared_depths(names: Iterable[str], num_hidden_layers: int) -> int:
+    """At how many depths the named losses compare hidden states: at the embeddings and all layers, at the last, or at none."""
+    last_only = [LOSSES[name].last_state_only for name in that_need("hidden_states", names)]
+    if not last_only:
+        return 0
+    return 1 if all(last_only) else num_hidden_layers + 1
+
+
 def unit_of(name: str, distillation_positions: str) -> str:
     """One of [`COUNTED`]: what a loss is the mean over."""
     unit = LOSSES[name].mean_over

@@ -8,7 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.loss_table import LOSSES, that_need
+from hf_lrcompress.distillation.loss_table import LOSSES, compared_depths, that_need
 from hf_lrcompress.distillation.rehearsal import rehearse
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
@@ -122,7 +122,8 @@ def _check_training(
     trained = resized_on_meta(student, student.config)  # a stage that changes no size is given its parent itself
     check_student_and_teacher(trained, teacher.eval() if teacher else None, None, None, arguments)
     kept = 0.0 if parent is student or parent is teacher else 4 * parent.num_parameters() / 1e6  # what was cut is still there
-    return kept + training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size)
+    compared = compared_depths(arguments.loss_weights, student.config.num_hidden_layers)
+    return kept + training_memory_mb(student, teacher, arguments.per_device_train_batch_size, inputs.block_size, compared)
 
 
 def summary(plan: Sequence[PlannedStage]) -> list[dict[str, Any]]:

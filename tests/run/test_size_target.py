@@ -8,6 +8,7 @@ from conftest import tiny_config
 from transformers import BertConfig, XLMRobertaConfig
 
 from hf_lrcompress.__main__ import main
+from hf_lrcompress.distillation.loss_table import compared_depths
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.run.size_target import meet_budget, parse_count
@@ -82,10 +83,20 @@ def test_training_memory_grows_by_what_is_trained():
     parameters = small.num_parameters()
     alone, distilled = (training_memory_mb(small, teacher, 8, 128) for teacher in (None, large))
     assert alone * 1e6 > 16 * parameters
-    assert (distilled - alone) * 1e6 == pytest.approx(4 * large.num_parameters())
+    held = 4 * 8 * 128 * (8 * 768 + 2 * 3072)  # by a layer of the teacher
+    assert (distilled - alone) * 1e6 == pytest.approx(4 * large.num_parameters() + held)
+    compared = training_memory_mb(small, large, 8, 128, depths=7)
+    assert (compared - distilled) * 1e6 == pytest.approx(4 * 8 * 128 * 7 * 4 * 768)
     assert training_memory_mb(small, None, 16, 128) > training_memory_mb(small, None, 8, 128)
     without_head = encoder_on_meta(small.config)
     assert training_memory_mb(without_head, None, 8, 128) * 1e6 < alone * 1e6 - 16 * (parameters - without_head.num_parameters())
+
+
+@pytest.mark.parametrize(
+    ("losses", "depths"), [(["mlm", "logits_mse"], 0), (["mlm", "sentence_cosine"], 1), (["hidden_mse", "sentence_cosine"], 7)]
+)
+def test_states_are_held_at_the_depths_that_are_compared(losses, depths):
+    assert compared_depths(losses, num_hidden_layers=6) == depths
 
 
 def test_activations_are_at_most_what_is_estimated_and_not_far_from_it():
