@@ -12,7 +12,6 @@ from typing import Any
 import psutil
 import torch
 
-
 RETURNED_AT_ONCE = 4 * 2**20
 """Bytes from which glibc is to give a block back to the system when it is freed."""
 M_MMAP_THRESHOLD = -3
