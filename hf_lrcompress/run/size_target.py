@@ -60,7 +60,8 @@ def meet_budget(teacher: PreTrainedModel, budget: int, stages: Mapping[str, Stag
     """Choose sizes for a model of at most `budget` parameters.
 
     Cuts are taken one after the other until the budget is met: half of the layers, the feed-forward network to two thirds (fewer
-    neurons degrade), 40,000 tokens, then the hidden size, which costs most. Attention heads are never removed.
+    neurons degrade), 40,000 tokens, then the hidden size, which costs most. Attention heads are never removed. Where the
+    configuration has fewer tokens, or refits fewer neurons, these are cut to.
 
     Args:
         teacher ([`~transformers.PreTrainedModel`]): The teacher, which may be on the meta device.

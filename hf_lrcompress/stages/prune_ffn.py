@@ -68,10 +68,13 @@ class PruneFFN(Stage):
             raise ValueError(f"score_against: {self.score_against!r} is no earlier stage; there are: {', '.join(models)}")
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
-        """Two thirds of the neurons."""
+        """Two thirds of the neurons; where the rest is refitted the configuration's number, if that is smaller."""
         neurons = intermediate_size_of(config)
         kept = -(-2 * neurons // 3)
         reason = f"two thirds of {neurons}; fewer degrade, and so do fewer heads"
+        if self.method == "refit" and self.intermediate_size < kept:
+            kept = self.intermediate_size
+            reason = f"as the configuration has it, of {neurons}; what is kept is refitted"
         yield Cut("intermediate_size", kept, with_intermediate_size(config, kept), reason)
 
     def with_size(self, size: int, model: PreTrainedModel) -> "PruneFFN":

@@ -100,10 +100,13 @@ class TrimVocab(Stage):
         return stage
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
-        """The paper's number of tokens."""
-        size = padded_size(BUDGET_SIZE, self.pad_to_multiple_of)
+        """The paper's number of tokens, or the configuration's if that is smaller."""
+        size = padded_size(min(BUDGET_SIZE, self.vocab_size), self.pad_to_multiple_of)
         if config.vocab_size > size:
-            reason = f"the most frequent of {config.vocab_size:,}; no measurable loss, fewer do not generalise"
+            why = (
+                "no measurable loss, fewer do not generalise" if self.vocab_size >= BUDGET_SIZE else "as the configuration has it"
+            )
+            reason = f"the most frequent of {config.vocab_size:,}; {why}"
             yield Cut("vocab_size", size, changed(config, vocab_size=size), reason)
 
     def with_size(self, size: int, model: PreTrainedModel) -> "TrimVocab":

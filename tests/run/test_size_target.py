@@ -11,9 +11,12 @@ from hf_lrcompress.__main__ import main
 from hf_lrcompress.distillation.loss_table import compared_depths
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, masked_lm_on_meta
+from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.size_target import meet_budget, parse_count
+from hf_lrcompress.run.yaml_files import find_configuration, read_yaml
 from hf_lrcompress.stages import STAGES
 from hf_lrcompress.stages.trim_vocab import TrimVocab
+from hf_lrcompress.texts.languages import Language
 
 NAMES = ("reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab")
 
@@ -44,6 +47,18 @@ def test_sizes_meet_the_budget_by_the_papers_rules(millions):
     assert proposal.sizes.get("intermediate_size", 2048) == 2048  # two thirds
     assert proposal.sizes.get("num_hidden_layers", 6) == 6 and proposal.sizes.get("vocab_size", 40_000) == 40_000
     assert proposal.sizes.get("hidden_size", 768) % 12 == 0
+
+
+def test_smaller_sizes_of_the_configuration_are_what_is_cut_to():
+    """With 40,000 tokens a small teacher would have next to no hidden size left."""
+    teacher = encoder_on_meta(BertConfig(vocab_size=250_000, hidden_size=384, num_attention_heads=12, intermediate_size=1536))
+    small = RunConfig.from_mapping(read_yaml(find_configuration("small-cpu")), Language.from_tag("sk")).stages
+    proposal = meet_budget(teacher, 6_500_000, small)
+    assert proposal.sizes == {"intermediate_size": 384, "vocab_size": 12_000, "hidden_size": 192}
+    assert 5_500_000 < proposal.parameters <= 6_500_000
+    assert proposal.reasons[0] == "intermediate_size 384: as the configuration has it, of 1536; what is kept is refitted"
+    assert proposal.reasons[1] == "vocab_size 12000: the most frequent of 250,000; as the configuration has it"
+    assert meet_budget(teacher, 25_000_000, {"trim_vocab": TrimVocab(vocab_size=5_000)}).sizes == {"vocab_size": 5_000}
 
 
 def test_what_costs_least_is_cut_first():
