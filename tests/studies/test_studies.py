@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+from conftest import RECIPES
 from made_up_texts import make_texts
 from saved_teachers import save_teacher
 
@@ -303,3 +304,15 @@ def test_a_loss_is_drawn_only_where_it_is_the_same_for_all(monkeypatch, tmp_path
     draw_study(read_study("loss"), [1, 2], [result | {"curve": [{"step": 3} | rows]}], tmp_path / "study.png")
     assert [panel.measure for panel in panels] == ([drawn] if drawn else [])
     assert all(panel.lines == {"a (1 of 2 runs)": {3: [next(iter(rows.values()))]}} for panel in panels)
+
+
+@pytest.mark.parametrize("folder", sorted((RECIPES / "studies" / "results").iterdir()), ids=lambda folder: folder.name)
+def test_the_table_of_a_study_that_was_run_is_that_of_its_lines(folder):
+    lines = (folder / "points.jsonl").read_text(encoding="utf-8").splitlines()
+    results = [json.loads(line) for line in lines]
+    settings = dict.fromkeys(result["setting"] for result in results)
+    seeds = sorted({result["seed"] for result in results})
+    rendered = render_study(read_study(folder.name).title, settings, seeds, results, {})
+    assert (folder / "study.md").read_text(encoding="utf-8") == rendered
+    page = (folder.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert f"results/{folder.name}/study.md" in page and (folder / "study.png").is_file()
