@@ -17,6 +17,7 @@ from hf_lrcompress.evaluation.jobs import quiet_libraries, run_jobs
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.files import write_atomically
+from hf_lrcompress.machine import return_memory_at_once
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import prepare
@@ -206,6 +207,12 @@ def _pieces_of_task(row: Row, task: str, needs: frozenset[str]) -> list[Piece]:
     return [*trials, *trainings, Piece(f"{row.name}, {task}", score, (row, task), trained)]
 
 
+def begin_worker() -> None:
+    """Make a process ready for trainings."""
+    quiet_libraries()
+    return_memory_at_once()
+
+
 def make_pieces(pieces: Sequence[Piece], workers: int) -> None:
     """Make all pieces in several processes, each as soon as what it needs is there.
 
@@ -216,7 +223,7 @@ def make_pieces(pieces: Sequence[Piece], workers: int) -> None:
     made: set[str] = set()
     failed: list[str] = []
     running: dict[Future, str] = {}
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=quiet_libraries) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=begin_worker) as pool:
         while left or running:
             for piece in [piece for piece in left if piece.needs <= made]:
                 left.remove(piece)
