@@ -211,7 +211,15 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
     return tokenizer
 
 
+def is_unreachable(error: Exception) -> bool:
+    """Whether an error of `transformers` says that the Hub cannot be reached, or is not to be."""
+    said = str(error).lower()
+    return "connect" in said or "offline" in said
+
+
 def _why_no_tokenizer(name_or_dir: str, revision: str | None, error: Exception | None = None) -> str:
+    if error and is_unreachable(error) and not Path(name_or_dir).exists():
+        return f"the Hugging Face Hub cannot be reached to load {name_or_dir}, and there is no such directory"
     if error and has_file(name_or_dir, TOKENIZER_FILE, revision=revision):
         said = f"{type(error).__name__}: {one_line(error)}"
         return f"{name_or_dir}: {TOKENIZER_FILE} or its settings are damaged ({said}); download or save them again"

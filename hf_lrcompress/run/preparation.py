@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
 from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.loading import is_unreachable
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.planning import PlannedStage, make_plan
@@ -193,7 +194,7 @@ def _why_no_teacher(teacher: str, error: OSError) -> str:
     said = str(error).lower()
     if Path(teacher).exists():
         return f"{teacher} holds no model: {' '.join(str(error).split())}"
-    if "connect" in said or "offline" in said:
+    if is_unreachable(error):
         return f"the Hugging Face Hub cannot be reached to load {teacher}; for a run without it: {DEMO_COMMAND}"
     if "gated" in said:
         return f"{teacher} is gated: ask for access at https://huggingface.co/{teacher}, then log in with hf auth login"
