@@ -96,3 +96,9 @@ def check_settings(values: Iterable[Any]) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"the name {shown(text)} is not UTF-8; give the file or folder another name") from None
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether an error of `transformers` says that the Hub cannot be reached, or is not to be."""
+    said = str(error).lower()
+    return "connect" in said or "offline" in said

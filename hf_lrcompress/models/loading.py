@@ -31,7 +31,7 @@ from transformers.utils import (
 )
 
 from hf_lrcompress.files import file_hash, fingerprint
-from hf_lrcompress.messages import one_line, shown
+from hf_lrcompress.messages import is_unreachable, one_line, shown
 from hf_lrcompress.models.architectures import write_transformers_4_keys
 from hf_lrcompress.models.config_file import MODEL_FILES, check_sizes, read_config_file, use_runtime_settings
 from hf_lrcompress.models.rebuilding import drop_pooler
@@ -39,7 +39,6 @@ from hf_lrcompress.models.weights import check_weights, in_encoder
 
 OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
-
 DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError, JSONDecodeError)
 """What transformers raises at weights, or an index of them, that it cannot read."""
 
@@ -211,22 +210,15 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
     return tokenizer
 
 
-def is_unreachable(error: Exception) -> bool:
-    """Whether an error of `transformers` says that the Hub cannot be reached, or is not to be."""
-    said = str(error).lower()
-    return "connect" in said or "offline" in said
-
-
 def _why_no_tokenizer(name_or_dir: str, revision: str | None, error: Exception | None = None) -> str:
     if error and is_unreachable(error) and not Path(name_or_dir).exists():
         return f"the Hugging Face Hub cannot be reached to load {name_or_dir}, and there is no such directory"
     if error and has_file(name_or_dir, TOKENIZER_FILE, revision=revision):
         said = f"{type(error).__name__}: {one_line(error)}"
         return f"{name_or_dir}: {TOKENIZER_FILE} or its settings are damaged ({said}); download or save them again"
-    no_tokenizer = f"{name_or_dir} has no tokenizer; save one beside the model"
-    if not (is_sentencepiece_available() and is_protobuf_available()):
-        no_tokenizer += ". If it has a SentencePiece model only: pip install sentencepiece protobuf"
-    return no_tokenizer
+    readable = is_sentencepiece_available() and is_protobuf_available()
+    advice = "" if readable else ". If it has a SentencePiece model only: pip install sentencepiece protobuf"
+    return f"{name_or_dir} has no tokenizer; save one beside the model{advice}"
 
 
 def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
+from hf_lrcompress.messages import is_unreachable
 from hf_lrcompress.models.architectures import architecture_of
-from hf_lrcompress.models.loading import is_unreachable
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.planning import PlannedStage, make_plan
