@@ -23,9 +23,11 @@ def return_memory_at_once() -> None:
 
     It raises the size from which it does so to that of the largest block it has freed, up to 32 MB, and keeps all smaller ones.
     After batches of many lengths these lie between others that are in use, and no later tensor fits into them: the memory of a
-    training grows to twice what it needs. The price is a twentieth of the time. A user's own `MALLOC_MMAP_THRESHOLD_` stays.
+    training grows to twice what it needs. The price is a twentieth of the time. A bound that the user has set stays:
+    `MALLOC_MMAP_THRESHOLD_`, or `GLIBC_TUNABLES=glibc.malloc.mmap_threshold=…`.
     """
-    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+    own = "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform == "linux" and not own:
         c_library = ctypes.CDLL(None)
         if hasattr(c_library, "mallopt"):
             c_library.mallopt(M_MMAP_THRESHOLD, RETURNED_AT_ONCE)

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,6 +25,7 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from hf_lrcompress.benchmarks.processes import measured_by
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
@@ -50,23 +50,25 @@ PAUSE = 0.02
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The text, and how much is made of it."""
     parser.add_argument("--text", type=Path, required=True, help="UTF-8 text, a sentence a line")
-    parser.add_argument("--megabytes", default=",".join(map(str, MEGABYTES)), help="sizes, separated by commas")
-    parser.add_argument("--stages", default=",".join(STAGES), help=f"of {', '.join(STAGES)}")
+    sizes = ", ".join(map(str, MEGABYTES))
+    parser.add_argument(
+        "--megabytes", type=int, nargs="+", default=MEGABYTES, help=f"sizes, from the smallest (default: {sizes})"
+    )
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="default: all")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """A row a stage and size."""
     if not arguments.text.is_file():
         raise FileNotFoundError(f"{arguments.text} does not exist")
-    sizes = [int(size) for size in arguments.megabytes.split(",")]
     lines = arguments.text.read_text(encoding="utf-8").splitlines()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         train_tokenizer(lines).save_pretrained(folder)
-        for size in sizes:
+        for size in arguments.megabytes:
             text = Path(folder, f"{size}.txt")
             write_text(text, lines, size)
-            for stage in arguments.stages.split(","):
+            for stage in arguments.stages:
                 rows.append({"stage": stage, "text_mb": size, **measure_apart(stage, folder, text)})
                 print(rows[-1], file=sys.stderr)
             text.unlink()
@@ -117,10 +119,8 @@ def train_tokenizer(lines: list[str]) -> PreTrainedTokenizerFast:
 def measure_apart(stage: str, folder: str, text: Path) -> dict[str, float]:
     """One point, in a process and with caches of its own."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
-        environment = os.environ | {"HF_HOME": cache, "HF_DATASETS_CACHE": cache, "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, __file__, stage, folder, str(text)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
+        caches = {"HF_HOME": cache, "HF_DATASETS_CACHE": cache, "HF_HUB_OFFLINE": "1"}
+        return measured_by([sys.executable, __file__, stage, folder, text], caches)
 
 
 def inputs_of(folder: str, text: Path, **settings: Any) -> RunInputs:

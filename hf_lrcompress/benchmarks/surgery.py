@@ -6,7 +6,6 @@ model, result, tokenizer, Python and its libraries together. For Linux.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForMaskedLM
 
+from hf_lrcompress.benchmarks.processes import measured_by
 from hf_lrcompress.demo.e5_small import load_e5_small
 from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.surgery.ffn_pruning import prune_ffn, select_neurons
@@ -51,8 +51,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """A row a surgery: 12 layers to 6, 3,072 neurons to 2,048, hidden size 768 to 564, 250,002 tokens to 40,000."""
     rows = []
     for name in SURGERIES:
-        done = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True, check=True)
-        rows.append({"surgery": name, **json.loads(done.stdout.splitlines()[-1])})
+        rows.append({"surgery": name, **measured_by([sys.executable, __file__, name])})
     return {"rows": rows}
 
 

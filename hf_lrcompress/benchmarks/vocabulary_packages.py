@@ -1,13 +1,13 @@
 """The packages that trim vocabularies: the program of each, and the environment that it runs in."""
 
-import json
-import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hf_lrcompress.benchmarks.processes import measured_by
 
 VOCABTRIMMER_PACKAGES = ["torch", "transformers==4.57.6", "datasets<5", "pandas", "vocabtrimmer==0.0.2"]
 """It needs transformers 4."""
@@ -121,9 +121,5 @@ def _environment(directory: Path, python: str, packages: list[str]) -> Path:
 
 
 def output_of(python: Path | str, source: str, *arguments: Any) -> dict[str, Any]:
-    """The JSON that a program prints last."""
-    command = [python, "-c", source, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    if result.returncode:
-        raise RuntimeError(f"{python} failed: {result.stderr[-2000:]}")
-    return json.loads(result.stdout.splitlines()[-1])
+    """What a program measured, in an environment."""
+    return measured_by([python, "-c", source, *arguments], {"HF_HUB_OFFLINE": "1"})

@@ -10,7 +10,7 @@ from accelerate import PartialState
 
 from hf_lrcompress.commands.compress import changed, given_inputs
 from hf_lrcompress.commands.evaluate import read_numbers, read_pairs
-from hf_lrcompress.commands.process import BAD_INPUT, join_processes, print_error, set_verbosity
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.evaluation.settings import check_seeds
 from hf_lrcompress.files import write_atomically
@@ -122,9 +122,13 @@ def run(arguments: argparse.Namespace) -> int:
     except BAD_INPUT as error:
         print_error(error)
         return 2
-    with lock:
-        failed = run_points(planned, folder, arguments.workers, partial(report, given, folder))
-        print(report(given, folder, failed))
+    try:
+        with lock, full_disk_named(folder.path):
+            failed = run_points(planned, folder, arguments.workers, partial(report, given, folder))
+            print(report(given, folder, failed))
+    except OSError as error:
+        print_error(error, "; the same command goes on from there")
+        return 1
     print(f"The study: {folder.path / TABLE_FILE}")
     for name, reason in failed.items():
         print_error(ValueError(f"{name}: {reason}"), "; the others are done, the same command tries it again")

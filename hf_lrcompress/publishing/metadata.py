@@ -218,11 +218,13 @@ def _on_task(score: Mapping[str, Any]) -> list[EvalResult]:
 def _by_metric(score: Mapping[str, Any], metric: str, value: float) -> EvalResult:
     task = score["task"]
     dataset = score.get("dataset")
+    names = [task.upper(), dataset] if dataset else [task.upper()]
+    kind = "f1" if "f1" in metric else metric
     return EvalResult(
         task_type=TASK_TYPES[task],
         dataset_type=dataset or task,
-        dataset_name=f"{task.upper()} {dataset}" if dataset else task.upper(),
-        metric_type="f1" if "f1" in metric else metric,
+        dataset_name=" ".join(names),
+        metric_type=kind,
         metric_name=", ".join([metric, *shortenings(score)]),
         metric_value=value,
     )
