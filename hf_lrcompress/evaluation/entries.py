@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.examples import TaskData
+from hf_lrcompress.evaluation.examples import Example, TaskData
 from hf_lrcompress.evaluation.jobs import ScoringJob
+from hf_lrcompress.evaluation.judging import is_at_baseline
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.files import fingerprint
@@ -24,7 +26,7 @@ class Entry:
         data ([`TaskData`]): The task's data.
         identity (`str`): Hash of both.
         training ([`TaskTraining`]): Settings for this model, with any number of learning rates to choose from.
-        seeds (`Sequence[int]`): Seeds; the learning rate is chosen with the first.
+        seeds (`Sequence[int]`): Seeds; the learning rates are tried with the first.
         output_dir (`Path`): Folder of results and predictions.
     """
 
@@ -41,11 +43,30 @@ class Entry:
         return self.training.rates_of(self.data.task)
 
     @property
-    def best_rate(self) -> float:
-        """The learning rate that is best on validation, of equal ones the first; the trials must be done."""
+    def ranked_rates(self) -> list[float]:
+        """The learning rates, the best on validation first, by the first seed; the trials must be done."""
         if len(self.rates) == 1:
-            return self.rates[0]
-        return max(self.rates, key=lambda rate: self.job(rate, self.seeds[0]).result()["validation"])
+            return list(self.rates)
+        return sorted(self.rates, key=lambda rate: -self.job(rate, self.seeds[0]).result()["validation"])
+
+    @property
+    def failed_rates(self) -> list[float]:
+        """Those at which a training that is done has failed."""
+        return [rate for rate in self.ranked_rates if any(self._has_failed(self.job(rate, seed)) for seed in self.seeds)]
+
+    @property
+    def best_rate(self) -> float:
+        """The best on validation of those that have not failed with any seed; the best of all where all have."""
+        failed = self.failed_rates
+        return next((rate for rate in self.ranked_rates if rate not in failed), self.ranked_rates[0])
+
+    def _has_failed(self, job: ScoringJob) -> bool:
+        """Whether a training has learned nothing that validation shows (Mosbach et al. 2021, arXiv 2006.04884)."""
+        return job.is_done() and is_at_baseline({"mean": job.result()["validation"], "majority": self._validation_majority})
+
+    @cached_property
+    def _validation_majority(self) -> float:
+        return majority_scores(self.data, self.data.validation)[self.data.task.metric]
 
     def job(self, learning_rate: float, seed: int) -> ScoringJob:
         """One training. It does not depend on the other learning rates, and may be there from a comparison without them.
@@ -77,7 +98,10 @@ class Entry:
         return self.job(self.rates[0], self.seeds[0]).cost * (len(self.seeds) - 1)
 
     def jobs(self) -> list[ScoringJob]:
-        """A training a seed, at the best learning rate: the first is one of the trials."""
+        """A training a seed, at the best learning rate: the first is one of the trials.
+
+        Once they are done another rate may be the best, because one of them has failed.
+        """
         rate = self.best_rate
         return [self.job(rate, seed) for seed in self.seeds]
 
@@ -86,13 +110,14 @@ class Entry:
 
         Returns:
             `dict`: `mean`, `std` (of the sample; 0 for one seed) and `values` of the score on test, and `majority` (see
-            [`majority_scores`]), as fractions; `epochs`, `learning_rate`, the `learning_rates` it was chosen from, and more.
+                [`majority_scores`]), as fractions; `epochs`, `learning_rate`, the `learning_rates` it was chosen from, the
+                `failed_rates` among these, and more.
         """
         task = self.data.task
         training = self.training
         results = [job.result() for job in self.jobs()]
         values = [result["scores"][task.metric] for result in results]
-        majority = majority_scores(self.data)
+        majority = majority_scores(self.data, self.data.test)
         return {
             "model": self.model.name,
             "task": task.name,
@@ -113,6 +138,7 @@ class Entry:
             "reduction_factor": training.reduction_factor,
             "learning_rate": self.best_rate,
             "learning_rates": list(self.rates),
+            "failed_rates": self.failed_rates,
             "extra": {
                 "accuracy": float(np.mean([result["scores"]["accuracy"] for result in results])),
                 "majority_accuracy": majority["accuracy"],
@@ -120,9 +146,14 @@ class Entry:
         }
 
 
-def majority_scores(data: TaskData) -> dict[str, float]:
-    """Scores on test of always predicting the most frequent label of `train`, for every text or every word."""
+def majority_scores(data: TaskData, examples: Sequence[Example]) -> dict[str, float]:
+    """Scores of always predicting the most frequent label of `train`, for every text or every word.
+
+    Args:
+        data ([`TaskData`]): The task's data.
+        examples (`Sequence[Example]`): What is predicted, such as its test split.
+    """
     label = data.most_frequent_label
-    gold = [example.labels for example in data.test]
+    gold = [example.labels for example in examples]
     predicted = [label if isinstance(labels, str) else [label] * len(labels) for labels in gold]
     return score(data.task.metric, predicted, gold)

@@ -115,7 +115,8 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
     """Score models on tasks; what is done is not done again, and several processes share the work.
 
     Where there are several learning rates, the first seed is trained with each of them, and all seeds with the one that is best
-    on validation: every model is asked at a rate that suits it, the reference as well.
+    on validation: every model is asked at a rate that suits it, the reference as well. A rate at which a seed's training fails,
+    which is to end at the majority baseline of validation, gives way to the next best.
 
     Args:
         comparison ([`Comparison`]): Models, tasks and settings.
@@ -131,10 +132,20 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
     entries = comparison.entries()
     trials = [job for entry in entries for job in entry.trials()]
     run_jobs(trials, to_come=sum(entry.cost_after_trials for entry in entries) if trials else 0)
-    run_jobs([job for entry in entries for job in entry.jobs()])
+    while waiting := [job for entry in entries for job in entry.jobs() if not job.is_done()]:
+        run_jobs(waiting)
+        _say_what_failed(entries)
     rows = [entry.row() for entry in entries]
     references = {row["task"]: row for row in rows if row["model"] == comparison.reference}
     return [row | {"retention": retention(row, references.get(row["task"]))} for row in rows]
+
+
+def _say_what_failed(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        best = entry.ranked_rates[0]
+        if best != entry.best_rate:
+            of = f"{entry.model.name}, {entry.data.task.name}"
+            logger.warning("%s: a training at learning rate %g failed; all seeds go on at %g", of, best, entry.best_rate)
 
 
 def score_factors(comparison: Comparison, factors: Sequence[int]) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ class TaskTraining:
     reduction_factor: int = _setting(16, "hidden size divided by the size of an adapter's bottleneck (default: 16)")
     small_reduction_factor: int | None = _setting(None, "the same, for models of hidden size up to 564, such as 2")
     learning_rates: tuple[float, ...] = _setting(
-        (), "such as 1e-4,5e-4,1e-3: the best on validation is taken, by the first seed (default: the paper's one)"
+        (), "such as 1e-4,5e-4,1e-3: of those that fail with no seed the best on validation, by the first (default: the paper's)"
     )
     quick: bool = _setting(False, "one seed, and fewer epochs of large tasks")
     epochs: int | None = _setting(None, "instead of each task's own")

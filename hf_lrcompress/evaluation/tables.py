@@ -171,7 +171,7 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     epochs = epochs_text(row)
     if epochs:
         facts.append(f"{epochs} epochs")
-    rates = [f"{each['learning_rate']:g} ({each['model']})" for each in rows if each.get("learning_rate") is not None]
+    rates = [_rate_text(each) for each in rows if each.get("learning_rate") is not None]
     if rates:
         facts.append(f"learning rate {', '.join(rates)}")
     cut_off = [f"{each['words_cut_off']:,} ({each['model']})" for each in rows if each.get("words_cut_off")]
@@ -180,3 +180,9 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     if row["task"] == "pos":
         facts.append(POS_NOTE)
     return f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {'; '.join(facts)}."
+
+
+def _rate_text(row: Mapping[str, Any]) -> str:
+    """A model's learning rate, and those at which it learned nothing; a row of an older version does not know them."""
+    failed = ", ".join(f"{rate:g}" for rate in row.get("failed_rates", ()))
+    return f"{row['learning_rate']:g} ({row['model']}{f', which fails at {failed}' if failed else ''})"

@@ -13,8 +13,10 @@ from sklearn.metrics import f1_score
 from hf_lrcompress.__main__ import parse_arguments
 from hf_lrcompress.commands.evaluate import read_training
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.entries import majority_scores
 from hf_lrcompress.evaluation.scoring import Comparison, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.tables import score_notes
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import train_and_score
@@ -51,7 +53,7 @@ def trained(monkeypatch):
     def train(model, encoded, training, seed, callbacks):
         (rate,) = training.learning_rates
         asked.append((rate, seed))
-        validation, test = given.get(rate, (0.5, 0.5))
+        validation, test = given.get((rate, seed)) or given.get(rate, (0.5, 0.5))
         scores = {encoded.data.task.metric: test, "accuracy": test}
         return {"scores": scores, "validation": validation, "epoch": 1, "seconds": 0.0, "predictions": []}
 
@@ -70,6 +72,34 @@ def test_all_seeds_are_trained_at_the_best_rate_and_the_first_seed_not_twice(com
 def test_of_equal_rates_the_first_is_taken(comparison, trained):
     rates = replace(comparison, training=TaskTraining(learning_rates=(5e-4, 1e-4, 1e-2)))
     assert score_models(rates)[0]["learning_rate"] == 5e-4
+
+
+def test_a_rate_at_which_a_seed_fails_gives_way_to_the_next_best(comparison, trained, caplog):
+    asked, given = trained
+    given |= {1e-4: (0.7, 0.9), 1e-2: (0.8, 0.1), (1e-2, 5): (0.0, 0.0)}
+    (row,) = score_models(comparison)
+    assert row["learning_rate"] == 1e-4 and row["failed_rates"] == [1e-2] and row["values"] == [0.9] * 3
+    assert asked == [(1e-4, 3), (1e-2, 3), (1e-2, 4), (1e-2, 5), (1e-4, 4), (1e-4, 5)]
+    assert "large, tc: a training at learning rate 0.01 failed; all seeds go on at 0.0001" in caplog.text
+    assert "learning rate 0.0001 (large, which fails at 0.01)" in score_notes([row])[-2]
+    asked.clear()
+    assert score_models(comparison) == [row] and not asked
+
+
+def test_a_model_that_fails_at_every_rate_is_scored_at_the_best(comparison, trained):
+    asked, given = trained
+    given |= {1e-4: (0.0, 0.1), 1e-2: (0.05, 0.2)}
+    (row,) = score_models(comparison)
+    assert row["learning_rate"] == 1e-2 and row["failed_rates"] == [1e-2, 1e-4] and row["values"] == [0.2] * 3
+    assert asked == [(1e-4, 3), (1e-2, 3), (1e-2, 4), (1e-2, 5)]
+
+
+def test_failing_is_measured_on_validation(comparison):
+    data = comparison.tasks[0]
+    always = Counter(example.labels for example in data.train).most_common(1)[0][0]
+    gold = [example.labels for example in data.validation]
+    expected = f1_score(gold, [always] * len(gold), average="macro")
+    assert majority_scores(data, data.validation)["macro_f1"] == pytest.approx(expected)
 
 
 def test_models_and_tasks_choose_apart(comparison, inputs, trained, monkeypatch):
