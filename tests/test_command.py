@@ -52,7 +52,7 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
         ("compress --lang sk --quite", "unrecognized arguments: --quite; see hf-lrcompress --help"),
         ("compress --lang sk --quiet --verbose", "not allowed with argument"),
         ("compress --lang sk --config papr-xlmr", "configuration papr-xlmr does not exist; did you mean paper-xlmr?"),
-        ("benchmark speed", "argument benchmark: invalid choice: 'speed' (choose from 'distillation', 'vocabulary', "),
+        ("benchmark speed", "argument benchmark: invalid choice: 'speed' (choose from 'distillation', 'gpu', 'vocabulary', "),
         (
             "benchmark vocabulary --txt a",
             "the following arguments are required: --text, --held_out, --work_dir; see hf-lrcompress benchmark",

@@ -10,7 +10,7 @@ from hf_lrcompress.messages import one_line
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, STUDIES
 
 DEFAULT_CONFIG = "paper-xlmr"
-BENCHMARKS = ("distillation", "vocabulary", "stage_order", "evaluation", "surgery", "quality", "export", "memory")
+BENCHMARKS = ("distillation", "gpu", "vocabulary", "stage_order", "evaluation", "surgery", "quality", "export", "memory")
 """`hf_lrcompress.benchmarks` has a module for each."""
 
 
