@@ -137,7 +137,9 @@ def reference(work: Work) -> dict[str, Any]:
     """The step of the paper's authors: every logit of both models."""
     shape = SHAPES[work.model]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher, student, tokenizer = (part.to(device) if isinstance(part, PreTrainedModel) else part for part in load(shape))
+    teacher, student, tokenizer = load(shape)
+    for model in (teacher, student):
+        model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` without its own types
     optimizer = torch.optim.AdamW(student.train().parameters(), lr=5e-5)
     clock = Clock()
     for _ in range(WARM_UP + work.steps):
