@@ -9,6 +9,7 @@ import torch
 from made_up_texts import make_texts
 from trained_tokenizers import bert
 
+from hf_lrcompress.__main__ import main
 from hf_lrcompress.commands.process import full_disk_named
 from hf_lrcompress.texts.corpus import CorpusSource, load_corpus
 
@@ -74,3 +75,13 @@ def test_the_fuller_disk_is_named_where_the_library_names_none(tmp_path, monkeyp
 def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(RuntimeError, match="^mistake$"), full_disk_named(tmp_path):
         raise RuntimeError("mistake")
+
+
+def test_a_comparison_names_the_full_disk(small_disk, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", small_disk)
+    bert().save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "text.txt").write_text("\n".join(make_texts(5000, 1)), encoding="utf-8")
+    command = ["compare", str(tmp_path / "tokenizer"), str(tmp_path / "tokenizer"), "--text", str(tmp_path / "text.txt")]
+    assert main(command) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "the disk is full" in line]
+    assert line.startswith(f"error: the disk is full at {small_disk}") and line.endswith("make room")

@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
+import datasets
 from transformers.utils import CONFIG_NAME, has_file
 
-from hf_lrcompress.commands.process import BAD_INPUT, print_error, set_verbosity
+from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, print_error, set_verbosity
 from hf_lrcompress.messages import check_settings, cut
 from hf_lrcompress.models.loading import load_config, load_encoder, load_tokenizer
 from hf_lrcompress.run.yaml_files import values_in
@@ -76,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found; 1 if a sentence made of kept tokens is tokenised otherwise."""
     set_verbosity(arguments)
     try:
-        text, comparison = compare(arguments)
+        with full_disk_named(Path(datasets.config.HF_DATASETS_CACHE)):
+            text, comparison = compare(arguments)
     except BAD_INPUT as error:
         print_error(error)
         return 2

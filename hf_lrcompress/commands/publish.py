@@ -2,7 +2,7 @@
 
 import argparse
 
-from hf_lrcompress.commands.process import print_error, set_verbosity
+from hf_lrcompress.commands.process import full_disk_named, print_error, set_verbosity
 from hf_lrcompress.messages import check_settings
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         license = license_of(report) if arguments.license is None else {"license": arguments.license}
         check_license(license, stated_license(report["stages"][0]), report["teacher"])
         eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
-        url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
+        with full_disk_named(arguments.run_dir):
+            url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
     except (ValueError, OSError) as error:
         print_error(error)
         return 2
