@@ -131,16 +131,6 @@ def test_the_tables_of_methods_are_those_of_the_results():
     assert quality.scored_table(result) in OF_BENCHMARKS, quality.scored_table(result)
 
 
-def test_what_is_kept_without_entities_is_that_of_the_results():
-    """Of the scores as the table rounds them."""
-    result = json.loads((RECIPES / "benchmarks" / "results" / "quality.json").read_text(encoding="utf-8"))
-    rows = {row["method"]: row for row in result["rows"]}
-    scores = {name: [float(rows[name][task].split()[0]) for task in ("TC", "SA", "POS")] for name in ("teacher", "ours, 10.3 M")}
-    kept = [100 * ours / teacher for ours, teacher in zip(scores["ours, 10.3 M"], scores["teacher"], strict=True)]
-    assert f"Without NER ours keeps {sum(kept) / 3:.1f} %" in README
-    assert f"retention without NER is {sum(kept) / 3:.1f} %" in OF_BENCHMARKS
-
-
 def test_the_cost_of_surgery_is_that_of_the_results():
     results = json.loads((RECIPES / "benchmarks" / "results" / "surgery-xlm-r-base.json").read_text(encoding="utf-8"))
     seconds, ratios = ([row[name] for row in results["rows"]] for name in ("seconds", "peak_ratio"))
