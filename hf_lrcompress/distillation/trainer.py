@@ -24,6 +24,7 @@ from hf_lrcompress.distillation.observing import Observed, observe
 from hf_lrcompress.distillation.projecting import ProjectingTrainer, projections_between, token_mask
 from hf_lrcompress.distillation.projections import part_of
 from hf_lrcompress.distillation.sharding import gathered
+from hf_lrcompress.distillation.training_memory import smaller_batches_advised
 from hf_lrcompress.models.architectures import disable_dropout, layers_of
 
 
@@ -54,7 +55,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
     Raises:
         ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
             vocabularies or lack what a loss needs, several GPUs are given to one process, or the launcher asks for FSDP 1.
-        FloatingPointError: While training, if the loss or a weight to be saved is not finite.
+        FloatingPointError, MemoryError: While training, if the loss or a weight is not finite, or a batch does not fit.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Forward and backward pass of one batch; a loss that is not finite ends the training."""
-        with attention_for_training(self.args.device, compiled=self.args.torch_compile):
+        with smaller_batches_advised(self.args), attention_for_training(self.args.device, compiled=self.args.torch_compile):
             loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             self._stop(f"the loss is {loss.item()}", self.state.global_step + 1)

@@ -1,6 +1,10 @@
-"""What training a model takes, from its config alone."""
+"""The memory of a training: an estimate from the models' configs alone, and what is said where it is not enough."""
 
-from transformers import PreTrainedModel
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from accelerate.utils.memory import should_reduce_batch_size
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_lrcompress.distillation.cross_entropy import TOKENS_AT_ONCE
 from hf_lrcompress.models.architectures import ffn_inputs_of
@@ -42,3 +46,28 @@ def _numbers_of_a_layer(model: PreTrainedModel, block_size: int) -> int:
     rows = sum(linear.out_features for linear in ffn_inputs_of(model)[0])
     scores = 0 if model._supports_sdpa else 3 * model.config.num_attention_heads * block_size
     return 8 * model.config.hidden_size + 2 * rows + scores
+
+
+@contextmanager
+def smaller_batches_advised(args: TrainingArguments) -> Iterator[None]:
+    """Have one line say which batches trained the same in less memory, where the memory is too small.
+
+    Args:
+        args ([`~transformers.TrainingArguments`]): Those of the training; with `auto_find_batch_size` nothing is changed.
+
+    Raises:
+        MemoryError: In place of what torch says of it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if args.auto_find_batch_size or not should_reduce_batch_size(error):
+            raise
+        batch = args.per_device_train_batch_size
+        steps = args.gradient_accumulation_steps
+        what = f"batches of {batch} do not fit into the memory of {args.device}"
+        if batch == 1:
+            raise MemoryError(f"{what}; give shorter texts or a smaller model") from error
+        smaller = next(size for size in range(batch // 2, 0, -1) if batch * steps % size == 0)
+        same = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
+        raise MemoryError(f"{what}; {same} train the same") from error

@@ -195,6 +195,15 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(student, te
     assert all(parameter.isfinite().all() for parameter in kept.parameters())
 
 
+@pytest.mark.parametrize(("batch_size", "steps", "advice"), [(8, 1, "4 and g.*=2"), (9, 2, "3 and g.*=6"), (1, 4, "shorter")])
+def test_a_batch_that_does_not_fit_is_one_line(student, teacher, dataset, tmp_path, batch_size, steps, advice):
+    settings = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps}
+    trainer = make_trainer(student, teacher, dataset, tmp_path, **settings)
+    layers_of(student)[1].register_forward_hook(lambda module, inputs, output: torch.empty(2**60))
+    with pytest.raises(MemoryError, match=f"^batches of {batch_size} do not fit into the memory of cpu; .*{advice}"):
+        trainer.train()
+
+
 def test_a_checkpoint_with_weights_that_are_not_finite_is_not_written(student, teacher, dataset, tmp_path):
     trainer = make_trainer(student, teacher, dataset, tmp_path, max_steps=4, save_strategy="steps", save_steps=2)
 
