@@ -1,6 +1,7 @@
 """The machine: what it can do, and the memory and energy that a part of a run took."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -31,6 +32,13 @@ def return_memory_at_once() -> None:
         c_library = ctypes.CDLL(None)
         if hasattr(c_library, "mallopt"):
             c_library.mallopt(M_MMAP_THRESHOLD, RETURNED_AT_ONCE)
+
+
+def free_memory() -> None:
+    """Give back what nothing but itself refers to, of the GPU's memory as well."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def computes_in_bf16() -> bool:

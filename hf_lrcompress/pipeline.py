@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from hf_lrcompress.distillation.masked_accuracy import masked_token_accuracy
 from hf_lrcompress.distillation.similarity import SimilarityReference, choose_sample, similarity_reference, similarity_retention
-from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb
+from hf_lrcompress.machine import Meter, add_spent, free_memory, peak_memory_mb
 from hf_lrcompress.models.loading import has_own_code, load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
@@ -121,10 +121,12 @@ class Pipeline:
     def _run_stage(self, position: int) -> None:
         planned = self.plan[position]
         record = self.folder.record(planned.directory)
+        stage_dir = self.output_dir / planned.directory
         measured = not planned.makes_model or record.metrics.get("masked_text") == self.masked.fingerprint
         done = "complete" if measured else "complete; measuring it at this run's masked places"
         logger.info("%d/%d %s%s", position, len(self.plan) - 1, planned.name, f": {done}" if record.complete else "")
-        stage_dir = self.output_dir / planned.directory
+        if record.fingerprint != planned.record.fingerprint:
+            raise FileExistsError(f"{stage_dir} was made by another run meanwhile; start this one again")
         if not (record.complete and measured):
             metrics = self._measure(position) if record.complete else self._work(position)
             self._record_spent(planned.directory)
@@ -143,6 +145,7 @@ class Pipeline:
             metrics = planned.stage.run(self._context(position)) if planned.stage else self.teacher_facts
         finally:
             self._record_spent(planned.directory, own=True)
+        free_memory()  # a Trainer, its models and its optimiser refer to each other in circles
         return metrics | (self._measure(position) if planned.makes_model else {})
 
     def _record_spent(self, directory: str, own: bool = False) -> None:

@@ -34,7 +34,7 @@ if [ -n "${MODEL:-}" ]; then
     for task in tc sa ner pos; do
         data+=(--task_data "$task=$TASKS/$task")
     done
-    check tasks "$python" -m hf_lrcompress evaluate "$MODEL" --lang sk "${data[@]}" --output_dir "$out/scores"
+    check tasks "$python" -m hf_lrcompress evaluate --model "$MODEL" --lang sk "${data[@]}" --output_dir "$out/scores"
 fi
 if [ -n "$failed" ]; then
     echo "error: failed:$failed; see the .log of each in $out" >&2

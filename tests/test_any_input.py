@@ -30,7 +30,7 @@ from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE, RunFolder, read_complete_run
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, parse_yaml, read_yaml
-from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.stages.training_arguments import training_arguments
 from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.texts.readers import READERS
 

@@ -72,6 +72,14 @@ def test_the_fuller_disk_is_named_where_the_library_names_none(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
 
+def test_the_file_is_named_that_any_error_of_the_chain_names(tmp_path):
+    with pytest.raises(OSError, match=f"^the disk is full at {tmp_path}, "), full_disk_named(tmp_path / "run"):
+        try:
+            raise OSError(28, "No space left on device", str(tmp_path))
+        except OSError as error:
+            raise OSError("publishing lab/model: somewhere") from error
+
+
 def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(RuntimeError, match="^mistake$"), full_disk_named(tmp_path):
         raise RuntimeError("mistake")

@@ -141,6 +141,18 @@ def test_the_card_has_the_reports_numbers_and_metadata(finished):
     assert "not measured" in card and "written by a language model" not in card
 
 
+def test_only_figures_of_the_run_are_on_its_card(copy_of, compress):
+    run = copy_of("bert")
+    for name in ("scores.png", "holiday.png"):
+        (run / name).write_bytes(b"of something else")
+    shutil.rmtree(run / "model")
+    assert compress("--output_dir", run, family="bert")[0] == 0
+    assert (run / "holiday.png").exists() and not (run / "scores.png").exists()
+    assert {path.name for path in (run / "model").glob("*.png")} == {"stages.png", "vocabulary_curve.png"}
+    for text in (run / "report.md", run / "model" / "README.md"):
+        assert "holiday" not in text.read_text(encoding="utf-8") and "scores.png" not in text.read_text(encoding="utf-8")
+
+
 def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finished, tmp_path):
     old, kept = (AutoTokenizer.from_pretrained(path) for path in (inputs / "xlm-roberta", finished / "xlm-roberta" / "model"))
     lost = sorted(token for token in old.get_vocab().keys() - kept.get_vocab().keys() if old.tokenize(token[1:]) == [token])[0]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from conftest import tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import bert
 
-from hf_lrcompress.benchmarks.quality import ROWS_FILE, read_rows
+from hf_lrcompress.benchmarks.quality import ROWS_FILE, check_work_dir, read_rows
 from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TRAINED, Method, Piece, Row, Settings, make_pieces, pieces_of
 
 CONFIG = {
@@ -98,6 +99,22 @@ def test_every_row_of_the_file_is_a_configuration(tmp_path):
     for row in read_rows(Arguments, settings(tmp_path)):
         for trains in (True, False):
             assert row.method is None or row.config(trains).stages
+
+
+def test_scores_on_other_data_are_not_mixed_in(tmp_path):
+    folders = {name: tmp_path / name for name in ("tc", "ner", "other")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        (folder / "train.jsonl").write_text(name)
+    texts = {name: str(tmp_path / "tc" / "train.jsonl") for name in ("text", "held_out")}
+    given = partial(settings, tmp_path, **texts)
+    check_work_dir(given(task_data={"tc": str(folders["tc"])}))
+    check_work_dir(given(task_data={"ner": str(folders["ner"])}))
+    check_work_dir(given(task_data={"tc": str(folders["tc"]), "ner": str(folders["ner"])}))
+    with pytest.raises(ValueError, match="made with other settings"):
+        check_work_dir(given(task_data={"tc": str(folders["other"])}))
+    with pytest.raises(ValueError, match="made with other settings"):
+        check_work_dir(given(task_data={}, seeds=(42,)))
 
 
 def test_a_result_of_another_row_is_not_taken_for_this_ones(tmp_path):

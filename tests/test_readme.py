@@ -86,9 +86,9 @@ def test_the_lines_to_look_up_are_printed_by_the_package():
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "hf_lrcompress").rglob("*.py"))
     section = README[README.index("## When it says no") :]
     lines = re.findall(r"^\| `(?:… )?(.*?)(?: …)?` \|", section, re.MULTILINE)
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
-        words = re.sub(r"\b(22786|nan)\b", "{}", line)  # what differs from run to run
+        words = re.sub(r"\b(22786|nan|64|cuda:0)\b", "{}", line)  # what differs from run to run
         assert all(part.strip() in source for part in words.split("{}")), line
 
 

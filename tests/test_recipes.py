@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from hf_lrcompress.benchmarks import distillation_steps
 from hf_lrcompress.benchmarks.results import render
+from hf_lrcompress.commands.benchmark import check_output
 
 
 @pytest.mark.parametrize("path", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -57,6 +58,12 @@ def test_a_benchmark_refuses_what_is_not_there_and_overwrites_nothing(tmp_path):
     kept = run_benchmark("distillation", "--text", __file__, "--output", str(tmp_path / "old.json"))
     assert kept.returncode == 2 and "exists; give another --output" in kept.stderr
     assert (tmp_path / "old.json").read_text() == "{}"
+    (tmp_path / "notes.md").write_text("mine")
+    for name, message in (("notes.json", "notes.md exists"), ("a.md", "give a name that ends in .json")):
+        with pytest.raises((ValueError, OSError), match=message):
+            check_output(tmp_path / name)
+    check_output(tmp_path / "new" / "a.json")
+    assert (tmp_path / "new").is_dir()
 
 
 @pytest.mark.slow

@@ -229,7 +229,7 @@ def main() -> int:
     measure = {"matmul": matmul, "reference": reference}.get(work.step, ours)
     try:
         result = measure(work)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):  # ours says it in one line
         return OUT_OF_MEMORY
     print(json.dumps(result))
     return 0

@@ -17,7 +17,7 @@ from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, M
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.evaluation.judging import is_at_baseline, retention
 from hf_lrcompress.evaluation.scoring import check_tasks
-from hf_lrcompress.files import file_hash, write_atomically
+from hf_lrcompress.files import file_hash, fingerprint, write_atomically
 from hf_lrcompress.run.configuration import build
 from hf_lrcompress.run.yaml_files import read_yaml
 
@@ -151,15 +151,24 @@ def read_rows(arguments: argparse.Namespace, settings: Settings) -> list[Row]:
 
 
 def check_work_dir(settings: Settings) -> None:
-    """Refuse a work folder that was begun with other settings; which tasks are asked for may change."""
-    content = asdict(settings) | {"text": file_hash(Path(settings.text)), "held_out": file_hash(Path(settings.held_out))}
-    content = {key: value for key, value in content.items() if key not in ("work_dir", "task_data")}
-    text = json.dumps(content, indent=2) + "\n"
+    """Refuse a work folder that was begun with other settings or data; which tasks are asked for may change."""
     path = settings.work_dir / SETTINGS_FILE
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    hashes = {task: folder_hash(Path(folder)) for task, folder in settings.task_data.items()}
+    content = asdict(settings) | {"text": file_hash(Path(settings.text)), "held_out": file_hash(Path(settings.held_out))}
+    content["task_data"] = before.get("task_data", {}) | hashes
+    del content["work_dir"]
+    content = json.loads(json.dumps(content))
+    same_tasks = all(before.get("task_data", {}).get(task, value) == value for task, value in hashes.items())
+    if before and not (same_tasks and before | {"task_data": content["task_data"]} == content):
         raise ValueError(f"{path}: the pieces there were made with other settings; give them again, or another --work_dir")
     settings.work_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text)
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def folder_hash(folder: Path) -> str:
+    """Of the names and contents of a folder's files."""
+    return fingerprint({path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()})
 
 
 def result_row(row: Row, teacher: Row) -> dict[str, Any]:
@@ -192,4 +201,6 @@ def score_text(scores: dict[str, Any]) -> str | None:
     beside = f", accuracy {100 * scores['extra']['accuracy']:.1f}," if scores["task"] == "pos" else ""
     if is_at_baseline(scores):
         beside += " (at the majority baseline)"
+    if scores.get("failed_rates"):
+        beside += f" (failed at {', '.join(f'{rate:g}' for rate in scores['failed_rates'])})"
     return f"{100 * scores['mean']:.1f}{spread}{beside} at {scores['learning_rate']:g}"

@@ -76,6 +76,7 @@ def score_neurons(
     bf16: bool = False,
     losses: Mapping[str, float] | None = None,
     teacher: PreTrainedModel | None = None,
+    **arguments: Any,
 ) -> torch.Tensor:
     """Score every feed-forward neuron by its importance for a loss on `dataset`, masked LM as in the paper by default, one pass.
 
@@ -94,6 +95,7 @@ def score_neurons(
         teacher ([`~transformers.PreTrainedModel`], *optional*):
             What such a loss compares `model` with, in eval mode. It must compute something else than `model`: where outputs are
             equal most losses have no gradient, and no neuron would count.
+        arguments: Further arguments of the losses, as [`DistillationConfig`] has them, such as `temperature`.
 
     Returns:
         `torch.FloatTensor` of shape `(num_hidden_layers, intermediate_size)`.
@@ -118,6 +120,7 @@ def score_neurons(
             seed=seed,
             bf16=bf16,
             use_cpu=not torch.accelerator.is_available(),  # bf16 on a CPU must be asked for so
+            **arguments,
         )
         trainer = _Scoring(
             model, args, teacher_model=teacher, train_dataset=dataset, processing_class=processing_class, callbacks=[callback]

@@ -7,6 +7,7 @@ from pathlib import Path
 from hf_lrcompress.benchmarks.results import benchmark_module, machine, render
 from hf_lrcompress.commands.options import OneLineParser
 from hf_lrcompress.commands.process import BAD_INPUT, print_error
+from hf_lrcompress.files import write_atomically
 
 
 def read_options(benchmark: str, options: list[str]) -> argparse.Namespace:
@@ -22,8 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print; the exit code."""
     given = read_options(arguments.benchmark, arguments.options)
     try:
-        if given.output and given.output.exists():
-            raise FileExistsError(f"{given.output} exists; give another --output")
+        check_output(given.output)
         result = benchmark_module(arguments.benchmark).run(given)
     except BAD_INPUT as error:
         print_error(error)
@@ -31,6 +31,18 @@ def run(arguments: argparse.Namespace) -> int:
     result = {"benchmark": arguments.benchmark, "machine": machine()} | result
     print(render(result))
     if given.output:
-        given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        given.output.with_suffix(".md").write_text(render(result), encoding="utf-8")
+        write_atomically(given.output, json.dumps(result, indent=2) + "\n")
+        write_atomically(given.output.with_suffix(".md"), render(result))
     return 0
+
+
+def check_output(output: Path | None) -> None:
+    """Refuse, before anything is measured, a file that the result cannot be written to; make its folder."""
+    if output is None:
+        return
+    if output.suffix != ".json":
+        raise ValueError(f"--output {output}: give a name that ends in .json")
+    for path in (output, output.with_suffix(".md")):
+        if path.exists():
+            raise FileExistsError(f"{path} exists; give another --output")
+    output.parent.mkdir(parents=True, exist_ok=True)

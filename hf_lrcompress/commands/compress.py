@@ -179,7 +179,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with full_disk_named(output_dir, pipeline.needed_bytes):
             model_dir = pipeline.run()
-    except (FloatingPointError, MemoryError, ValueError, OSError, SafetensorError) as error:
+    except (FloatingPointError, MemoryError) as error:
+        print_error(error, "; give that with --overwrite, which begins these stages again")
+        return 1
+    except (ValueError, OSError, SafetensorError) as error:
         print_error(error, "; the same command goes on from there")
         return 1
     if main_process:

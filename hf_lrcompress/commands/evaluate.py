@@ -16,12 +16,15 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_facto
 from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.figures import plot_capacity, plot_scores
-from hf_lrcompress.files import write_atomically
+from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.machine import return_memory_at_once
 from hf_lrcompress.messages import check_settings, read_all
 from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.publishing.report import CAPACITY_FIGURE, SCORES_FIGURE
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.texts.languages import Language
+
+SCORES_FILE = "scores.json"
 
 
 def named_models(paths: list[str]) -> list[ModelUnderTest]:
@@ -87,6 +90,7 @@ def evaluate(arguments: argparse.Namespace) -> str:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
     output_dir = Path(arguments.output_dir)
+    check_output_dir(output_dir)
     comparison = Comparison(models, tasks, given.training, given.seeds, output_dir, reference=models[0].name)
     scores = score_models(comparison)
     capacity = score_factors(comparison, given.factors)
@@ -95,15 +99,24 @@ def evaluate(arguments: argparse.Namespace) -> str:
     efficiency = measure_efficiency(models)
     content = {"language": arguments.lang, "scores": scores, "efficiency": efficiency, "skipped": skipped}
     content |= {"capacity": capacity} if capacity else {}
-    write_atomically(output_dir / "scores.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    plot_scores(scores, efficiency, output_dir / "scores.png")
+    for name in (SCORES_FIGURE, CAPACITY_FIGURE):
+        (output_dir / name).unlink(missing_ok=True)  # it may be of other models
+    write_atomically(output_dir / SCORES_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    plot_scores(scores, efficiency, output_dir / SCORES_FIGURE)
     lines = [score_table(scores, efficiency), "", *score_notes(scores, skipped)]
     if capacity:
-        plot_capacity(capacity, output_dir / "capacity.png")
+        plot_capacity(capacity, output_dir / CAPACITY_FIGURE)
         lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]
     text = "\n".join(lines) + "\n"
     write_atomically(output_dir / "scores.md", text)
     return text
+
+
+def check_output_dir(output_dir: Path) -> None:
+    """Refuse a folder whose scores.json is of somebody else; that of an earlier evaluation is made again."""
+    path = output_dir / SCORES_FILE
+    if path.exists() and "efficiency" not in read_object(path, "give another --output_dir"):
+        raise FileExistsError(f"{path} is no result of an evaluation; give another --output_dir")
 
 
 def run(arguments: argparse.Namespace) -> int:

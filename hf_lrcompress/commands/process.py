@@ -14,6 +14,7 @@ import datasets
 import torch
 from accelerate import PartialState
 from datasets import disable_progress_bars
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.utils import disable_progress_bars as disable_hub_progress_bars
 from transformers.utils import logging as transformers_logging
 
@@ -72,20 +73,22 @@ def full_disk_named(folder: Path, needed: Callable[[], int] = lambda: 0) -> Iter
     try:
         yield
     except Exception as error:  # that is the class of tokenizers' errors; torch's are RuntimeErrors
-        if not SIGNS_OF_A_FULL_DISK.search(_all_said(error)):
+        chain = _chain(error)
+        if not SIGNS_OF_A_FULL_DISK.search(" ".join(map(str, chain))):
             raise
-        places = (folder, Path(datasets.config.HF_DATASETS_CACHE))
-        place = Path(getattr(error, "filename", None) or min(places, key=free_bytes))
+        named = [each.filename for each in chain if isinstance(each, OSError) and each.filename]
+        places = (folder, Path(datasets.config.HF_DATASETS_CACHE), Path(HF_HUB_CACHE))
+        place = Path(named[0]) if named else min(places, key=free_bytes)
         to_come = needed()
         writes = f"the rest of the run writes about {to_come / 1e6:,.0f} MB to {folder}; " if to_come else ""
         free = f"{free_bytes(place) / 1e6:,.0f} MB are free"
         raise OSError(f"the disk is full at {place}, where {free} ({one_line(error)}); {writes}make room") from error
 
 
-def _all_said(error: BaseException | None) -> str:
-    """What an error says, and those that it came of; which may be in a circle, where one was raised again."""
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error and those that it came of; which may be in a circle, where one was raised again."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or error.__context__
-    return " ".join(map(str, chain))
+    return chain

@@ -54,6 +54,9 @@ class DistillationConfig(TrainingArguments):
         mlm_probability (`float`, *optional*, defaults to 0.15): Share of tokens to mask, where no `data_collator` is given.
         disable_dropout (`bool`, *optional*, defaults to `False`):
             Train the student without dropout. The saved config keeps its dropout for whoever fine-tunes the model.
+        logging_nan_inf_filter, tf32 (`bool`, *optional*, default to `False`):
+            Two of `TrainingArguments` with other defaults: the loss is looked at in every step anyway, and `torch_compile` would
+            switch TF32 on for the whole process.
 
     Raises:
         ValueError: If a value is out of its range, or both `losses` and `alpha` are given.
@@ -72,6 +75,8 @@ class DistillationConfig(TrainingArguments):
     head_steps: int = field(default=0, metadata={"help": "Steps in which only the head learns."})
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of tokens to mask."})
     disable_dropout: bool = field(default=False, metadata={"help": "Train the student without dropout."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "No loss is left out of the log."})
+    tf32: bool | None = field(default=False, metadata={"help": "TF32 products on a GPU, which logits_mse cannot do with."})
 
     def __post_init__(self) -> None:
         _check_choice("distillation_loss", self.distillation_loss, DISTILLATION_LOSSES)
@@ -86,6 +91,8 @@ class DistillationConfig(TrainingArguments):
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if not 0 < self.mlm_probability < 1:
             raise ValueError(f"mlm_probability must be between 0 and 1, got {self.mlm_probability}")
+        if self.tf32 and "logits_mse" in self.loss_weights:
+            raise ValueError("tf32 is too coarse for logits_mse, a difference of large products; leave it out, or use logits_kl")
         _check_whole("relation_heads", self.relation_heads, least=1)
         _check_whole("relation_layer", self.relation_layer, least=-1)
         _check_whole("head_steps", self.head_steps, least=0)

@@ -113,5 +113,6 @@ def self_attention_relations(
 def _log_relation(vectors: torch.Tensor, mask: torch.Tensor, heads: int) -> torch.Tensor:
     """Log-softmax over keys of scaled products: shape `(batch, heads, sequence, sequence)`."""
     split = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
-    scores = split @ split.transpose(-1, -2) / split.shape[-1] ** 0.5
+    with torch.autocast(vectors.device.type, enabled=False):
+        scores = split @ split.transpose(-1, -2) / split.shape[-1] ** 0.5
     return scores.masked_fill(~mask[:, None, None, :], -torch.inf).log_softmax(dim=-1)

@@ -65,13 +65,14 @@ class Comparison:
     @cached_property
     def predicted_states(self) -> list[torch.Tensor]:
         """At every depth the teacher's states as the student's predict them, centred: shape `(tokens, hidden)`."""
-        return [project(states[self.mask]) for project, states in zip(self.projections, self.student.hidden_states, strict=True)]
+        pairs = zip(self.projections, self.student.hidden_states, strict=True)
+        return [project(_rows_of(states, self.rows_by_unit["tokens"])) for project, states in pairs]
 
     @cached_property
     def teacher_states(self) -> list[torch.Tensor]:
         """At every depth the teacher's states, centred: shape `(tokens, hidden)`."""
         pairs = zip(self.projections, self.teacher.hidden_states, strict=True)
-        return [projection.centred(states[self.mask]) for projection, states in pairs]
+        return [projection.centred(_rows_of(states, self.rows_by_unit["tokens"])) for projection, states in pairs]
 
     @cached_property
     def sentence_states(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,6 +85,11 @@ class Comparison:
     def positions_by_unit(self) -> dict[str, torch.Tensor]:
         """Where the tokens of each unit stand: `torch.BoolTensor` of shape `(batch, sequence)`."""
         return {"masked_tokens": self.labels != -100, "tokens": self.mask, "positions": self.positions}
+
+    @cached_property
+    def rows_by_unit(self) -> dict[str, torch.Tensor]:
+        """The same as indices, found once for all that is taken there: `torch.LongTensor` of shape `(units,)`."""
+        return {unit: places.flatten().nonzero()[:, 0] for unit, places in self.positions_by_unit.items()}
 
 
 @dataclass(frozen=True)
@@ -110,28 +116,33 @@ class Loss:
     projects: bool = True
 
 
-def _logits_of(seen: Observed, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """What a model's logits are made of at some positions: features, weight and bias."""
-    return seen.features[positions], seen.output_weight, seen.output_bias
+def _rows_of(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Some tokens' vectors: `(batch, sequence, size)` → `(tokens, size)`."""
+    return states.flatten(0, 1).index_select(0, rows)
+
+
+def _logits_of(pair: Comparison, seen: Observed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What a model's logits are made of where they are compared: features, weight and bias."""
+    return _rows_of(seen.features, pair.rows_by_unit["positions"]), seen.output_weight, seen.output_bias
 
 
 def _logits_mse(pair: Comparison) -> torch.Tensor:
-    student = _logits_of(pair.student, pair.positions)
-    teacher = _logits_of(pair.teacher, pair.positions)
+    student = _logits_of(pair, pair.student)
+    teacher = _logits_of(pair, pair.teacher)
     losses, pair.output_weight = linear_mse(*student, *teacher, pair.teacher_gram)
     return losses
 
 
 def _logits_kl(pair: Comparison) -> torch.Tensor:
-    student = _logits_of(pair.student, pair.positions)
-    teacher = _logits_of(pair.teacher, pair.positions)
+    student = _logits_of(pair, pair.student)
+    teacher = _logits_of(pair, pair.teacher)
     return linear_kl(*student, *teacher, pair.temperature)
 
 
 def _masked_lm(pair: Comparison) -> torch.Tensor:
-    masked = pair.positions_by_unit["masked_tokens"]
-    features = pair.student.features[masked]
-    labels = pair.labels[masked]
+    masked = pair.rows_by_unit["masked_tokens"]
+    features = _rows_of(pair.student.features, masked)
+    labels = pair.labels.flatten().index_select(0, masked)
     if pair.training:
         return linear_cross_entropy(features, pair.output_weight, pair.student.output_bias, labels)
     losses, pair.found = linear_predictions(features, pair.output_weight, pair.student.output_bias, labels)

@@ -53,6 +53,8 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
             for key in examples[0]
         }
         lengths = torch.tensor([len(row["input_ids"]) for row in examples])
+        places = torch.arange(batch["input_ids"].shape[1])
+        batch.setdefault("attention_mask", (places < lengths[:, None]).long())
         batch["input_ids"], batch["labels"] = self._masked(batch["input_ids"], lengths)
         return batch
 

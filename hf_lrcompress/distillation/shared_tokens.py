@@ -8,6 +8,8 @@ import torch
 from tokenizers import Encoding
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
 
+TEXTS_AT_ONCE = 256
+"""Texts whose tokens are held at once: what is known of a token takes some hundred times its text."""
 Span = tuple[int, int]
 """First character of a token in its text, and the one after its last."""
 
@@ -23,6 +25,15 @@ def shared_spans(texts: Sequence[str], tokenizers: Sequence[PreTrainedTokenizerF
     Returns:
         `list[tuple[Span, ...]]`: For each text the characters of its shared tokens, in ascending order.
     """
+    spans: list[tuple[Span, ...]] = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        spans += _spans_of_batch(texts[start : start + TEXTS_AT_ONCE], tokenizers, max_length)
+    return spans
+
+
+def _spans_of_batch(
+    texts: Sequence[str], tokenizers: Sequence[PreTrainedTokenizerFast], max_length: int
+) -> list[tuple[Span, ...]]:
     shared = [_pieces(text, tokenizers[0]) for text in _encoded(texts, tokenizers[0], max_length)]
     for tokenizer in tokenizers[1:]:
         encodings = _encoded(texts, tokenizer, max_length)

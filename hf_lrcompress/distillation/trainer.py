@@ -1,6 +1,5 @@
 """A Trainer for distillation from an encoder into a smaller one."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from hf_lrcompress.distillation.attention import attention_for_training
 from hf_lrcompress.distillation.checkpoints import SealingTrainer, newest_whole
 from hf_lrcompress.distillation.checks import check_student_and_teacher
+from hf_lrcompress.distillation.compiling import compile_layers
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
 from hf_lrcompress.distillation.grouping import GroupedByLength, lengths_of
@@ -25,7 +25,7 @@ from hf_lrcompress.distillation.projecting import ProjectingTrainer, projections
 from hf_lrcompress.distillation.projections import part_of
 from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.distillation.training_memory import smaller_batches_advised
-from hf_lrcompress.models.architectures import disable_dropout, layers_of
+from hf_lrcompress.models.architectures import disable_dropout
 
 
 class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
@@ -55,7 +55,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
     Raises:
         ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
             vocabularies or lack what a loss needs, several GPUs are given to one process, or the launcher asks for FSDP 1.
-        FloatingPointError, MemoryError: While training, if the loss or a weight is not finite, or a batch does not fit.
+        FloatingPointError, MemoryError: While training, if the loss or a weight is not finite, or a batch too large.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
             **kwargs,
         )
         if isinstance(self.data_collator, ReproducibleMasking):
+            if args.dataloader_persistent_workers:
+                raise ValueError("dataloader_persistent_workers would mask every epoch alike; leave it out")
             self.add_callback(MaskAnew(self.data_collator))
         # compute_loss divides by the counts of the whole optimiser step: the Trainer must not divide again.
         self.model_accepts_loss_kwargs = True  # transformers 4
@@ -95,7 +97,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
         return_losses(model, self.teacher_model, self.projections, args)
         self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # it would compile the whole student, losses and all
         if args.torch_compile:
-            self._compile_layers()
+            compile_layers(filter(None, (model, self.teacher_model)), args)
         # Asked for now: sharding may leave an empty weight.
         self._vocab_size = len(model.get_output_embeddings().weight) if that_need("features", args.loss_weights) else 1
         self._weights = torch.tensor(list(args.loss_weights.values()), device=args.device)
@@ -110,17 +112,9 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
             return super()._get_train_sampler(*args)
         return GroupedByLength(lengths, self.args.train_batch_size, self.args.seed)
 
-    def _compile_layers(self) -> None:
-        """Compile the layers of student and teacher in place, one graph for all: the losses around them are kernels already."""
-        for name in [name for name in os.environ if name.startswith("ACCELERATE_DYNAMO_")]:
-            del os.environ[name]  # TrainingArguments leave it to every later Trainer of the process
-        for model in filter(None, (self.model, self.teacher_model)):
-            for layer in layers_of(model):
-                layer.compile(backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode)
-
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Forward and backward pass of one batch; a loss that is not finite ends the training."""
-        with smaller_batches_advised(self.args), attention_for_training(self.args.device, compiled=self.args.torch_compile):
+        with attention_for_training(self.args.device, compiled=self.args.torch_compile):
             loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             self._stop(f"the loss is {loss.item()}", self.state.global_step + 1)
@@ -242,7 +236,8 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
     ) -> Any:
         if resume_from_checkpoint and not self.args.auto_find_batch_size:
             batch_size = self.args.train_batch_size  # not the checkpoint's: there may be more or fewer processes now
-        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, trial, ignore_keys_for_eval)
+        with smaller_batches_advised(self.args):
+            return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):

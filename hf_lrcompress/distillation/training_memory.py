@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from accelerate.utils.memory import should_reduce_batch_size
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel
 
+from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.cross_entropy import TOKENS_AT_ONCE
 from hf_lrcompress.models.architectures import ffn_inputs_of
 
@@ -49,11 +50,11 @@ def _numbers_of_a_layer(model: PreTrainedModel, block_size: int) -> int:
 
 
 @contextmanager
-def smaller_batches_advised(args: TrainingArguments) -> Iterator[None]:
-    """Have one line say which batches trained the same in less memory, where the memory is too small.
+def smaller_batches_advised(args: DistillationConfig) -> Iterator[None]:
+    """Have one line say with which batches less memory is enough, where there is too little.
 
     Args:
-        args ([`~transformers.TrainingArguments`]): Those of the training; with `auto_find_batch_size` nothing is changed.
+        args ([`DistillationConfig`]): Those of the training; with `auto_find_batch_size` nothing is changed.
 
     Raises:
         MemoryError: In place of what torch says of it.
@@ -69,5 +70,7 @@ def smaller_batches_advised(args: TrainingArguments) -> Iterator[None]:
         if batch == 1:
             raise MemoryError(f"{what}; give shorter texts or a smaller model") from error
         smaller = next(size for size in range(batch // 2, 0, -1) if batch * steps % size == 0)
-        same = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
-        raise MemoryError(f"{what}; {same} train the same") from error
+        half = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
+        compared = "sentence_similarity" in args.loss_weights
+        effect = "take less, though sentence_similarity then compares fewer sentences" if compared else "train the same"
+        raise MemoryError(f"{what}; {half} {effect}") from error

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,18 @@ class Entry:
 
     @property
     def failed_rates(self) -> list[float]:
-        """Those at which a training that is done has failed."""
-        return [rate for rate in self.ranked_rates if any(self._has_failed(self.job(rate, seed)) for seed in self.seeds)]
+        """Those that rank before the best rate: trainings at them have failed. Where all have, all."""
+        return list(takewhile(self._has_failed, self.ranked_rates))
 
     @property
     def best_rate(self) -> float:
         """The best on validation of those that have not failed with any seed; the best of all where all have."""
-        failed = self.failed_rates
-        return next((rate for rate in self.ranked_rates if rate not in failed), self.ranked_rates[0])
+        return next((rate for rate in self.ranked_rates if not self._has_failed(rate)), self.ranked_rates[0])
 
-    def _has_failed(self, job: ScoringJob) -> bool:
-        """Whether a training has learned nothing that validation shows (Mosbach et al. 2021, arXiv 2006.04884)."""
-        return job.is_done() and is_at_baseline({"mean": job.result()["validation"], "majority": self._validation_majority})
+    def _has_failed(self, rate: float) -> bool:
+        """Whether a training that is done has learned nothing that validation shows (Mosbach et al. 2021, arXiv 2006.04884)."""
+        done = [job.result() for job in (self.job(rate, seed) for seed in self.seeds) if job.is_done()]
+        return any(is_at_baseline({"mean": result["validation"], "majority": self._validation_majority}) for result in done)
 
     @cached_property
     def _validation_majority(self) -> float:

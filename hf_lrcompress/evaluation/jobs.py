@@ -23,6 +23,7 @@ from hf_lrcompress.evaluation.progress import Progress
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.files import read_object, write_atomically
+from hf_lrcompress.messages import one_line
 from hf_lrcompress.models.loading import load_config
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
 
     Raises:
         FileExistsError: If the file of a job holds the result of another.
-        subprocess.CalledProcessError: If a share failed; it has said why.
+        OSError: If a share failed; it has said why.
     """
     state = PartialState()
     waiting = [job for job in jobs if not job.is_done()]
@@ -125,7 +126,9 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
         torch.cuda.empty_cache()  # what the stages before have left
         command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({level})"]
         work = pickle.dumps((share, to_come // state.num_processes))
-        subprocess.run(command, input=work, env=_environment(state.device), check=True)
+        done = subprocess.run(command, input=work, env=_environment(state.device))
+        if done.returncode:
+            raise OSError(f"a process of the evaluation has ended with exit code {done.returncode}; it has said why")
     state.wait_for_everyone()
 
 
@@ -134,9 +137,12 @@ def run_share(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, format="%(message)s")
     quiet_libraries()
     jobs, to_come = pickle.load(sys.stdin.buffer)  # nosec B301  # from run_jobs
-    for job in jobs:  # the process that sent them has loaded these models: their code is trusted
-        load_config(job.model.path, job.model.revision, trust_remote_code=True)
-    _run(jobs, to_come)
+    try:
+        for job in jobs:  # the process that sent them has loaded these models: their code is trusted
+            load_config(job.model.path, job.model.revision, trust_remote_code=True)
+        _run(jobs, to_come)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"error: {one_line(error)}")
 
 
 def quiet_libraries() -> None:

@@ -12,7 +12,7 @@ from hf_lrcompress.evaluation.examples import TaskData
 from hf_lrcompress.evaluation.jobs import run_jobs
 from hf_lrcompress.evaluation.judging import retention
 from hf_lrcompress.evaluation.metrics import check_installed
-from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.settings import TaskTraining, check_differ
 from hf_lrcompress.evaluation.task_data import give_local_files, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import fingerprint
@@ -36,6 +36,7 @@ def check_tasks(names: Sequence[str], folders: Mapping[str, str]) -> None:
     for name in [*names, *folders]:
         if name not in TASKS:
             raise ValueError(f"unknown task {name!r}; there are: {', '.join(TASKS)}")
+    check_differ("tasks", names)
     check_installed()
 
 

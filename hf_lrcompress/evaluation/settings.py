@@ -22,6 +22,18 @@ def check_seeds(seeds: Sequence[int]) -> None:
     for seed in seeds:
         if type(seed) is not int or not 0 <= seed < 2**32:
             raise ValueError(f"seeds must be whole numbers from 0 to {2**32 - 1}, got {shown(seed)}")
+    check_differ("seeds", seeds)
+
+
+def check_differ(name: str, values: Sequence[Any]) -> None:
+    """Raise a `ValueError` if what is to be compared or averaged is there twice.
+
+    Args:
+        name (`str`): What the values are.
+        values (`Sequence`): The values.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} must differ from each other, got {list(values)}")
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -60,8 +72,7 @@ class TaskTraining:
         for rate in self.learning_rates:
             if type(rate) not in (int, float) or not 0 < rate < math.inf:
                 raise ValueError(f"learning_rates must be numbers above 0, such as 1e-4, got {rate!r}")
-        if len(set(self.learning_rates)) < len(self.learning_rates):
-            raise ValueError(f"learning_rates must differ from each other, got {list(self.learning_rates)}")
+        check_differ("learning_rates", self.learning_rates)
 
     def of_model(self, hidden_size: int) -> "TaskTraining":
         """The same with the one reduction factor that a model of this hidden size has."""
@@ -96,3 +107,4 @@ class TaskTraining:
         for factor in factors:
             if type(factor) is not int or factor < 1:
                 raise ValueError(f"reduction_factors must be whole numbers of 1 or more, got {factor!r}")
+        check_differ("reduction_factors", factors)

@@ -184,5 +184,8 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _rate_text(row: Mapping[str, Any]) -> str:
     """A model's learning rate, and those at which it learned nothing; a row of an older version does not know them."""
-    failed = ", ".join(f"{rate:g}" for rate in row.get("failed_rates", ()))
-    return f"{row['learning_rate']:g} ({row['model']}{f', which fails at {failed}' if failed else ''})"
+    failed = row.get("failed_rates", ())
+    beside = f", which fails at {', '.join(f'{rate:g}' for rate in failed)}" if failed else ""
+    if row["learning_rate"] in failed:
+        beside = ", which fails at every rate"
+    return f"{row['learning_rate']:g} ({row['model']}{beside})"

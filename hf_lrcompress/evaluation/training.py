@@ -21,7 +21,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_lrcompress.evaluation.adapters import load_for_task
-from hf_lrcompress.evaluation.cheap_training import make_cheap
+from hf_lrcompress.evaluation.cheap_training import fast_dropout, make_cheap
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tasks import WEIGHT_DECAY
@@ -125,7 +125,11 @@ class BestEpoch(TrainerCallback):
 
 
 class _TaskTrainer(Trainer):
-    """A Trainer whose batches hold examples of about one length."""
+    """A Trainer whose batches hold examples of about one length, and whose dropout is fast on a CPU."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with fast_dropout():
+            return super().training_step(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         features: Any = self.train_dataset
@@ -140,7 +144,7 @@ def _arguments(output_dir: str, encoded: EncodedTask, training: TaskTraining, se
     if len(rates) > 1:
         raise ValueError(f"a training has one learning rate, got {list(rates)}; score_models chooses among several")
     steps = epochs * -(-len(encoded.data.train) // task.batch_size)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir,
         seed=seed,
         learning_rate=rates[0],
@@ -158,6 +162,8 @@ def _arguments(output_dir: str, encoded: EncodedTask, training: TaskTraining, se
         use_cpu=not torch.accelerator.is_available(),
         bf16=computes_in_bf16(),
     )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # on several GPUs torch would train with batches several times as large
+    return arguments
 
 
 def _collator(encoded: EncodedTask, padding: str) -> DataCollatorWithPadding | DataCollatorForTokenClassification:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
 from hf_lrcompress.files import read_object
@@ -22,8 +21,6 @@ WEIGHTS_FILE = "model.safetensors"
 FITTED_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 POOLING_SIZES = ("word_embedding_dimension", "embedding_dimension")
 ADVICE = "download or save the model again"
-RIDGE = 1e-3
-"""Of the mean squared state: keeps the fit of a Dense layer stable where states hardly vary."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +102,24 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
                 f"only {', '.join(FITTED_KINDS)} can"
             )
         modules.append(_with_files(module, name_or_dir, revision) if module.path else module)
+    _check_dense(modules, name_or_dir)
     settings = {name: _read_json(name_or_dir, name, revision) for name in SETTINGS_FILES}
     return SentenceModules(tuple(modules), {name: content for name, content in settings.items() if content})
+
+
+def _check_dense(modules: list[SentenceModule], name_or_dir: str) -> None:
+    """Refuse a Dense layer that [`fit_dense`] cannot fit: it has the mean of the tokens or the first, nothing else."""
+    kinds = [module.kind for module in modules]
+    if "Dense" not in kinds:
+        return
+    modes = []
+    for module in modules:
+        if module.kind == "Pooling":
+            modes += [key for key, value in module.config.items() if key.startswith("pooling_mode_") and value is True]
+            modes += [value for key, value in module.config.items() if key == "pooling_mode"]
+    fits = modes in (["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"], ["mean"], ["cls"])
+    if kinds.count("Dense") > 1 or not fits:
+        raise ValueError(f"{name_or_dir}: only one Dense layer can be fitted, behind the mean of the tokens or the first of them")
 
 
 def module_files(modules: SentenceModules, hidden_size: int) -> dict[str, bytes]:
@@ -130,69 +143,6 @@ def module_files(modules: SentenceModules, hidden_size: int) -> dict[str, bytes]
     for name, content in modules.settings.items():
         files[name] = _json(content)
     return files | {MODULES_FILE: _json(listed)}
-
-
-def fit_dense(modules: SentenceModules, student_states: torch.Tensor, teacher_states: torch.Tensor) -> SentenceModules:
-    """Fit the Dense layer to a student's pooled states.
-
-    With A, a the ridge least-squares map from the student's states to the teacher's (t ≈ A s + a), W (A s + a) + b is what the
-    teacher's layer would compute of its own states: the new weight is W A, the new bias W a + b.
-
-    Args:
-        modules ([`SentenceModules`]): The teacher's.
-        student_states (`torch.Tensor` of shape `(sentences, student hidden)`): Pooled states.
-        teacher_states (`torch.Tensor` of shape `(sentences, teacher hidden)`): The same sentences'.
-    """
-    fitted = []
-    for module in modules.modules:
-        if module.kind == "Dense":
-            matrix, offset = _affine_map(student_states.double(), teacher_states.double())
-            weight = module.weights["linear.weight"].double()
-            bias = weight @ offset
-            if "linear.bias" in module.weights:
-                bias = bias + module.weights["linear.bias"].double()
-            weights = {"linear.weight": (weight @ matrix).float().contiguous(), "linear.bias": bias.float()}
-            config = dict(module.config) | {"in_features": student_states.shape[1], "bias": True}
-            module = replace(module, config=config, weights=weights)
-        fitted.append(module)
-    return replace(modules, modules=tuple(fitted))
-
-
-@torch.no_grad()
-def pooled_states(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, modules: SentenceModules, texts: list[str], max_length: int
-) -> torch.Tensor:
-    """What the pooling makes of texts: shape `(texts, hidden)`.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]): The encoder, in eval mode.
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Its tokenizer.
-        modules ([`SentenceModules`]): Say whether to take the mean of the tokens or the first.
-        texts (`list[str]`): The texts.
-        max_length (`int`): Tokens at which a text is cut.
-    """
-    takes_first = any(_takes_first(module.config) for module in modules.modules)
-    states = []
-    for start in range(0, len(texts), 32):
-        batch = tokenizer(texts[start : start + 32], truncation=True, max_length=max_length, padding=True, return_tensors="pt")
-        hidden = model.base_model(**batch.to(model.device)).last_hidden_state.float()
-        mask = batch["attention_mask"].unsqueeze(-1)
-        states.append(hidden[:, 0] if takes_first else (hidden * mask).sum(dim=1) / mask.sum(dim=1))
-    return torch.cat(states).cpu()
-
-
-def _takes_first(pooling: Mapping[str, Any]) -> bool:
-    """Whether a pooling takes the first token; sentence-transformers up to 5.6 and from 5.7 on say it differently."""
-    return pooling.get("pooling_mode") == "cls" or bool(pooling.get("pooling_mode_cls_token"))
-
-
-def _affine_map(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ridge least squares: targets ≈ inputs · matrixᵀ + offset."""
-    centred = inputs - inputs.mean(dim=0)
-    gram = centred.T @ centred
-    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    matrix = torch.linalg.solve(gram, centred.T @ (targets - targets.mean(dim=0))).T
-    return matrix, targets.mean(dim=0) - matrix @ inputs.mean(dim=0)
 
 
 def _checked_modules(listed: Any, name_or_dir: str) -> list[Mapping[str, str]]:

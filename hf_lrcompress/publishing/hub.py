@@ -12,6 +12,7 @@ from huggingface_hub.utils import get_session, hf_raise_for_status, validate_rep
 
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.hub_errors import one_line_errors
+from hf_lrcompress.publishing.licence import LICENSE_KEYS
 from hf_lrcompress.publishing.metadata import FINGERPRINT
 
 PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png", ".onnx")
@@ -142,8 +143,11 @@ class Publish:
             raise ValueError(f"{model_dir} has no weights as safetensors")
         if card is None:
             raise ValueError(f"{model_dir} has no card; put README.md back, or delete the directory and start the run again")
-        for key, value in license.items():
-            card.data[key] = value
+        for key in LICENSE_KEYS:
+            if key in license:
+                card.data[key] = license[key]
+            else:
+                card.data.pop(key, None)  # of the licence that is replaced
         text = str(card).replace(LOCAL_ID, f'model_id = "{self.hub_model_id}"')
         others = [CommitOperationAdd(path.relative_to(model_dir).as_posix(), path) for path in paths if path != card_path]
         return [CommitOperationAdd("README.md", text.encode()), *others]

@@ -34,6 +34,8 @@ def one_line_errors(doing: str) -> Iterator[None]:
 
 def _explanation(cause: BaseException) -> str:
     response = getattr(cause, "response", None)
+    if isinstance(cause, OSError) and cause.filename:
+        return str(cause)  # a file of this machine
     if response is None:
         return f"the Hub cannot be reached ({type(cause).__name__}); try again"
     said = response.headers.get("X-Error-Message") or getattr(cause, "server_message", None) or ""

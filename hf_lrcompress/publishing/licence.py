@@ -77,7 +77,8 @@ def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any]
     Raises:
         ValueError: If the teacher's licence forbids derivatives, or no licence that the Hub knows is stated.
     """
-    for name in _names(teacher_license):
+    own_name = teacher_license.get("license_name") or ""
+    for name in (*_names(teacher_license), str(own_name)):
         if re.search(r"-nd\b", name):
             raise ValueError(f"the licence of {teacher}, {name}, forbids derivatives: a compressed model may not be published")
     if not _names(license):

@@ -26,6 +26,7 @@ REPORTED = {"certificate": "vocabulary"} | {name: name for name in REPORTED_ALON
 SCORES_FIGURE = "scores.png"
 CAPACITY_FIGURE = "capacity.png"
 STAGES_FIGURE = "stages.png"
+FIGURES = (STAGES_FIGURE, SCORES_FIGURE, CAPACITY_FIGURE)
 
 
 def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
@@ -95,14 +96,21 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
     """
     report = make_report(config, records)
     write_atomically(output_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    for name in FIGURES:
+        (output_dir / name).unlink(missing_ok=True)  # it may be of other models
     if _shows_stages(report):
         plot_stages(report["stages"], output_dir / STAGES_FIGURE)
     if "scores" in report:
         plot_scores(report["scores"], report["efficiency"], output_dir / SCORES_FIGURE)
     if "capacity" in report:
         plot_capacity(report["capacity"], output_dir / CAPACITY_FIGURE)
-    figures = [path.name for path in output_dir.glob("*.png")]
+    figures = [path.name for path in _figures_in(output_dir)]
     write_atomically(output_dir / "report.md", render_report(report, figures))
+
+
+def _figures_in(output_dir: Path) -> list[Path]:
+    """Those that were drawn; a picture of the user's own is none."""
+    return [output_dir / name for name in sorted(FIGURES) if (output_dir / name).exists()]
 
 
 def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
@@ -149,7 +157,7 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
     if (output_dir / MODEL_DIR).exists():
         return
     report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
-    figures = sorted(output_dir.glob("*.png"))
+    figures = _figures_in(output_dir)
     card = render_model_card(report, [path.name for path in figures])
     ignored = (RECORD_FILE, CHECKPOINTS, *HALF_WRITTEN, LOGS)
     extra: dict[str, bytes | Path] = (

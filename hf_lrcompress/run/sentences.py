@@ -3,14 +3,8 @@
 from itertools import islice
 
 from hf_lrcompress.models.loading import load_tokenizer
-from hf_lrcompress.models.sentence_modules import (
-    SentenceModules,
-    fit_dense,
-    mean_pooling,
-    module_files,
-    pooled_states,
-    read_modules,
-)
+from hf_lrcompress.models.sentence_dense import fit_dense, pooled_states
+from hf_lrcompress.models.sentence_modules import SentenceModules, mean_pooling, module_files, read_modules
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import load_corpus
 

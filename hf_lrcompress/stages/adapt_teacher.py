@@ -7,19 +7,7 @@ from typing import Any
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import StageContext
 from hf_lrcompress.stages.training import TrainingStage, train_student
-
-LOSS_ARGUMENTS = frozenset(
-    {
-        "losses",
-        "alpha",
-        "distillation_loss",
-        "distillation_positions",
-        "temperature",
-        "relation_heads",
-        "relation_layer",
-        "hidden_layers",
-    }
-)
+from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
+from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -115,6 +115,7 @@ class Evaluate(TaskTraining, Stage):
         for name in self.models:
             if name not in models:
                 raise ValueError(f"models: {name!r} is no stage before evaluate; there are: {', '.join(models)}")
+        check_differ("models", self.models)
         return [ModelUnderTest(name, models[name].path, models[name].revision) for name in self.models or models]
 
 

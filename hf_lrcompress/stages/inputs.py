@@ -32,8 +32,9 @@ OBJECTIVES = ("masked_lm", "representation")
 
 @contextmanager
 def on_device(model: PreTrainedModel) -> Iterator[None]:
-    """Have a model on the device of the run for a while; surgery is done on the CPU."""
-    model.to(PartialState().device)  # type: ignore[arg-type]  # transformers wraps `to` without its own types
+    """Have a model on the device of the run for a while; surgery is done on the CPU. Apple's GPU has no fp64, which is needed."""
+    device = PartialState().device
+    model.to("cpu" if device.type == "mps" else device)  # type: ignore[arg-type]  # transformers wraps `to` without its types
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Stage: remove the feed-forward neurons that matter least."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,10 +12,12 @@ from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.rebuilding import with_intermediate_size
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
-from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS, training_arguments
 from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
 
 METHODS = ("first_order", "refit")
+SCORED_BY = ("distillation_positions", "temperature", "relation_heads", "relation_layer", "hidden_layers")
+"""Arguments of the losses, besides their weights, that scores follow too."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class PruneFFN(Stage):
         for name in ("batch_size", "calibration_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"prune_ffn: {name} must be 1 or more, got {getattr(self, name)}")
+
+    def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, and of the training's those that scores depend on."""
+        names = self.training_settings | (LOSS_ARGUMENTS if self.score_against else frozenset())
+        return asdict(self) | {"training": {key: training[key] for key in names & training.keys()}}
 
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer neurons a layer."""
@@ -99,6 +106,7 @@ class PruneFFN(Stage):
             bf16=training.bf16,
             losses=training.loss_weights if against else None,
             teacher=inputs.load_model(against) if against else None,
+            **({name: getattr(training, name) for name in SCORED_BY} if against else {}),
         )
         keep_neurons = select_neurons(scores, self.intermediate_size)
         kept_share = scores.gather(1, keep_neurons).sum() / scores.sum()

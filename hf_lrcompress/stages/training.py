@@ -1,15 +1,12 @@
-"""The training that stages share: its arguments, its checkpoints, and the base of the stages that train."""
+"""The training that stages share: its checkpoints, and the base of the stages that train."""
 
-import difflib
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, ProgressCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -17,37 +14,14 @@ from hf_lrcompress.distillation.checkpoints import newest_whole
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.figures import plot_training
-from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.stages.protocol import Stage, StageContext
+from hf_lrcompress.stages.training_arguments import training_arguments, with_effect
 
 logger = logging.getLogger(__name__)
 
-OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed")
-OF_THE_HUB = ("hub_", "push_to_hub")
-"""How the names of training arguments begin that publish checkpoints; one of them is an access token."""
 PARENT = "parent"
-WITHOUT_EFFECT = frozenset(
-    {
-        "logging_steps",
-        "logging_strategy",
-        "save_steps",
-        "save_strategy",
-        "save_total_limit",
-        "eval_steps",
-        "eval_strategy",
-        "report_to",
-        "run_name",
-        "project",
-        "trackio_space_id",
-        "logging_dir",
-        "disable_tqdm",
-        "dataloader_num_workers",
-        "per_device_eval_batch_size",
-    }
-)
-"""Training arguments that do not change the result: a stage made with other values of them is kept."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +50,7 @@ class TrainingStage(Stage):
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, with the training arguments that the stage ends up with."""
-        used = {key: value for key, value in self.merged(training).items() if key not in WITHOUT_EFFECT}
-        return asdict(self) | {"training": used}
+        return asdict(self) | {"training": with_effect(self.merged(training))}
 
 
 @dataclass(frozen=True)
@@ -180,58 +153,6 @@ def evaluations_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float
             measured = {key: value for key, value in logged.items() if key.endswith(("loss", "accuracy"))}
             rows[logged["step"]] = {"step": logged["step"]} | {key[len("eval_") :]: measured[key] for key in measured}
     return [rows[step] for step in sorted(rows)]
-
-
-def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
-    """Training arguments from a configuration's `training` section.
-
-    Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it.
-
-    Args:
-        settings (`Mapping`): Training arguments by name.
-        output_dir (`str`): Where checkpoints go.
-        seed (`int`): Seeds the order of the examples, the masking and the dropout.
-
-    Raises:
-        ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
-    """
-    known = {field.name: field.default for field in fields(DistillationConfig) if field.name not in OWNED_BY_THE_STAGE}
-    for key, value in settings.items():
-        if key.startswith(OF_THE_HUB):
-            raise ValueError(f"training: {key} is no setting; publish with --push_to_hub, and log in with hf auth login")
-        if key not in known:
-            close = difflib.get_close_matches(str(key)[:40], known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "see transformers.TrainingArguments and DistillationConfig"
-            raise ValueError(f"unknown training argument {key!r}; {hint}")
-        _check_type(key, value, known[key])
-    precision = {} if settings.keys() & {"bf16", "fp16"} else {"bf16": computes_in_bf16()}
-    directory = Path(output_dir).resolve()
-    defaults: dict[str, Any] = {
-        "save_total_limit": 1,
-        "logging_steps": 50,
-        "report_to": "none",
-        "run_name": directory.name,
-        "project": directory.parent.name,
-        "trackio_space_id": None,  # as in transformers 5: 4 would put a Space on the Hub that nobody asked for
-        "disable_tqdm": False,
-        "use_cpu": not torch.accelerator.is_available(),
-    }
-    try:
-        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
-    except TypeError as error:
-        raise ValueError(f"training: {error}") from error
-
-
-def _check_type(key: str, value: Any, default: Any) -> None:
-    """A number or a switch must be one: YAML has `no` as text, which would count as true or fail much later."""
-    kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number")}
-    if type(default) in kinds:
-        wanted, name = kinds[type(default)]
-        is_switch = isinstance(value, bool)
-        if not isinstance(value, wanted) or is_switch != (wanted is bool):
-            raise ValueError(f"training: {key} must be {name}, got {value!r}")
-    if key in ("per_device_train_batch_size", "gradient_accumulation_steps") and value < 1:
-        raise ValueError(f"training: {key} must be 1 or more, got {value}")
 
 
 def _end_wandb_run() -> None:

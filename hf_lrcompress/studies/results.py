@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_lrcompress.evaluation.judging import is_at_baseline, shortened_notice
 from hf_lrcompress.figures import Panel, plot_study
-from hf_lrcompress.stages.adapt_teacher import LOSS_ARGUMENTS
+from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
 from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
 from hf_lrcompress.studies.sharing import SHARED

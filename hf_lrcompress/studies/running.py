@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "hf_lrcompress", "compress", "--quiet")
 POLL_SECONDS = 1.0
+ENDS_WITHIN = 60.0
+"""Seconds that a process has to end when it is told to."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,19 @@ def run_points(
         for each in running:
             each.process.terminate()
         for each in running:
-            each.process.wait()
+            _wait_for_the_end(each.process)
     return failed
+
+
+def _wait_for_the_end(process: subprocess.Popen) -> None:
+    """Wait for a process that was told to end, though this one may be told so again; one that takes long is killed."""
+    while process.poll() is None:
+        try:
+            process.wait(ENDS_WITHIN)
+        except KeyboardInterrupt:
+            continue
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _begin_all(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset, config, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
+from hf_lrcompress.messages import one_line
 from hf_lrcompress.texts.lines import read_json_lines, read_lines, read_table_lines
 
 DEMO_COMMAND = "hf-lrcompress compress --lang sk --config demo"
@@ -115,6 +116,10 @@ def read_hub(path: str, name: str | None, split: str, revision: str | None, colu
     except ConnectionError as error:
         reached = f"the Hugging Face Hub cannot be reached to load {where}"
         raise ConnectionError(f"{reached}; a run without it: {DEMO_COMMAND}") from error
+    except RuntimeError as error:  # datasets no longer runs the scripts that some data sets are read by
+        raise ValueError(
+            f"{where} cannot be read: {one_line(error)}; try `revision: {PARQUET_BRANCH}`, the Hub's copy"
+        ) from error
     for row in rows:
         _check_column(column, row, where)
         yield _checked(row[column], column, where)

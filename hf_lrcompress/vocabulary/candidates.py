@@ -31,7 +31,7 @@ class Candidates:
 
     def filled(self, kept: set[int], size: int) -> set[int]:
         """`kept` and the most frequent others, until there are `size`; of equally frequent ones, those with lower ids."""
-        rank = self.counts.double()
+        rank = self.counts.to(torch.float64, copy=True)
         rank[list(kept)] = float("inf")
         gaps = torch.ones(len(rank), dtype=torch.bool)
         gaps[list(self.ids)] = False

@@ -44,6 +44,17 @@ def test_an_example_is_masked_alike_in_every_batch_and_padded(tokenizer):
     assert together["labels"][1, 25:].eq(-100).all() and together["attention_mask"][1, 25:].eq(0).all()
 
 
+def test_padding_is_no_text_where_rows_have_no_attention_mask(tokenizer):
+    collator = ReproducibleMasking(tokenizer, 0.15, seed=1)
+    with_mask = [row | {"attention_mask": [1] * len(row["input_ids"])} for row in ROWS[:2]]
+    short = {key: values[:7] for key, values in with_mask[1].items()}
+    expected = collator([with_mask[0], short])
+    found = collator([{"input_ids": row["input_ids"]} for row in (with_mask[0], short)])
+    assert expected.keys() == found.keys() and found["attention_mask"].sum(dim=1).tolist() == [40, 7]
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+
+
 def test_the_global_random_state_is_left_alone(tokenizer):
     torch.manual_seed(3)
     expected = torch.rand(4)

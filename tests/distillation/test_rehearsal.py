@@ -3,7 +3,7 @@
 import pytest
 
 from hf_lrcompress.distillation.rehearsal import rehearse
-from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.stages.training_arguments import training_arguments
 
 WRONG = [
     ({"learning_rate": float("nan")}, "learning_rate must be a number, got nan"),

@@ -204,6 +204,27 @@ def test_a_batch_that_does_not_fit_is_one_line(student, teacher, dataset, tmp_pa
         trainer.train()
 
 
+def test_less_is_promised_of_smaller_batches_where_sentences_are_compared(student, teacher, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses={"mlm": 1.0, "sentence_similarity": 1.0})
+    layers_of(student)[1].register_forward_hook(lambda module, inputs, output: torch.empty(2**60))
+    with pytest.raises(MemoryError, match="=4 and .*=2 take less, though sentence_similarity then compares fewer sentences$"):
+        trainer.train()
+
+
+def test_workers_that_would_mask_every_epoch_alike_are_refused(student, teacher, dataset, tmp_path):
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({f"{i}": i for i in range(101)}, "0")), mask_token="3", pad_token="0"
+    )
+    args = DistillationConfig(str(tmp_path), dataloader_persistent_workers=True, dataloader_num_workers=1, use_cpu=True)
+    with pytest.raises(ValueError, match="dataloader_persistent_workers would mask every epoch alike; leave it out"):
+        DistillationTrainer(student, args, teacher_model=teacher, train_dataset=dataset, processing_class=tokenizer)
+
+
+def test_tf32_is_refused_where_it_is_too_coarse(tmp_path):
+    with pytest.raises(ValueError, match="tf32 is too coarse for logits_mse"):
+        DistillationConfig(str(tmp_path), tf32=True)
+
+
 def test_a_checkpoint_with_weights_that_are_not_finite_is_not_written(student, teacher, dataset, tmp_path):
     trainer = make_trainer(student, teacher, dataset, tmp_path, max_steps=4, save_strategy="steps", save_steps=2)
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from hf_lrcompress.evaluation.cheap_training import FastDropout, make_cheap
+from hf_lrcompress.evaluation.cheap_training import dropout_by_words, fast_dropout, make_cheap
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -11,7 +12,7 @@ from hf_lrcompress.evaluation.cheap_training import FastDropout, make_cheap
 def test_values_are_dropped_apart_and_the_mean_stays(p, dtype):
     torch.manual_seed(0)
     ones = torch.ones(999, 1001, dtype=dtype, requires_grad=True)  # not a multiple of the four draws in a word
-    outputs = FastDropout(p)(ones)
+    outputs = dropout_by_words(ones, p)
     kept = outputs != 0
     assert kept.float().mean().item() == pytest.approx(1 - p, abs=0.003)
     assert outputs[kept].unique().tolist() == pytest.approx([1 / (1 - p)], rel=1e-2)
@@ -22,11 +23,23 @@ def test_values_are_dropped_apart_and_the_mean_stays(p, dtype):
 
 
 def test_a_seed_gives_its_mask_and_evaluation_none():
-    dropout, inputs = FastDropout(0.3), torch.randn(7, 11)
-    masks = [(torch.manual_seed(seed), dropout(inputs))[1] for seed in (1, 1, 2)]
+    inputs = torch.randn(7, 11)
+    masks = [(torch.manual_seed(seed), dropout_by_words(inputs, 0.3))[1] for seed in (1, 1, 2)]
     assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
-    assert dropout.eval()(inputs) is inputs
-    assert FastDropout(0.0)(inputs) is inputs
+    assert dropout_by_words(inputs, 0.3, training=False) is inputs
+    assert dropout_by_words(inputs, 0.0) is inputs
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="on an accelerator torch's own dropout is fast")
+def test_modules_and_functions_drop_by_words_in_a_step_only():
+    plain, inputs = F.dropout, torch.ones(7, 11)
+    with pytest.raises(ZeroDivisionError), fast_dropout():
+        found = [(torch.manual_seed(0), drop(inputs))[1] for drop in (torch.nn.Dropout(0.3), lambda x: F.dropout(x, 0.3, True))]
+        torch.manual_seed(0)
+        expected = dropout_by_words(inputs, 0.3)
+        assert all(torch.equal(each, expected) for each in found)
+        raise ZeroDivisionError
+    assert F.dropout is plain
 
 
 def test_only_frozen_layers_are_cast(monkeypatch):

@@ -269,6 +269,9 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
         (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
         (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
         (["--seeds", ""], "seeds: give at least one"),
+        (["--seeds", "3,4,3"], "seeds must differ from each other, got [3, 4, 3]"),
+        (["--tasks", "tc,ner,tc"], "tasks must differ from each other"),
+        (["--reduction_factors", "2,2"], "reduction_factors must differ from each other, got [2, 2]"),
         (["--learning_rates", "1e-4,x"], "--learning_rates 1e-4,x: give numbers separated by commas"),
         (["--learning_rates", "1e-4,0"], "learning_rates must be numbers above 0, such as 1e-4, got 0.0"),
     ],
@@ -276,6 +279,20 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
 def test_bad_options_are_one_line(evaluate, arguments, message):
     code, _, error = evaluate(*arguments)
     assert code == 2 and message in error and error.count("\n") == 1
+
+
+def test_somebody_elses_file_is_not_overwritten(evaluate, tmp_path):
+    (tmp_path / "scores.json").write_text('{"mine": 1}')
+    code, _, error = evaluate("--output_dir", str(tmp_path))
+    assert code == 2 and f"{tmp_path / 'scores.json'} is no result of an evaluation" in error
+    assert (tmp_path / "scores.json").read_text() == '{"mine": 1}'
+
+
+def test_a_share_that_fails_says_so_in_one_line():
+    command = [sys.executable, "-c", "from hf_lrcompress.evaluation.jobs import run_share; run_share()"]
+    job = ScoringJob(ModelUnderTest("none", "/nowhere"), None, TaskTraining(), 3, Path("none.json"), "")
+    done = subprocess.run(command, input=pickle.dumps(([job], 0)), capture_output=True)
+    assert done.returncode == 1 and done.stderr.decode().splitlines()[-1].startswith("error: ")
 
 
 def test_a_task_without_data_is_an_error_when_named():

@@ -1,6 +1,7 @@
 """The files of sentence-transformers: read from a teacher, fitted to a narrower student, and loaded by the library itself."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from trained_tokenizers import bert
 from transformers import AutoTokenizer, BertModel
 
 from hf_lrcompress import truncate_hidden
-from hf_lrcompress.models.sentence_modules import fit_dense, mean_pooling, module_files, pooled_states, read_modules
+from hf_lrcompress.models.sentence_dense import fit_dense, pooled_states
+from hf_lrcompress.models.sentence_modules import mean_pooling, module_files, read_modules
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 PROMPTS = {"query": "query: ", "passage": "passage: "}
@@ -43,6 +45,21 @@ def teacher(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("teacher")
     sentence_transformers.SentenceTransformer(modules=modules, prompts=PROMPTS, device="cpu").save(str(folder))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("1_Pooling/config.json", {"word_embedding_dimension": 24, "pooling_mode": "max"}),
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}),
+        ("modules.json", [{"path": "", "type": "a.Transformer"}, {"path": "2_Dense", "type": "a.Dense"}]),
+    ],
+)
+def test_a_dense_layer_behind_something_else_is_refused(teacher, tmp_path, name, content):
+    folder = shutil.copytree(teacher, tmp_path / "teacher")
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="only one Dense layer can be fitted, behind the mean of the tokens or the first"):
+        read_modules(str(folder))
 
 
 def test_what_is_written_is_what_was_read(teacher, tmp_path):

@@ -19,6 +19,7 @@ from own_code import ADD_ROW, CODE_FILES, with_own_code
 from saved_teachers import save_teacher
 
 from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.publishing.licence import check_license
 
 ROOT = Path(__file__).parent.parent.parent
@@ -446,10 +447,28 @@ def test_a_licence_that_forbids_derivatives(hub, compress, inputs, tmp_path):
     assert not (tmp_path / "run").exists() and not hub.repositories
 
 
-@pytest.mark.parametrize("stated", ["cc-by-nc-nd-4.0", ["mit", "cc-by-nd-3.0"]])
+@pytest.mark.parametrize(
+    "stated",
+    [{"license": "cc-by-nc-nd-4.0"}, {"license": ["mit", "cc-by-nd-3.0"]}, {"license": "other", "license_name": "own-nc-nd-1.0"}],
+)
 def test_no_derivatives_in_every_spelling(stated):
     with pytest.raises(ValueError, match="forbids derivatives"):
-        check_license({"license": "mit"}, {"license": stated}, "t")
+        check_license({"license": "mit"}, stated, "t")
+
+
+def test_a_licence_given_leaves_nothing_of_the_one_before(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    card = "---\nlicense: other\nlicense_name: own-terms\nlicense_link: https://example.org\n---\n# A model\n"
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    published = Publish(REPO)._additions(tmp_path, {"license": "mit"})[0]
+    with published.as_file() as file:
+        assert yaml.safe_load(file.read().decode().split("---")[1]) == {"license": "mit"}
+
+
+def test_a_file_of_this_machine_is_not_the_hubs_fault():
+    said = r"^publishing lab/model: \[Errno 13\] Permission denied: '/cache/x'$"
+    with pytest.raises(OSError, match=said), one_line_errors("publishing lab/model"):
+        raise PermissionError(13, "Permission denied", "/cache/x")
 
 
 def test_names_that_the_hub_refuses():

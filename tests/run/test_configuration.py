@@ -7,7 +7,7 @@ from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
-from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.stages.training_arguments import training_arguments
 from hf_lrcompress.texts.languages import Language
 
 CONFIGS = list(CONFIGURATIONS.values())

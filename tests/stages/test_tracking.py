@@ -11,7 +11,8 @@ from trained_tokenizers import xlm_roberta
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import StageContext
-from hf_lrcompress.stages.training import train_student, training_arguments
+from hf_lrcompress.stages.training import train_student
+from hf_lrcompress.stages.training_arguments import training_arguments, with_effect
 from hf_lrcompress.texts.corpus import CorpusSource
 from hf_lrcompress.texts.languages import Language
 
@@ -74,3 +75,10 @@ def test_trackio_has_a_run_for_each_stage_in_one_local_project(train, tmp_path, 
     assert database.stem == "sk-tiny"
     with sqlite3.connect(database) as connection:
         assert sorted(row[0] for row in connection.execute("select distinct run_name from metrics")) == stages
+
+
+def test_when_evaluations_choose_they_change_the_result():
+    settings = {"eval_steps": 5, "save_steps": 5, "logging_steps": 1, "learning_rate": 1e-3}
+    assert with_effect(settings) == {"learning_rate": 1e-3}
+    for choosing in ({"load_best_model_at_end": True}, {"lr_scheduler_type": "reduce_lr_on_plateau"}):
+        assert with_effect(settings | choosing) == {"eval_steps": 5, "save_steps": 5, "learning_rate": 1e-3} | choosing

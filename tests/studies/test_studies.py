@@ -16,7 +16,7 @@ from saved_teachers import save_teacher
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.yaml_files import STUDIES, find_configuration, override, read_yaml
-from hf_lrcompress.stages.training import training_arguments
+from hf_lrcompress.stages.training_arguments import training_arguments
 from hf_lrcompress.studies import running
 from hf_lrcompress.studies.definition import read_study
 from hf_lrcompress.studies.points import make_points
@@ -195,6 +195,16 @@ def test_on_ctrl_c_the_workers_are_ended(study, monkeypatch):
         study("--workers", 2)
     assert len(started) == 1  # the others wait for the teacher that it measures
     assert started[0].returncode == -signal.SIGTERM
+
+
+def test_a_worker_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(running, "ENDS_WITHIN", 0.2)
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.terminate()
+    running._wait_for_the_end(process)
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_a_dry_run_says_what_is_shared_and_writes_nothing(study, tmp_path):

@@ -112,3 +112,13 @@ def test_wrong_sizes_are_refused(rule, message):
     with pytest.raises(ValueError, match=message) as error:
         select_tokens(tokenizer, count_tokens(tokenizer, TEXTS), **rule)
     assert "\n" not in str(error.value)
+
+
+def test_counts_are_left_as_they_were(case):
+    """Those of several texts are in fp64, as the ranks are."""
+    tokenizer, counts = case
+    weighted = weighted_counts({"a": counts, "b": counts}, {"a": 1.0, "b": 0.5})
+    before = weighted.clone()
+    keep_ids = select_tokens(tokenizer, weighted, int((weighted > 0).sum()) - 5)
+    assert torch.equal(weighted, before) and weighted.dtype == torch.float64
+    assert 0 < covered(weighted, keep_ids) <= 1

@@ -1,0 +1,115 @@
+"""Training arguments as a configuration has them: which are known, which change a result, and what they are made into."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.machine import computes_in_bf16
+
+OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed")
+OF_THE_HUB = ("hub_", "push_to_hub")
+"""How the names of training arguments begin that publish checkpoints; one of them is an access token."""
+LOSS_ARGUMENTS = frozenset(
+    {
+        "losses",
+        "alpha",
+        "distillation_loss",
+        "distillation_positions",
+        "temperature",
+        "relation_heads",
+        "relation_layer",
+        "hidden_layers",
+    }
+)
+"""Training arguments that say what is distilled."""
+WITHOUT_EFFECT = frozenset(
+    {
+        "logging_steps",
+        "logging_strategy",
+        "save_steps",
+        "save_strategy",
+        "save_total_limit",
+        "eval_steps",
+        "eval_strategy",
+        "report_to",
+        "run_name",
+        "project",
+        "trackio_space_id",
+        "logging_dir",
+        "disable_tqdm",
+        "dataloader_num_workers",
+        "per_device_eval_batch_size",
+    }
+)
+"""Training arguments that do not change the result: a stage made with other values of them is kept."""
+
+EVALUATING = frozenset({"save_steps", "save_strategy", "eval_steps", "eval_strategy", "per_device_eval_batch_size"})
+"""Of these, what decides where evaluations choose the weights or the learning rate."""
+
+
+def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those training arguments that change the result.
+
+    Args:
+        settings (`Mapping`): Training arguments by name.
+    """
+    chooses = settings.get("load_best_model_at_end") or settings.get("lr_scheduler_type") == "reduce_lr_on_plateau"
+    ignored = WITHOUT_EFFECT - EVALUATING if chooses else WITHOUT_EFFECT
+    return {key: value for key, value in settings.items() if key not in ignored}
+
+
+def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
+    """Training arguments from a configuration's `training` section.
+
+    Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it.
+
+    Args:
+        settings (`Mapping`): Training arguments by name.
+        output_dir (`str`): Where checkpoints go.
+        seed (`int`): Seeds the order of the examples, the masking and the dropout.
+
+    Raises:
+        ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
+    """
+    known = {field.name: field.default for field in fields(DistillationConfig) if field.name not in OWNED_BY_THE_STAGE}
+    for key, value in settings.items():
+        if key.startswith(OF_THE_HUB):
+            raise ValueError(f"training: {key} is no setting; publish with --push_to_hub, and log in with hf auth login")
+        if key not in known:
+            close = difflib.get_close_matches(str(key)[:40], known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see transformers.TrainingArguments and DistillationConfig"
+            raise ValueError(f"unknown training argument {key!r}; {hint}")
+        _check_type(key, value, known[key])
+    precision = {} if settings.keys() & {"bf16", "fp16"} else {"bf16": computes_in_bf16()}
+    directory = Path(output_dir).resolve()
+    defaults: dict[str, Any] = {
+        "save_total_limit": 1,
+        "logging_steps": 50,
+        "report_to": "none",
+        "run_name": directory.name,
+        "project": directory.parent.name,
+        "trackio_space_id": None,  # as in transformers 5: 4 would put a Space on the Hub that nobody asked for
+        "disable_tqdm": False,
+        "use_cpu": not torch.accelerator.is_available(),
+    }
+    try:
+        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
+    except TypeError as error:
+        raise ValueError(f"training: {error}") from error
+
+
+def _check_type(key: str, value: Any, default: Any) -> None:
+    """A number or a switch must be one: YAML has `no` as text, which would count as true or fail much later."""
+    kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number")}
+    if type(default) in kinds:
+        wanted, name = kinds[type(default)]
+        is_switch = isinstance(value, bool)
+        if not isinstance(value, wanted) or is_switch != (wanted is bool):
+            raise ValueError(f"training: {key} must be {name}, got {value!r}")
+    if key in ("per_device_train_batch_size", "gradient_accumulation_steps") and value < 1:
+        raise ValueError(f"training: {key} must be 1 or more, got {value}")
