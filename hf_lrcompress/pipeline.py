@@ -188,7 +188,8 @@ class Pipeline:
         """What every stage's model is compared with."""
         inputs = self.prepared.inputs
         teacher = inputs.load_model(inputs.teacher).to(self.state.device)
-        sample = choose_sample(inputs.validation_texts, self.prepared.tokenizers, inputs.block_size, inputs.seed)
+        texts = inputs.validation_texts
+        sample = choose_sample(texts, self.prepared.tokenizers, inputs.block_size, inputs.seed, inputs.sentence_pooling)
         return similarity_reference(teacher, inputs.tokenizer, sample)
 
     def _context(self, position: int) -> StageContext:

@@ -1,6 +1,7 @@
 """The pipeline for encoders of sentences: no head, sentence-transformers' files, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from trained_tokenizers import bert
 from transformers import AutoModel, AutoTokenizer
 
 from hf_lrcompress.__main__ import main
+from hf_lrcompress.distillation.similarity import centred_similarities, correlation
 from hf_lrcompress.models.sentence_modules import SentenceModule, SentenceModules, module_files
 
 STAGES = ["trim_vocab", "reduce_layers", "prune_ffn", "truncate_hidden"]
@@ -76,6 +78,26 @@ def compress(inputs, monkeypatch, capsys, tmp_path):
         return code, capsys.readouterr().err
 
     return run
+
+
+def test_sentences_are_pooled_as_the_teachers_users_pool_them(compress, inputs, tmp_path):
+    """A teacher whose sentence is the first token, as LaBSE's and BGE-M3's."""
+    teacher = shutil.copytree(inputs / "teacher", tmp_path / "teacher")
+    (teacher / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 24, "pooling_mode": "cls"}))
+    stages = ["--stages", "trim_vocab,truncate_hidden", "--set", "truncate_hidden.distil_from=parent"]
+    code, errors = compress("--teacher", teacher, *stages)
+    assert code == 0, errors
+    row = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["stages"][-1]
+    models = [AutoModel.from_pretrained(folder).eval() for folder in (teacher, tmp_path / "run" / "model")]
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (teacher, tmp_path / "run" / "model")]
+    vectors = []
+    for model, tokenizer in zip(models, tokenizers, strict=True):
+        texts = (inputs / "validation.txt").read_text(encoding="utf-8").splitlines()
+        rows = [tokenizer(text, truncation=True, max_length=32, return_tensors="pt") for text in dict.fromkeys(texts)]
+        with torch.no_grad():
+            vectors.append(torch.cat([model(**row).last_hidden_state[:, 0] for row in rows]))
+    expected = correlation(*map(centred_similarities, vectors))
+    assert row["sentence_similarity"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_small_encoder_is_a_sentence_transformer(compress, inputs, tmp_path):

@@ -10,6 +10,7 @@ from hf_lrcompress.distillation.loss_table import LOSSES, unit_of
 
 DISTILLATION_LOSSES = ("mse", "kl")
 DISTILLATION_POSITIONS = ("all", "masked")
+SENTENCE_POOLINGS = ("mean", "cls")
 
 
 @dataclass
@@ -28,7 +29,7 @@ class DistillationConfig(TrainingArguments):
             - `relations`: KL of the self-attention relations of queries, keys and values, mean over tokens (MiniLMv2).
             - `hidden_cosine`: 1 − cosine of centred hidden states, mean over tokens, weighted mean over depths.
             - `hidden_mse`: squared error of hidden states over the teacher's variance, the same means.
-            - `sentence_cosine`: 1 − cosine of centred mean-pooled last hidden states, mean over sentences.
+            - `sentence_cosine`: 1 − cosine of centred pooled last hidden states, mean over sentences.
             - `sentence_similarity`: 1 − correlation of a sentence's similarities to the others that a process computes at once
               with the teacher's, mean over sentences. Nothing is projected, and fewer than three sentences count as 0.
 
@@ -43,6 +44,8 @@ class DistillationConfig(TrainingArguments):
         distillation_positions (`str`, *optional*, defaults to `"all"`):
             The tokens that the means of logit losses are over: `"all"` but padding, as in the paper, or only the `"masked"` ones.
         temperature (`float`, *optional*, defaults to 1.0): Divides the logits in the KL loss.
+        sentence_pooling (`str`, *optional*, defaults to `"mean"`):
+            What a sentence is in the last two losses: the `"mean"` of its tokens' states, or `"cls"`, the state of the first.
         relation_heads (`int`, *optional*):
             Heads that `relations` splits both models' queries, keys and values into; the student's own number by default.
         relation_layer (`int`, *optional*, defaults to -1): The teacher's layer for `relations`, from 0; -1 is the last.
@@ -67,6 +70,7 @@ class DistillationConfig(TrainingArguments):
     distillation_loss: str = field(default="mse", metadata={"help": "'mse' or 'kl'."})
     temperature: float = field(default=1.0, metadata={"help": "Divides the logits in the KL loss."})
     distillation_positions: str = field(default="all", metadata={"help": "'all' or 'masked'."})
+    sentence_pooling: str = field(default="mean", metadata={"help": "'mean' of a sentence's states, or 'cls', the first."})
     relation_heads: int | None = field(default=None, metadata={"help": "Heads of the relations loss."})
     relation_layer: int = field(default=-1, metadata={"help": "The teacher's layer for the relations loss; -1 is the last."})
     hidden_layers: list[int] | None = field(
@@ -81,6 +85,7 @@ class DistillationConfig(TrainingArguments):
     def __post_init__(self) -> None:
         _check_choice("distillation_loss", self.distillation_loss, DISTILLATION_LOSSES)
         _check_choice("distillation_positions", self.distillation_positions, DISTILLATION_POSITIONS)
+        _check_choice("sentence_pooling", self.sentence_pooling, SENTENCE_POOLINGS)
         if self.losses is None:
             self.alpha = 0.5 if self.alpha is None else self.alpha
             if not _is_number(self.alpha) or not 0 <= self.alpha <= 1:

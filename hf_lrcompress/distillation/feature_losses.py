@@ -55,6 +55,17 @@ def mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return (weights[:, None] @ states.float())[:, 0]
 
 
+def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """A vector a sentence, in fp32: shape `(batch, hidden)`.
+
+    Args:
+        states (`torch.Tensor` of shape `(batch, sequence, hidden)`): Hidden states.
+        mask (`torch.BoolTensor` of shape `(batch, sequence)`): False at padding.
+        pooling (`str`): `"mean"`, see [`mean_pooled`], or `"cls"`: the first token's, where padding is at the end.
+    """
+    return states[:, 0].float() if pooling == "cls" else mean_pooled(states, mask)
+
+
 def similarity_disagreement(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """1 − Pearson's correlation of what student and teacher find alike: of each sentence's similarities to the batch's others.
 

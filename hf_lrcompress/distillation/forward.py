@@ -52,6 +52,7 @@ def return_losses(
     settings: dict[str, Any] = {
         "projections": projections or (),
         "temperature": args.temperature,
+        "sentence_pooling": args.sentence_pooling,
         "relation_heads": args.relation_heads or student.config.num_attention_heads,
     }
     if teacher is not None and "logits_mse" in args.loss_weights:

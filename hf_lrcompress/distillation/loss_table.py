@@ -14,7 +14,7 @@ from hf_lrcompress.distillation.feature_losses import (
     hidden_state_cosine,
     hidden_state_mse,
     mean_over_depths,
-    mean_pooled,
+    pooled,
     self_attention_relations,
     similarity_disagreement,
 )
@@ -40,6 +40,7 @@ class Comparison:
         projections (`Sequence` of [`StateProjection`], *optional*): From the student's hidden states to the teacher's.
         temperature (`float`, *optional*, defaults to 1.0): Divides the logits of `logits_kl`.
         relation_heads (`int`, *optional*, defaults to 1): Heads of `relations`.
+        sentence_pooling (`str`, *optional*, defaults to `"mean"`): How [`pooled`] makes a sentence's vector.
         training (`bool`, *optional*, defaults to `True`): Whether gradients are needed.
 
     Attributes:
@@ -56,6 +57,7 @@ class Comparison:
     projections: Sequence[StateProjection] = ()
     temperature: float = 1.0
     relation_heads: int = 1
+    sentence_pooling: str = "mean"
     training: bool = True
 
     def __post_init__(self) -> None:
@@ -76,9 +78,9 @@ class Comparison:
 
     @cached_property
     def sentence_states(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The student's and the teacher's mean-pooled last states: each of shape `(batch, hidden)`."""
-        student = mean_pooled(self.student.hidden_states[-1], self.mask)
-        teacher = mean_pooled(self.teacher.hidden_states[-1], self.mask)
+        """The student's and the teacher's pooled last states: each of shape `(batch, hidden)`."""
+        student = pooled(self.student.hidden_states[-1], self.mask, self.sentence_pooling)
+        teacher = pooled(self.teacher.hidden_states[-1], self.mask, self.sentence_pooling)
         return student, teacher
 
     @cached_property

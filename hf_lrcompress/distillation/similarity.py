@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from hf_lrcompress.distillation.feature_losses import pooled
 from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, in_eval_mode, shared_spans
 
 MOST_SENTENCES = 512
@@ -27,6 +28,7 @@ class Sample:
         texts (`tuple[str, ...]`): Different sentences.
         spans (`tuple[tuple[Span, ...], ...]`): For each sentence the characters of its chosen tokens; it may have none.
         max_length (`int`): Tokens at which a sentence is cut, special tokens among them.
+        pooling (`str`, *optional*, defaults to `"mean"`): How [`~feature_losses.pooled`] makes a sentence's vector.
 
     Raises:
         ValueError: If there are fewer than three sentences or tokens: there is no correlation over a single pair.
@@ -35,6 +37,7 @@ class Sample:
     texts: tuple[str, ...]
     spans: tuple[tuple[Span, ...], ...]
     max_length: int
+    pooling: str = "mean"
 
     def __post_init__(self) -> None:
         tokens = sum(map(len, self.spans))
@@ -60,7 +63,13 @@ class SimilarityReference:
     token_similarities: torch.Tensor
 
 
-def choose_sample(texts: Sequence[str], tokenizers: Sequence[PreTrainedTokenizerFast], max_length: int, seed: int = 42) -> Sample:
+def choose_sample(
+    texts: Sequence[str],
+    tokenizers: Sequence[PreTrainedTokenizerFast],
+    max_length: int,
+    seed: int = 42,
+    pooling: str = "mean",
+) -> Sample:
     """Choose at most 512 different sentences, and in them at most 2,000 tokens that all tokenizers have in common.
 
     Args:
@@ -68,6 +77,7 @@ def choose_sample(texts: Sequence[str], tokenizers: Sequence[PreTrainedTokenizer
         tokenizers (`Sequence[PreTrainedTokenizerFast]`): Those of all models to compare.
         max_length (`int`): Tokens at which a sentence is cut.
         seed (`int`, *optional*, defaults to 42): Seeds the choice.
+        pooling (`str`, *optional*, defaults to `"mean"`): How a sentence's vector is made; what users of the teacher compute.
     """
     random = np.random.default_rng(seed)
     different = list(dict.fromkeys(texts))
@@ -78,7 +88,7 @@ def choose_sample(texts: Sequence[str], tokenizers: Sequence[PreTrainedTokenizer
     for i in _choose(random, len(tokens), MOST_TOKENS):
         row, span = tokens[i]
         spans[row].append(span)
-    return Sample(tuple(chosen), tuple(map(tuple, spans)), max_length)
+    return Sample(tuple(chosen), tuple(map(tuple, spans)), max_length, pooling)
 
 
 def similarity_reference(teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sample: Sample) -> SimilarityReference:
@@ -110,7 +120,7 @@ def similarity_retention(
         reference ([`SimilarityReference`]): What the teacher finds alike.
 
     Returns:
-        `dict`: `sentence_similarity`, of the means of a sentence's last hidden states (special tokens among them, as
+        `dict`: `sentence_similarity`, of the sentences' pooled last hidden states (means have special tokens among them, as
         sentence-transformers has it), and `token_similarity`, of the last hidden states of the chosen tokens.
 
     Raises:
@@ -140,7 +150,7 @@ def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
 
 @torch.no_grad()
 def _states(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean states of the sentences, and states of the tokens, of shape `(sentences, hidden)` and `(tokens, hidden)`."""
+    """Pooled states of the sentences, and states of the tokens, of shape `(sentences, hidden)` and `(tokens, hidden)`."""
     sentences = []
     tokens = []
     with in_eval_mode(model):
@@ -149,8 +159,8 @@ def _states(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sample: 
             spans = [sample.spans[row] for row in rows]
             inputs, places = encode_with_places(tokenizer, texts, spans, sample.max_length)
             states = model.base_model(**inputs.to(model.device)).last_hidden_state.float().cpu()
-            mask = inputs["attention_mask"].cpu().unsqueeze(-1)
-            sentences.append((states * mask).sum(dim=1) / mask.sum(dim=1))
+            mask = inputs["attention_mask"].cpu().bool()
+            sentences.append(pooled(states, mask, sample.pooling))
             tokens.append(states[places])
     return torch.cat(sentences), torch.cat(tokens)
 

@@ -1,8 +1,6 @@
 """Fitting a sentence-transformers model's Dense layer to a smaller encoder."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -52,19 +50,13 @@ def pooled_states(
         texts (`list[str]`): The texts.
         max_length (`int`): Tokens at which a text is cut.
     """
-    takes_first = any(_takes_first(module.config) for module in modules.modules)
     states = []
     for start in range(0, len(texts), 32):
         batch = tokenizer(texts[start : start + 32], truncation=True, max_length=max_length, padding=True, return_tensors="pt")
         hidden = model.base_model(**batch.to(model.device)).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1)
-        states.append(hidden[:, 0] if takes_first else (hidden * mask).sum(dim=1) / mask.sum(dim=1))
+        states.append(hidden[:, 0] if modules.pooling == "cls" else (hidden * mask).sum(dim=1) / mask.sum(dim=1))
     return torch.cat(states).cpu()
-
-
-def _takes_first(pooling: Mapping[str, Any]) -> bool:
-    """Whether a pooling takes the first token; sentence-transformers up to 5.6 and from 5.7 on say it differently."""
-    return pooling.get("pooling_mode") == "cls" or bool(pooling.get("pooling_mode_cls_token"))
 
 
 def _affine_map(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

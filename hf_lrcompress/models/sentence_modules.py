@@ -1,6 +1,7 @@
 """What sentence-transformers has beside an encoder (pooling, prompts, …): read from a teacher, written for a student."""
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ from safetensors.torch import load_file, save
 from transformers.utils import cached_file
 
 from hf_lrcompress.files import read_object
-from hf_lrcompress.messages import shown
+from hf_lrcompress.messages import is_unreachable, shown
+
+logger = logging.getLogger(__name__)
 
 MODULES_FILE = "modules.json"
 SETTINGS_FILES = ("config_sentence_transformers.json", "sentence_bert_config.json")
@@ -61,6 +64,16 @@ class SentenceModules:
     def has_dense(self) -> bool:
         """Whether a module has weights that must fit the encoder's hidden size."""
         return any(module.kind == "Dense" for module in self.modules)
+
+    @property
+    def pooling(self) -> str:
+        """`"cls"` where a sentence is its first token, otherwise `"mean"`."""
+        return "cls" if any(takes_first(module.config) for module in self.modules) else "mean"
+
+
+def takes_first(pooling: Mapping[str, Any]) -> bool:
+    """Whether a pooling takes the first token; sentence-transformers up to 5.6 and from 5.7 on say it differently."""
+    return pooling.get("pooling_mode") == "cls" or bool(pooling.get("pooling_mode_cls_token"))
 
 
 def mean_pooling(hidden_size: int, prompts: Mapping[str, str] | None = None) -> SentenceModules:
@@ -168,13 +181,15 @@ def _with_files(module: SentenceModule, name_or_dir: str, revision: str | None) 
 
 
 def _find(name_or_dir: str, file: str, revision: str | None) -> str | None:
-    return cached_file(
-        name_or_dir,
-        file,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    """Where a file is; `None` where there is none, or where nobody can say."""
+    try:
+        return cached_file(name_or_dir, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        if not is_unreachable(error):
+            raise
+    if file == MODULES_FILE:
+        logger.warning("whether %s has a %s is not known, the Hub cannot be reached: mean pooling is taken", name_or_dir, file)
+    return None
 
 
 def _read_json(name_or_dir: str, file: str, revision: str | None) -> Any:

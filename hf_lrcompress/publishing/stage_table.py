@@ -66,6 +66,6 @@ def _on_similarity(report: Mapping[str, Any]) -> str:
         return f"Sentence and token similarity: {NOT_MEASURED}."
     return (
         "Sentence similarity says whether the model finds the same sentences alike as the teacher does: the correlation of "
-        "the two models' cosine similarities over all pairs of validation sentences (mean-pooled states, centred). "
+        "the two models' cosine similarities over all pairs of validation sentences (pooled states, centred). "
         "Token similarity is the same for the states of single tokens."
     )

@@ -15,7 +15,6 @@ from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.planning import PlannedStage, make_plan
-from hf_lrcompress.run.sentences import read_sentence_modules
 from hf_lrcompress.run.size_target import meet_budget
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -127,7 +126,7 @@ def prepare(config: RunConfig, budget: int | None = None) -> PreparedRun:
         config = replace(config, stages=proposal.stages)
     config = replace(config, stages={name: stage.sized(inputs) for name, stage in config.stages.items()})
     plan = make_plan(inputs, _resolve_stages(config), teacher)
-    return PreparedRun(config, inputs, tuple(plan), read_sentence_modules(inputs))
+    return PreparedRun(config, inputs, tuple(plan), inputs.sentence_modules)
 
 
 def _resolve(config: RunConfig) -> RunInputs:

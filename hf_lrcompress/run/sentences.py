@@ -4,26 +4,11 @@ from itertools import islice
 
 from hf_lrcompress.models.loading import load_tokenizer
 from hf_lrcompress.models.sentence_dense import fit_dense, pooled_states
-from hf_lrcompress.models.sentence_modules import SentenceModules, mean_pooling, module_files, read_modules
+from hf_lrcompress.models.sentence_modules import SentenceModules, module_files
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import load_corpus
 
 TEXTS_TO_FIT = 2048
-
-
-def read_sentence_modules(inputs: RunInputs) -> SentenceModules | None:
-    """The teacher's modules, or mean pooling where it has none; `None` where the run is for masked LM.
-
-    Args:
-        inputs ([`RunInputs`]): What the run starts from.
-
-    Raises:
-        ValueError: If the teacher has a module that cannot be fitted to a smaller encoder.
-    """
-    if inputs.objective == "masked_lm":
-        return None
-    modules = read_modules(inputs.teacher.path, inputs.teacher.revision)
-    return modules or mean_pooling(inputs.teacher_config.hidden_size)
 
 
 def sentence_files(inputs: RunInputs, modules: SentenceModules, student: ModelSource) -> dict[str, bytes]:

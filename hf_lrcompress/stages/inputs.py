@@ -16,6 +16,7 @@ from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
+from hf_lrcompress.models.sentence_modules import SentenceModules, mean_pooling, read_modules
 from hf_lrcompress.surgery.moments import Moments
 from hf_lrcompress.texts.corpus import Corpus, CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.texts.corpus_counts import cached_counts
@@ -94,6 +95,19 @@ class RunInputs:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The teacher's tokenizer."""
         return load_tokenizer(self.teacher.path, self.teacher.revision)
+
+    @cached_property
+    def sentence_modules(self) -> SentenceModules | None:
+        """What sentence-transformers has beside the teacher, or mean pooling; `None` where the run is for masked LM."""
+        if self.objective == "masked_lm":
+            return None
+        modules = read_modules(self.teacher.path, self.teacher.revision)
+        return modules or mean_pooling(self.teacher_config.hidden_size)
+
+    @property
+    def sentence_pooling(self) -> str:
+        """How users of the teacher make a sentence's vector of its tokens': `"mean"` or `"cls"`."""
+        return self.sentence_modules.pooling if self.sentence_modules else "mean"
 
     @cached_property
     def text_hashes(self) -> dict[str, str]:

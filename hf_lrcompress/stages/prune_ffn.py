@@ -16,7 +16,7 @@ from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS, training_arg
 from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
 
 METHODS = ("first_order", "refit")
-SCORED_BY = ("distillation_positions", "temperature", "relation_heads", "relation_layer", "hidden_layers")
+SCORED_BY = ("distillation_positions", "temperature", "relation_heads", "relation_layer", "hidden_layers", "sentence_pooling")
 """Arguments of the losses, besides their weights, that scores follow too."""
 
 
@@ -95,7 +95,8 @@ class PruneFFN(Stage):
         inputs = context.inputs
         scored, tokenizer = context.load_parent()
         blocks = inputs.blocks(inputs.validation, tokenizer)
-        training = training_arguments(inputs.training, str(context.stage_dir), inputs.seed)
+        settings = {"sentence_pooling": inputs.sentence_pooling} | dict(inputs.training)
+        training = training_arguments(settings, str(context.stage_dir), inputs.seed)
         against = context.models[self.score_against] if self.score_against else None
         scores = score_neurons(
             scored,

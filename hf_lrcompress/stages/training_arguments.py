@@ -24,6 +24,7 @@ LOSS_ARGUMENTS = frozenset(
         "relation_heads",
         "relation_layer",
         "hidden_layers",
+        "sentence_pooling",
     }
 )
 """Training arguments that say what is distilled."""

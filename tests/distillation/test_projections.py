@@ -9,6 +9,7 @@ from tiny_trainers import collate, history, make_trainer
 from torch.nn import functional as F
 
 from hf_lrcompress import reduce_layers, truncate_hidden
+from hf_lrcompress.distillation.feature_losses import similarity_disagreement
 from hf_lrcompress.distillation.projections import StateMoments, StateProjection, same_relative_depth
 
 HIDDEN = {"hidden_cosine": 1.0, "hidden_mse": 0.5, "sentence_cosine": 2.0}
@@ -139,6 +140,20 @@ def test_training_goes_on_and_evaluates_again(student, teacher, dataset, tmp_pat
     middle = trainer.evaluate()["eval_loss"]
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < middle < before
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_sentences_are_what_their_pooling_makes_of_them(student, teacher, dataset, tmp_path, pooling):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses={"sentence_similarity": 1.0}, sentence_pooling=pooling)
+    inputs = {name: tensor for name, tensor in collate(dataset[:8]).items() if name != "labels"}
+    mask = inputs["attention_mask"].unsqueeze(-1)
+    vectors = []
+    for model in (student.eval(), teacher):
+        with torch.no_grad():
+            states = model.base_model(**inputs).last_hidden_state
+        vectors.append(states[:, 0] if pooling == "cls" else (states * mask).sum(dim=1) / mask.sum(dim=1))
+    expected = similarity_disagreement(*vectors).mean().item()
+    assert trainer.evaluate(dataset[:8])["eval_sentence_similarity_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(("loss", "learnt"), [("sentence_similarity", False), ("sentence_cosine", True)])

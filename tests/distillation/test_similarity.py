@@ -34,7 +34,7 @@ def naive_states(model, tokenizer, sample):
         offsets = [tuple(span) for span in inputs.pop("offset_mapping")[0].tolist()]
         with torch.no_grad():
             states = model.bert(**inputs).last_hidden_state[0]
-        sentences.append(sum(states) / len(states))
+        sentences.append(states[0] if sample.pooling == "cls" else sum(states) / len(states))
         tokens += [states[offsets.index(span)] for span in spans]
     return sentences, tokens
 
@@ -54,6 +54,15 @@ def test_retention_is_that_of_the_definition(teacher, tokenizer):
     for key, of_teacher, of_student in zip(("sentence_similarity", "token_similarity"), *states, strict=True):
         expected = statistics.correlation(naive_similarities(of_teacher), naive_similarities(of_student))
         assert result[key] == pytest.approx(expected, abs=1e-4) and 0 < expected < 0.999
+
+
+def test_a_sentence_may_be_its_first_token(teacher, tokenizer):
+    student = truncate_hidden(reduce_layers(teacher, [0, 2]), 12)
+    sample = choose_sample(TEXTS[:70], [tokenizer], 16, pooling="cls")
+    result = similarity_retention(student, tokenizer, similarity_reference(teacher, tokenizer, sample))
+    states = [naive_states(model, tokenizer, sample)[0] for model in (teacher, student)]
+    expected = statistics.correlation(*(naive_similarities(each) for each in states))
+    assert result["sentence_similarity"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_teacher_retains_all_of_itself(model_type):
