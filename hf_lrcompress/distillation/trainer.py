@@ -112,6 +112,11 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
             return super()._get_train_sampler(*args)
         return GroupedByLength(lengths, self.args.train_batch_size, self.args.seed)
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; see [`~transformers.Trainer.train`]. A batch that the memory is too small for ends it with advice."""
+        with smaller_batches_advised(self.args):
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Forward and backward pass of one batch; a loss that is not finite ends the training."""
         with attention_for_training(self.args.device, compiled=self.args.torch_compile):
@@ -236,8 +241,7 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
     ) -> Any:
         if resume_from_checkpoint and not self.args.auto_find_batch_size:
             batch_size = self.args.train_batch_size  # not the checkpoint's: there may be more or fewer processes now
-        with smaller_batches_advised(self.args):
-            return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, trial, ignore_keys_for_eval)
+        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):
