@@ -153,17 +153,16 @@ def read_rows(arguments: argparse.Namespace, settings: Settings) -> list[Row]:
 def check_work_dir(settings: Settings) -> None:
     """Refuse a work folder that was begun with other settings or data; which tasks are asked for may change."""
     path = settings.work_dir / SETTINGS_FILE
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    hashes = {task: folder_hash(Path(folder)) for task, folder in settings.task_data.items()}
-    content = asdict(settings) | {"text": file_hash(Path(settings.text)), "held_out": file_hash(Path(settings.held_out))}
-    content["task_data"] = before.get("task_data", {}) | hashes
-    del content["work_dir"]
-    content = json.loads(json.dumps(content))
-    same_tasks = all(before.get("task_data", {}).get(task, value) == value for task, value in hashes.items())
-    if before and not (same_tasks and before | {"task_data": content["task_data"]} == content):
+    texts = {name: file_hash(Path(getattr(settings, name))) for name in ("text", "held_out")}
+    tasks = {task: folder_hash(Path(folder)) for task, folder in settings.task_data.items()}
+    given = json.loads(json.dumps(asdict(settings) | texts | {"work_dir": None, "task_data": tasks}))
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else given
+    tasks_before = before.get("task_data", {})
+    others_differ = any(before.get(name) != value for name, value in given.items() if name != "task_data")
+    if others_differ or any(tasks_before.get(task, content) != content for task, content in tasks.items()):
         raise ValueError(f"{path}: the pieces there were made with other settings; give them again, or another --work_dir")
     settings.work_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_atomically(path, json.dumps(given | {"task_data": tasks_before | tasks}, indent=2) + "\n")
 
 
 def folder_hash(folder: Path) -> str:
