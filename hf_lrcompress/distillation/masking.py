@@ -91,7 +91,7 @@ def uniform_draws(keys: np.ndarray, length: int, draws: int) -> np.ndarray:
 
 
 class MaskAnew(TrainerCallback):
-    """Masks other tokens in every epoch.
+    """Masks other tokens in every pass over the text: of a stream the Trainer's `state.epoch` does not count them.
 
     Args:
         collator ([`ReproducibleMasking`]): The collator of the training.
@@ -99,10 +99,16 @@ class MaskAnew(TrainerCallback):
 
     def __init__(self, collator: ReproducibleMasking) -> None:
         self.collator = collator
+        self.next_pass = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Begin with the first pass, or with that of the checkpoint."""
+        self.next_pass = int((state.epoch or 0) + 1e-6)
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Tell the collator which epoch begins."""
-        self.collator.epoch = int((state.epoch or 0) + 1e-6)
+        """Tell the collator which pass begins."""
+        self.collator.epoch = self.next_pass
+        self.next_pass += 1
 
 
 def default_collator(args: DistillationConfig, tokenizer: PreTrainedTokenizerBase | None) -> Any:
