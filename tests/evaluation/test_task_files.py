@@ -314,7 +314,7 @@ def test_the_stage_refuses_what_is_mostly_cut_off_before_the_others_run(tmp_path
 
 def test_words_cut_off_stand_beside_the_scores(monkeypatch, tmp_path):
     scores = {"seqeval_f1": 0.5, "accuracy": 0.5}
-    result = {"scores": scores, "seconds": 1.0, "predictions": []}
+    result = {"scores": scores, "validation": 0.5, "seconds": 1.0, "predictions": []}
     monkeypatch.setattr("hf_lrcompress.evaluation.jobs.train_and_score", lambda *given, **named: dict(result))
     examples = (Example(("a", "b"), ("B-X", "O")),)
     data = TaskData(TASKS["ner"], examples, examples, examples)
