@@ -200,6 +200,6 @@ def score_text(scores: dict[str, Any]) -> str | None:
     beside = f", accuracy {100 * scores['extra']['accuracy']:.1f}," if scores["task"] == "pos" else ""
     if is_at_baseline(scores):
         beside += " (at the majority baseline)"
-    if scores.get("failed_rates"):
-        beside += f" (failed at {', '.join(f'{rate:g}' for rate in scores['failed_rates'])})"
-    return f"{100 * scores['mean']:.1f}{spread}{beside} at {scores['learning_rate']:g}"
+    failed = ", ".join(f"{rate:g}" for rate in scores.get("failed_rates", ()))
+    others = f" ({failed} failed)" if failed else ""
+    return f"{100 * scores['mean']:.1f}{spread}{beside} at {scores['learning_rate']:g}{others}"
