@@ -1,9 +1,13 @@
 """The benchmark `gpu` at a size that takes a second, without a GPU."""
 
 import argparse
+import json
+import sys
 from dataclasses import asdict
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from hf_lrcompress.benchmarks import gpu, gpu_steps
 from hf_lrcompress.benchmarks.gpu_steps import SHAPES, Work
@@ -47,11 +51,28 @@ def test_the_arithmetic_of_a_step_is_that_of_its_products():
 
 
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
-    class Process:
-        def __init__(self, command, **kwargs):
-            batch = Work(**gpu.json.loads(command[-1])).batch_size
-            self.returncode = gpu_steps.OUT_OF_MEMORY if batch > 4 else 0
-            self.stdout = '{"tokens_per_second": 1.0}\n'
+    def measured_by(command):
+        batch = Work(**json.loads(command[-1])).batch_size
+        return gpu_steps.OUT_OF_MEMORY if batch > 4 else {"tokens_per_second": 1.0}
 
-    monkeypatch.setattr(gpu.subprocess, "run", Process)
+    monkeypatch.setattr(gpu, "measured_by", measured_by)
     assert gpu._measure(Work("tiny", "ours", "bf16", 16))["batch_size"] == 4
+
+
+@pytest.mark.parametrize("error", [MemoryError("batches of 16"), torch.OutOfMemoryError("CUDA out of memory.")])
+def test_a_measurement_says_that_the_memory_is_too_small(monkeypatch, capsys, error):
+    monkeypatch.setattr(gpu_steps, "ours", Mock(side_effect=error))
+    monkeypatch.setattr(sys, "argv", ["", json.dumps(asdict(Work("tiny", "ours", "bf16", 16)))])
+    gpu_steps.main()
+    assert json.loads(capsys.readouterr().out) == gpu_steps.OUT_OF_MEMORY
+
+
+def test_a_measurement_that_fails_does_not_lose_the_others(monkeypatch):
+    def measured(work):
+        if work.step == "ours compiled":
+            raise OSError("the measurement failed: no compiler")
+        return {name: asdict(work)[name] for name in gpu.SHOWN} | {"tokens_per_second": 2.0, "flop_per_second": 1.0}
+
+    monkeypatch.setattr(gpu, "_measure", measured)
+    rows = gpu.run(options("--compile"))["rows"]
+    assert [row.get("failed") for row in rows] == [None] * 4 + ["the measurement failed: no compiler", None]

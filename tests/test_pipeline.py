@@ -1,8 +1,10 @@
 """The whole pipeline on tiny models with real tokenizers: run, skip, resume, refuse, overwrite; and every kind of bad input."""
 
+import gc
 import json
 import shutil
 import sys
+import weakref
 
 import pytest
 import torch
@@ -139,6 +141,23 @@ def test_the_card_has_the_reports_numbers_and_metadata(finished):
     assert str(finished.parent) not in card and "train.txt" in card
     assert "base_model" not in metadata
     assert "not measured" in card and "written by a language model" not in card
+
+
+def test_a_stage_leaves_no_trainer_in_memory(compress, tmp_path, monkeypatch):
+    made = []
+
+    def remembering(self, *args, **kwargs):
+        made.append(weakref.ref(self))
+        plain(self, *args, **kwargs)
+
+    plain = DistillationTrainer.__init__
+    monkeypatch.setattr(DistillationTrainer, "__init__", remembering)
+    gc.disable()
+    try:
+        assert compress("--output_dir", tmp_path / "run", "--stages", "reduce_layers")[0] == 0
+    finally:
+        gc.enable()
+    assert len(made) == 1 and made[0]() is None
 
 
 def test_only_figures_of_the_run_are_on_its_card(copy_of, compress):

@@ -42,8 +42,9 @@ def test_uv_can_run_the_recipe_of_a_checkout():
     assert (script.parent / header["tool"]["uv"]["sources"][needed.name]["path"] / "setup.cfg").is_file()
 
 
-def test_the_slurm_script_is_valid_shell():
-    subprocess.run(["bash", "-n", RECIPES / "slurm" / "compress.sbatch"], check=True)
+@pytest.mark.parametrize("script", ["slurm/compress.sbatch", "gpu_check.sh"])
+def test_scripts_are_valid_shell(script):
+    subprocess.run(["bash", "-n", RECIPES / script], check=True)
 
 
 def run_benchmark(*arguments: str) -> subprocess.CompletedProcess:

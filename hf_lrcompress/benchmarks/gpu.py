@@ -7,7 +7,6 @@ in bf16 with the largest batch that fits. Ours is `DistillationTrainer`. Each me
 
 import argparse
 import json
-import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,10 @@ import torch
 
 from hf_lrcompress.benchmarks import gpu_steps
 from hf_lrcompress.benchmarks.gpu_steps import OUT_OF_MEMORY, SHAPES, Work
+from hf_lrcompress.benchmarks.processes import measured_by
+from hf_lrcompress.messages import one_line
 
+SHOWN = ("model", "step", "precision", "batch_size")
 OTHERS_USE = 10**9
 """Bytes in use on an idle card up to which nobody else is taken to use it: its driver needs some."""
 
@@ -53,16 +55,25 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     for model in arguments.models:
         reference = None
         for work in works(model, arguments):
-            row = _measure(work)
+            row = _row(work, rate, reference)
             reference = reference or row
-            row["share of the rate"] = row.pop("flop_per_second") / rate
-            row["speed_ratio"] = row["tokens_per_second"] / reference["tokens_per_second"]
             rows.append(row)
-            print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
+            print(row, flush=True)
     if arguments.profile:
         work = Work(arguments.models[0], "ours", "bf16", max(arguments.batches), loader_workers=arguments.loader_workers)
         arguments.profile.write_text(_measure(replace(work, profiled=True))["profile"], encoding="utf-8")
     return {"rows": rows, "device": device_name(), "measured matmul TFLOP/s in bf16": rate / 1e12} | used_by_others()
+
+
+def _row(work: Work, rate: float, reference: dict[str, Any] | None) -> dict[str, Any]:
+    """A measurement beside the first of its shape; one that fails, as without a compiler, says why and the others go on."""
+    try:
+        row = _measure(work)
+    except OSError as error:
+        return {name: getattr(work, name) for name in SHOWN} | {"failed": one_line(error)}
+    row["share of the rate"] = row.pop("flop_per_second") / rate
+    first = (reference or row).get("tokens_per_second")
+    return row | ({"speed_ratio": row["tokens_per_second"] / first} if first else {})
 
 
 def device_name() -> str:
@@ -85,7 +96,11 @@ def summary(result: dict[str, Any]) -> list[dict[str, str]]:
     for row in result["rows"]:
         if row["step"] != "ours" or row["precision"] != "bf16":
             continue
+        if "failed" in row:
+            continue
         same = [each for each in result["rows"] if each["model"] == row["model"] and each["precision"] == "bf16"]
+        if "failed" in same[0]:
+            continue
         rows.append(
             {
                 "what": f"distilling {row['model']} on {result['device']}, batch of {row['batch_size']}",
@@ -98,11 +113,9 @@ def summary(result: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _measure(work: Work) -> dict[str, Any]:
-    command = [sys.executable, gpu_steps.__file__, json.dumps(asdict(work))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode == OUT_OF_MEMORY and work.batch_size > 1:
+    measured = measured_by([sys.executable, gpu_steps.__file__, json.dumps(asdict(work))])
+    if measured == OUT_OF_MEMORY and work.batch_size > 1:
         return _measure(replace(work, batch_size=work.batch_size // 2))
-    if done.returncode:
-        raise OSError(f"the measurement of {work} failed with exit code {done.returncode}")
-    shown = ("model", "step", "precision", "batch_size")
-    return {name: getattr(work, name) for name in shown} | json.loads(done.stdout.splitlines()[-1])
+    if measured == OUT_OF_MEMORY:
+        raise OSError("not even a batch of 1 fits into the memory")
+    return {name: getattr(work, name) for name in SHOWN} | measured

@@ -26,8 +26,8 @@ from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers
 
-OUT_OF_MEMORY = 3
-"""Exit code of a measurement that the card's memory is too small for."""
+OUT_OF_MEMORY = {"fits": False}
+"""What a measurement finds that the memory is too small for."""
 
 SEED = 42
 WARM_UP = 5
@@ -223,17 +223,16 @@ def matmul(work: Work) -> dict[str, Any]:
     return {"flop_per_second": 2 * size**3 / clock.median_seconds()}
 
 
-def main() -> int:
-    """One measurement; the exit code."""
+def main() -> None:
+    """One measurement, printed."""
     work = Work(**json.loads(sys.argv[1]))
     measure = {"matmul": matmul, "reference": reference}.get(work.step, ours)
     try:
         result = measure(work)
     except (torch.OutOfMemoryError, MemoryError):  # ours says it in one line
-        return OUT_OF_MEMORY
+        result = OUT_OF_MEMORY
     print(json.dumps(result))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -63,18 +63,19 @@ class Comparison:
     def __post_init__(self) -> None:
         self.output_weight = self.student.output_weight
         self.found: torch.Tensor | None = None
+        self._rows: dict[str, torch.Tensor] = {}
 
     @cached_property
     def predicted_states(self) -> list[torch.Tensor]:
         """At every depth the teacher's states as the student's predict them, centred: shape `(tokens, hidden)`."""
         pairs = zip(self.projections, self.student.hidden_states, strict=True)
-        return [project(_rows_of(states, self.rows_by_unit["tokens"])) for project, states in pairs]
+        return [project(_rows_of(states, self.rows("tokens"))) for project, states in pairs]
 
     @cached_property
     def teacher_states(self) -> list[torch.Tensor]:
         """At every depth the teacher's states, centred: shape `(tokens, hidden)`."""
         pairs = zip(self.projections, self.teacher.hidden_states, strict=True)
-        return [projection.centred(_rows_of(states, self.rows_by_unit["tokens"])) for projection, states in pairs]
+        return [projection.centred(_rows_of(states, self.rows("tokens"))) for projection, states in pairs]
 
     @cached_property
     def sentence_states(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,10 +89,11 @@ class Comparison:
         """Where the tokens of each unit stand: `torch.BoolTensor` of shape `(batch, sequence)`."""
         return {"masked_tokens": self.labels != -100, "tokens": self.mask, "positions": self.positions}
 
-    @cached_property
-    def rows_by_unit(self) -> dict[str, torch.Tensor]:
-        """The same as indices, found once for all that is taken there: `torch.LongTensor` of shape `(units,)`."""
-        return {unit: places.flatten().nonzero()[:, 0] for unit, places in self.positions_by_unit.items()}
+    def rows(self, unit: str) -> torch.Tensor:
+        """The same for one unit as indices, found once for all that is taken there: `torch.LongTensor` of shape `(units,)`."""
+        if unit not in self._rows:
+            self._rows[unit] = self.positions_by_unit[unit].flatten().nonzero()[:, 0]
+        return self._rows[unit]
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _rows_of(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 def _logits_of(pair: Comparison, seen: Observed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """What a model's logits are made of where they are compared: features, weight and bias."""
-    return _rows_of(seen.features, pair.rows_by_unit["positions"]), seen.output_weight, seen.output_bias
+    return _rows_of(seen.features, pair.rows("positions")), seen.output_weight, seen.output_bias
 
 
 def _logits_mse(pair: Comparison) -> torch.Tensor:
@@ -142,7 +144,7 @@ def _logits_kl(pair: Comparison) -> torch.Tensor:
 
 
 def _masked_lm(pair: Comparison) -> torch.Tensor:
-    masked = pair.rows_by_unit["masked_tokens"]
+    masked = pair.rows("masked_tokens")
     features = _rows_of(pair.student.features, masked)
     labels = pair.labels.flatten().index_select(0, masked)
     if pair.training:

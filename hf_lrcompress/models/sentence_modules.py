@@ -68,10 +68,10 @@ class SentenceModules:
     @property
     def pooling(self) -> str:
         """`"cls"` where a sentence is its first token, otherwise `"mean"`."""
-        return "cls" if any(takes_first(module.config) for module in self.modules) else "mean"
+        return "cls" if any(_takes_first(module.config) for module in self.modules) else "mean"
 
 
-def takes_first(pooling: Mapping[str, Any]) -> bool:
+def _takes_first(pooling: Mapping[str, Any]) -> bool:
     """Whether a pooling takes the first token; sentence-transformers up to 5.6 and from 5.7 on say it differently."""
     return pooling.get("pooling_mode") == "cls" or bool(pooling.get("pooling_mode_cls_token"))
 

@@ -97,7 +97,11 @@ class PruneFFN(Stage):
         blocks = inputs.blocks(inputs.validation, tokenizer)
         settings = {"sentence_pooling": inputs.sentence_pooling} | dict(inputs.training)
         training = training_arguments(settings, str(context.stage_dir), inputs.seed)
-        against = context.models[self.score_against] if self.score_against else None
+        distilled: dict[str, Any] = {}
+        if self.score_against:
+            distilled = {name: getattr(training, name) for name in SCORED_BY}
+            distilled["losses"] = training.loss_weights
+            distilled["teacher"] = inputs.load_model(context.models[self.score_against])
         scores = score_neurons(
             scored,
             blocks,
@@ -105,9 +109,7 @@ class PruneFFN(Stage):
             batch_size=self.batch_size,
             seed=inputs.seed,
             bf16=training.bf16,
-            losses=training.loss_weights if against else None,
-            teacher=inputs.load_model(against) if against else None,
-            **({name: getattr(training, name) for name in SCORED_BY} if against else {}),
+            **distilled,
         )
         keep_neurons = select_neurons(scores, self.intermediate_size)
         kept_share = scores.gather(1, keep_neurons).sum() / scores.sum()

@@ -17,7 +17,14 @@ from own_code import ADD_ROW, with_own_code
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 from trained_tokenizers import xlm_roberta
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerControl, TrainerState
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from hf_lrcompress import reduce_layers, select_layers
 from hf_lrcompress.__main__ import main
@@ -31,7 +38,7 @@ from hf_lrcompress.evaluation.scoring import load_tasks
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.evaluation.training import BestEpoch, train_and_score
+from hf_lrcompress.evaluation.training import BestEpoch, _arguments, train_and_score
 from hf_lrcompress.texts.languages import Language
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
@@ -286,6 +293,14 @@ def test_somebody_elses_file_is_not_overwritten(evaluate, tmp_path):
     code, _, error = evaluate("--output_dir", str(tmp_path))
     assert code == 2 and f"{tmp_path / 'scores.json'} is no result of an evaluation" in error
     assert (tmp_path / "scores.json").read_text() == '{"mine": 1}'
+
+
+def test_several_gpus_do_not_make_batches_larger(inputs, monkeypatch):
+    """The Trainer spreads a batch a GPU over as many as it is told of."""
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 4))
+    data = load_task(TASKS["tc"], SLOVAK, inputs / "tc")
+    encoded = EncodedTask.encode(data, ModelUnderTest("large", str(inputs / "large")), False)
+    assert _arguments("scratch", encoded, TaskTraining(), 3)._n_gpu == 1
 
 
 def test_a_share_that_fails_says_so_in_one_line():
