@@ -29,7 +29,7 @@ test4: .venv4/installed
 	$(call PYTEST,.venv4) $(CORE)
 
 test-long: .venv/installed
-	$(call PYTEST,.venv) -m long
+	$(call PYTEST,.venv) -m long -rP  # with what they print: how many cases there were, and how they ended
 
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from evaluation.tiny_tasks import make_tasks
 from hub_server import HubServer
 from killing import KILLED
 from made_up_texts import make_texts
+from tabulate import tabulate
 from trained_tokenizers import xlm_roberta
 
 STAGES = ["trim_vocab", "reduce_layers"]
@@ -72,10 +74,24 @@ def walk(folder: Path, chosen: dict[str, int], hub: HubServer) -> tuple[dict[str
     home = {"HF_HOME": str(folder / "cache"), "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_write", "HF_HUB_DISABLE_XET": "1"}
     command = [sys.executable, str(Path(__file__).with_name("killing.py")), str(folder / "walks.json")]
     environment = plain | home | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    with (folder / "cases.jsonl").open("w", encoding="utf-8") as found:  # a walk of all takes hours: it can be looked at
+        subprocess.run(command, env=environment, stdout=found, check=True)
+    lines = [json.loads(line) for line in (folder / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
     whole = {Path(line["folder"]).name: line for line in lines if "operations" in line}
     return whole, [line for line in lines if "operations" not in line]
+
+
+def survived(case: dict) -> bool:
+    """The command given again ended well, with the files of a run that had no trouble."""
+    return not any(case["again"]) and case["different"] == []
+
+
+def table(cases: list[dict]) -> str:
+    """Cases, survived and lost, a row for each walk and kind of trouble."""
+    found = Counter((case["walk"], case["kind"], survived(case)) for case in cases)
+    names = sorted({name[:2] for name in found})
+    rows = [(*name, found[*name, True] + found[*name, False], found[*name, True], found[*name, False]) for name in names]
+    return tabulate(rows, headers=["walk", "trouble", "cases", "survived", "lost"])
 
 
 def check_case(case: dict) -> None:
@@ -88,7 +104,7 @@ def check_case(case: dict) -> None:
     else:
         assert case["first"] == KILLED, case
     assert all(case["others"]) or case["first"] == 0, case
-    assert not any(case["again"]) and case["different"] == [], case
+    assert survived(case), case
 
 
 def check_published(hub: HubServer, names: list[str]) -> None:
@@ -105,6 +121,7 @@ def check_published(hub: HubServer, names: list[str]) -> None:
 def test_the_same_command_ends_as_if_nothing_had_been(tmp_path, chosen):
     with HubServer() as hub:
         whole, cases = walk(tmp_path, chosen, hub)
+        print(table(cases))
         for name, line in whole.items():
             assert not any(line["codes"]), line["log"]
             assert sum(case["walk"] == name for case in cases) == (chosen[name] or 3 * line["operations"])
