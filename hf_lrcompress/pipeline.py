@@ -57,10 +57,12 @@ class Pipeline:
         self.folder = RunFolder(self.output_dir, {planned.directory: planned.record for planned in self.plan})
         self._lock = None
         if self.state.is_main_process:
-            self._stale = self.folder.check(overwrite, [*prepared.paths(), *keep])
-            staying = [directory for directory in self.folder.complete() if directory not in self._stale]
+            keep = [*prepared.paths(), *keep]
+            stale = self.folder.check(overwrite, keep)
+            staying = [directory for directory in self.folder.complete() if directory not in stale]
             check_space(self.plan, staying, self.output_dir)
             self._lock = self.folder.lock()
+            self._stale = self.folder.check(overwrite, keep) if stale else []  # a run that had the lock may have made them again
             if not (self.output_dir / CONFIG_FILE).exists():
                 self.folder.write_config(self.prepared.given.to_mapping())
         with self.state.main_process_first():

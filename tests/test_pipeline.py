@@ -20,6 +20,7 @@ from hf_lrcompress.__main__ import main, parse_arguments
 from hf_lrcompress.commands.compress import read_config
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
+from hf_lrcompress.run.folder import RunFolder
 from hf_lrcompress.run.preparation import prepare
 
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
@@ -566,3 +567,18 @@ def test_a_folder_in_use_is_left_alone(compress, tmp_path):
     with FileLock(tmp_path / "run" / ".lock"):
         code, _, err = compress("--output_dir", tmp_path / "run")
     assert code == 2 and "another run is using" in err
+
+
+def test_what_another_run_has_just_made_is_not_deleted(finished, copy_of, compress, monkeypatch):
+    run = copy_of("bert")
+    lock = RunFolder.lock
+
+    def lock_after_the_other(folder):
+        shutil.rmtree(run)
+        shutil.copytree(finished / "xlm-roberta", run)
+        return lock(folder)
+
+    monkeypatch.setattr(RunFolder, "lock", lock_after_the_other)
+    assert compress("--output_dir", run, "--overwrite")[0] == 0
+    weights = [f"{name}/model.safetensors" for name in (*DIRECTORIES[1:], "model")]
+    assert all((run / name).stat().st_mtime_ns == (finished / "xlm-roberta" / name).stat().st_mtime_ns for name in weights)

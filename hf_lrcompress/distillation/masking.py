@@ -91,24 +91,24 @@ def uniform_draws(keys: np.ndarray, length: int, draws: int) -> np.ndarray:
 
 
 class MaskAnew(TrainerCallback):
-    """Masks other tokens in every pass over the text: of a stream the Trainer's `state.epoch` does not count them.
+    """Masks other tokens in every epoch.
 
     Args:
         collator ([`ReproducibleMasking`]): The collator of the training.
+        args ([`~transformers.TrainingArguments`]): Of the training.
+
+    Raises:
+        ValueError: If the loader's workers outlive an epoch: each has a collator of its own.
     """
 
-    def __init__(self, collator: ReproducibleMasking) -> None:
+    def __init__(self, collator: ReproducibleMasking, args: TrainingArguments) -> None:
+        if args.dataloader_persistent_workers:
+            raise ValueError("dataloader_persistent_workers would mask every epoch alike; leave it out")
         self.collator = collator
-        self.next_pass = 0
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Begin with the first pass, or with that of the checkpoint."""
-        self.next_pass = int((state.epoch or 0) + 1e-6)
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Tell the collator which pass begins."""
-        self.collator.epoch = self.next_pass
-        self.next_pass += 1
+        """Tell the collator which epoch begins."""
+        self.collator.epoch = int((state.epoch or 0) + 1e-6)
 
 
 def default_collator(args: DistillationConfig, tokenizer: PreTrainedTokenizerBase | None) -> Any:

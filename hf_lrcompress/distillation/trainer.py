@@ -24,6 +24,7 @@ from hf_lrcompress.distillation.observing import Observed, observe
 from hf_lrcompress.distillation.projecting import ProjectingTrainer, projections_between, token_mask
 from hf_lrcompress.distillation.projections import part_of
 from hf_lrcompress.distillation.sharding import gathered
+from hf_lrcompress.distillation.streams import without_end
 from hf_lrcompress.distillation.training_memory import smaller_batches_advised
 from hf_lrcompress.models.architectures import disable_dropout
 
@@ -72,18 +73,18 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
+        collator = data_collator or default_collator(args, processing_class)
+        kwargs["train_dataset"] = without_end(kwargs.get("train_dataset"), collator)
         super().__init__(
             model,
             args,
-            data_collator or default_collator(args, processing_class),
+            collator,
             processing_class=processing_class,
             compute_metrics=self._evaluation_metrics,
             **kwargs,
         )
         if isinstance(self.data_collator, ReproducibleMasking):
-            if args.dataloader_persistent_workers:
-                raise ValueError("dataloader_persistent_workers would mask every epoch alike; leave it out")
-            self.add_callback(MaskAnew(self.data_collator))
+            self.add_callback(MaskAnew(self.data_collator, args))
         # compute_loss divides by the counts of the whole optimiser step: the Trainer must not divide again.
         self.model_accepts_loss_kwargs = True  # transformers 4
         self.loss_is_scaled_for_ga = True  # transformers 5
