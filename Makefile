@@ -28,8 +28,9 @@ test: lint .venv4/installed
 test4: .venv4/installed
 	$(call PYTEST,.venv4) $(CORE)
 
-test-long: .venv/installed
+test-long: .venv/installed .venv4/installed
 	$(call PYTEST,.venv) -m long -rP  # with what they print: how many cases there were, and how they ended
+	$(call PYTEST,.venv4) -m long -rP tests/test_killed_runs.py
 
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)
