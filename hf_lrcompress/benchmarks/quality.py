@@ -83,9 +83,10 @@ def scored_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 def scored_table(result: dict[str, Any]) -> str:
     """The table of the rows that were scored on tasks, as Markdown."""
-    left_out = ("on", "masked-token accuracy", "similarity, surgery alone")
+    left_out = ("on", "similarity, surgery alone")
     rows = [{key: value for key, value in row.items() if key not in left_out} for row in scored_rows(result)]
-    formats = {"parameters": "{:,}", "minutes": "{:.0f}", "similarity": "{:.3f}", "of tokens": "{:.3f}", "retention %": "{:.1f}"}
+    formats = {"parameters": "{:,}", "minutes": "{:.0f}", "retention %": "{:.1f}"}
+    formats |= dict.fromkeys(("similarity", "of tokens", "masked-token accuracy"), "{:.3f}")
     shown = []
     for row in rows:
         cells = {key: formats.get(key, "{}").format(value) for key, value in row.items() if value is not None}
@@ -99,7 +100,8 @@ def headline(result: dict[str, Any]) -> str:
     tasks = scored_tasks(result)
     shown = []
     for row in rows:
-        cells = {"": row["method"].split(",")[0], "parameters": row["parameters"], "similarity": row["similarity"]}
+        name = re.sub(r", [\d.]+ M$", "", row["method"])
+        cells = {"": name, "parameters": row["parameters"], "similarity": row["similarity"]}
         cells |= {task: re.split(",| at ", row[task])[0] for task in tasks}
         shown.append(cells | {"kept %": row["retention %"]})
     formats = ("", ",", ".2f", *["" for _ in tasks], ".1f")
