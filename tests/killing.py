@@ -110,7 +110,7 @@ class Trouble:
         return sent
 
     def _operate(self, path: Any) -> None:
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path).startswith(self.folder):
+        if not isinstance(path, str | os.PathLike) or not f"{os.fspath(path)}/".startswith(f"{self.folder}/"):
             return
         self.count += 1
         if self.count == self.at:

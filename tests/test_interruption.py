@@ -1,12 +1,15 @@
 """Ctrl-C and SIGTERM end a run alike, even where something swallows the exception."""
 
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
 import pytest
 
 from hf_lrcompress.commands import interruption
+from hf_lrcompress.commands.process import lost_process_named
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +42,37 @@ def test_an_interruption_ends_the_run_with_its_own_line(capsys, number, swallowe
     assert interruption.run_until_interrupted(work) == 130
     assert time.monotonic() - started < 4
     assert capsys.readouterr().err == "\ninterrupted; the same command resumes\n"
+
+
+LOST_IN_A_DESTRUCTOR = """
+import signal, time
+from hf_lrcompress.commands.interruption import run_until_interrupted
+
+class Dataset:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def work():
+    Dataset()
+    for _ in range(800):
+        time.sleep(0.01)
+    return 0
+
+raise SystemExit(run_until_interrupted(work))
+"""
+
+
+def test_an_interruption_in_a_destructor_is_not_lost_and_prints_no_trace():
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", LOST_IN_A_DESTRUCTOR], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted; the same command resumes\n")
+    assert time.monotonic() - started < 7
+
+
+def test_a_process_that_no_longer_answers_is_one_line_and_other_errors_are_left():
+    says = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:1229: Connection reset by peer"
+    with pytest.raises(ConnectionError, match=r"^another process of this run does not answer; .*Connection reset by peer\)$"):
+        with lost_process_named():
+            raise RuntimeError(says)
+    with pytest.raises(RuntimeError, match="^mat1 and mat2"), lost_process_named():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -9,7 +9,15 @@ from typing import Any
 from accelerate import PartialState
 from safetensors import SafetensorError
 
-from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity, use_all_cores
+from hf_lrcompress.commands.process import (
+    BAD_INPUT,
+    full_disk_named,
+    join_processes,
+    lost_process_named,
+    print_error,
+    set_verbosity,
+    use_all_cores,
+)
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter, return_memory_at_once
 from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
@@ -164,7 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
     use_all_cores()
     return_memory_at_once()
     try:
-        with full_disk_named(Path(arguments.output_dir or "runs")):
+        with lost_process_named(), full_disk_named(Path(arguments.output_dir or "runs")):
             planned = plan(arguments, main_process)
             if arguments.dry_run:
                 if main_process:
@@ -177,7 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
             print_error(error)
         return 2
     try:
-        with full_disk_named(output_dir, pipeline.needed_bytes):
+        with lost_process_named(), full_disk_named(output_dir, pipeline.needed_bytes):
             model_dir = pipeline.run()
     except (FloatingPointError, MemoryError) as error:
         print_error(error, "; give that with --overwrite, which begins these stages again")

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity
+from hf_lrcompress.commands.process import (
+    BAD_INPUT,
+    full_disk_named,
+    join_processes,
+    lost_process_named,
+    print_error,
+    set_verbosity,
+)
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
@@ -125,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
     set_verbosity(arguments, main_process)
     return_memory_at_once()
     try:
-        with full_disk_named(Path(arguments.output_dir)):
+        with lost_process_named(), full_disk_named(Path(arguments.output_dir)):
             text = evaluate(arguments)
     except BAD_INPUT as error:
         if main_process:

@@ -8,10 +8,14 @@ from typing import Any
 
 RAISED_AGAIN_AFTER = 10.0
 """Seconds after which an interruption that ended nothing is raised again."""
+KNOWN_LOST_AFTER = 0.05
+"""The same, where Python has said that it was lost."""
 
 
 def run_until_interrupted(work: Callable[[], int]) -> int:
     """Do the work, which Ctrl-C and SIGTERM end alike; the exit code."""
+    others_hook = sys.unraisablehook
+    sys.unraisablehook = _report_unraisable
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -21,11 +25,25 @@ def run_until_interrupted(work: Callable[[], int]) -> int:
             signal.signal(number, signal.SIG_IGN)
         print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
         return 130
+    finally:
+        sys.unraisablehook = others_hook
 
 
 def _interrupt(*signal_and_frame: Any) -> None:
-    """Raise what Ctrl-C raises; again if it was lost, as in a callback out of C, where Python prints exceptions and goes on."""
-    again = threading.Timer(RAISED_AGAIN_AFTER, signal.raise_signal, [signal.SIGINT])
+    """Raise what Ctrl-C raises; again if it was lost, as where a library catches everything."""
+    _raise_again_after(RAISED_AGAIN_AFTER)
+    raise KeyboardInterrupt
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    """Raise again what came in a `__del__` or a callback out of C, where Python prints exceptions and goes on."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _raise_again_after(KNOWN_LOST_AFTER)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _raise_again_after(seconds: float) -> None:
+    again = threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])
     again.daemon = True
     again.start()
-    raise KeyboardInterrupt

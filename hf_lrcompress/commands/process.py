@@ -26,6 +26,8 @@ BAD_INPUT = (ValueError, OSError, ImportError)
 """What is raised before any long work."""
 SIGNS_OF_A_FULL_DISK = re.compile(r"No space left|Disk quota exceeded|iostream error|requested and \d+ written")
 """What the operating system, C++ (torch) and numpy say of it."""
+SIGNS_OF_A_LOST_PROCESS = re.compile(r"gloo|NCCL|ProcessGroup|Connection (reset|closed) by peer")
+"""What the libraries that connect processes say of it."""
 
 
 def join_processes() -> bool:
@@ -83,6 +85,21 @@ def full_disk_named(folder: Path, needed: Callable[[], int] = lambda: 0) -> Iter
         writes = f"the rest of the run writes about {to_come / 1e6:,.0f} MB to {folder}; " if to_come else ""
         free = f"{free_bytes(place) / 1e6:,.0f} MB are free"
         raise OSError(f"the disk is full at {place}, where {free} ({one_line(error)}); {writes}make room") from error
+
+
+@contextmanager
+def lost_process_named() -> Iterator[None]:
+    """Have one line say that another process of the run no longer answers, in place of a trace below the line that says why.
+
+    Raises:
+        ConnectionError: In place of what the library says that connects them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not SIGNS_OF_A_LOST_PROCESS.search(str(error)):
+            raise
+        raise ConnectionError(f"another process of this run does not answer; it may have said why ({one_line(error)})") from error
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
