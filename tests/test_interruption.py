@@ -70,9 +70,8 @@ def test_an_interruption_in_a_destructor_is_not_lost_and_prints_no_trace():
 
 
 def test_a_process_that_no_longer_answers_is_one_line_and_other_errors_are_left():
-    says = "[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:1229: Connection reset by peer"
-    with pytest.raises(ConnectionError, match=r"^another process of this run does not answer; .*Connection reset by peer\)$"):
-        with lost_process_named():
-            raise RuntimeError(says)
+    line = r"^another process of this run does not answer; .*Connection reset by peer\)$"
+    with pytest.raises(ConnectionError, match=line), lost_process_named():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:1229: Connection reset by peer")
     with pytest.raises(RuntimeError, match="^mat1 and mat2"), lost_process_named():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
