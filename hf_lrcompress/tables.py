@@ -95,6 +95,11 @@ CURVE_COLUMNS: Columns = {
 }
 
 
+def efficiency_columns(models: int) -> Columns:
+    """The columns of [`EFFICIENCY_COLUMNS`] that a table of so many models has: one alone is no faster than another."""
+    return {key: column for key, column in EFFICIENCY_COLUMNS.items() if models > 1 or key != "speedup"}
+
+
 def make_table(rows: Sequence[Mapping[str, Any]], columns: Columns, style: str = "pipe", missing: str = NOT_MEASURED) -> str:
     """Rows as a text table; columns that no row has are left out.
 

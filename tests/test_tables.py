@@ -72,6 +72,7 @@ def test_scores_are_a_row_a_model_in_the_order_of_the_paper():
     assert student[:9] == ["student", "75.0", "250,000", "1.0", "70.0 ± 1.0 (82 %)", "90.0 (95 %)", "90.0", "80.0", "88.5"]
     assert student[9:] == ["10.0", "200.0", "20,000", "4.00"]
     assert cells_of(score_table(SCORES, EFFICIENCY, base=2_000_000))[2][1] == "50.0"
+    assert heads[-1] == "times as fast" and cells_of(score_table(SCORES, EFFICIENCY[:1]))[0][-1] == "tokens a second"
 
 
 def test_what_guessing_gives_is_a_row_of_its_own():

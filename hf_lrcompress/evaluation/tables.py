@@ -7,7 +7,7 @@ import numpy as np
 
 from hf_lrcompress.evaluation.judging import epochs_text, is_at_baseline, shortened_notice
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.tables import EFFICIENCY_COLUMNS, STAGE_COLUMNS, Columns, hundredfold, make_table
+from hf_lrcompress.tables import EFFICIENCY_COLUMNS, STAGE_COLUMNS, Columns, efficiency_columns, hundredfold, make_table
 
 UNDISTILLED = "undistilled"
 """Name of the student that surgery alone has made."""
@@ -50,7 +50,7 @@ def score_table(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mappin
         "pos_accuracy": ("POS accuracy", hundredfold),
         "average": ("average", "{:.1f}".format),
         "retention": ("retention %", "{}".format),
-        **EFFICIENCY_COLUMNS,  # speed; the others have their places above
+        **efficiency_columns(len(efficiency)),  # speed; the others have their places above
     }
     return make_table(rows, columns, missing="")
 

@@ -22,12 +22,11 @@ from hf_lrcompress.publishing.metadata import (
 from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.tables import (
     CURVE_COLUMNS,
-    EFFICIENCY_COLUMNS,
     EXPORT_COLUMNS,
     NOT_MEASURED,
     SCORE_COLUMNS,
-    Columns,
     certificate_table,
+    efficiency_columns,
     escaped,
     hundredfold,
     make_table,
@@ -76,7 +75,7 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
         "notes": stage_notes(report),
         "scores": make_table([_score_cells(row) for row in scores], SCORE_COLUMNS),
         "score_notes": card_notes(scores),
-        "efficiency": make_table(efficiency, _efficiency_columns(len(efficiency))),
+        "efficiency": make_table(efficiency, efficiency_columns(len(efficiency))),
         "export": export and make_table(export["rows"], EXPORT_COLUMNS),
         "export_note": export and export_note(export),
         "vocabulary": vocabulary,
@@ -105,11 +104,6 @@ def _making(report: Mapping[str, Any]) -> dict[str, str]:
         "total": _total(report.get("total", {})),
         "environment": ", ".join(f"{name} {value}" for name, value in report["environment"].items()),
     }
-
-
-def _efficiency_columns(models: int) -> Columns:
-    """One model is no faster than another."""
-    return {key: column for key, column in EFFICIENCY_COLUMNS.items() if models > 1 or key != "speedup"}
 
 
 def _total(total: Mapping[str, float]) -> str:
