@@ -48,7 +48,7 @@ def naive_similarities(states):
 def test_retention_is_that_of_the_definition(teacher, tokenizer):
     """The sentences have different lengths; the order of batches must not matter."""
     student = truncate_hidden(reduce_layers(teacher, [0, 2]), 12)
-    sample = choose_sample(TEXTS[:70], [tokenizer], 16)
+    sample = choose_sample(TEXTS[:35], [tokenizer], 16)
     result = similarity_retention(student, tokenizer, similarity_reference(teacher, tokenizer, sample))
     states = [naive_states(model, tokenizer, sample) for model in (teacher, student)]
     for key, of_teacher, of_student in zip(("sentence_similarity", "token_similarity"), *states, strict=True):
