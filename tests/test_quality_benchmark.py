@@ -13,6 +13,7 @@ from conftest import tiny_model
 from made_up_texts import make_texts
 from trained_tokenizers import bert
 
+from hf_lrcompress.__main__ import main
 from hf_lrcompress.benchmarks.quality import ROWS_FILE, check_work_dir, read_rows
 from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TRAINED, Method, Piece, Row, Settings, make_pieces, pieces_of
 
@@ -26,6 +27,11 @@ CONFIG = {
     "truncate_hidden": {"distil_from": "trim_vocab"},
 }
 ROWS = {"wide": {"set": {"truncate_hidden.hidden_size": 18}}, "narrow, short": {"set": {"truncate_hidden.hidden_size": 12}}}
+REFUSED = (
+    (("--epochs", "2"), "were made with other settings"),
+    (("--task_data", "topics=x"), "error: unknown task 'topics'; there are: "),
+    (("--rows", "none"), "there is no row 'none'"),
+)
 
 
 def note(folder: Path, name: str, fails: bool = False) -> None:
@@ -145,16 +151,17 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def run_quality(inputs: Path, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "hf_lrcompress", "benchmark", "quality", "--lang", "sk", "--text", inputs / "train.txt"]
-    command += ["--held_out", inputs / "validation.txt", "--teacher", inputs / "teacher", "--rows_file", inputs / "rows.yaml"]
-    command += ["--task_data", f"tc={inputs / 'tc'}", "--task_epochs", "tc=1", "--seeds", "42", "--work_dir", inputs / "work"]
+def command(inputs: Path, *more: str | Path) -> list[str]:
+    given = ["benchmark", "quality", "--lang", "sk", "--text", inputs / "train.txt", "--held_out", inputs / "validation.txt"]
+    given += ["--teacher", inputs / "teacher", "--rows_file", inputs / "rows.yaml", "--work_dir", inputs / "work"]
+    given += ["--task_data", f"tc={inputs / 'tc'}", "--task_epochs", "tc=1", "--seeds", "42"]
+    return [str(part) for part in (*given, *more)]
+
+
+def test_rows_are_made_scored_and_put_together_once(inputs, capsys):
+    given = command(inputs, "--workers", "2", "--output", inputs / "first.json")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HOME": str(inputs / "cache")}
-    return subprocess.run([*command, *more], capture_output=True, text=True, env=environment)
-
-
-def test_rows_are_made_scored_and_put_together_once(inputs):
-    first = run_quality(inputs, "--workers", "2", "--output", inputs / "first.json")
+    first = subprocess.run([sys.executable, "-m", "hf_lrcompress", *given], capture_output=True, text=True, env=environment)
     assert first.returncode == 0, first.stderr
     teacher, wide, narrow = json.loads((inputs / "first.json").read_text(encoding="utf-8"))["rows"]
     assert teacher["TC"] and wide["TC"] and narrow["TC"] is None
@@ -164,13 +171,11 @@ def test_rows_are_made_scored_and_put_together_once(inputs):
     for row in (wide, narrow):
         assert -1 <= row["similarity, surgery alone"] <= 1 and -1 <= row["similarity"] <= 1
     made = {path: path.stat().st_mtime_ns for path in (inputs / "work").rglob("*.json") if path.name != "settings.json"}
-    again = run_quality(inputs, "--workers", "0", "--output", inputs / "again.json")
-    assert again.returncode == 0, again.stderr
+    assert main(command(inputs, "--workers", "0", "--output", inputs / "again.json")) == 0
+    capsys.readouterr()
     assert (inputs / "again.json").read_bytes() == (inputs / "first.json").read_bytes()
     assert made == {path: path.stat().st_mtime_ns for path in made}
-    other = run_quality(inputs, "--epochs", "2")
-    assert other.returncode == 2 and "were made with other settings" in other.stderr
-    no_task = run_quality(inputs, "--task_data", "topics=x")
-    assert no_task.returncode == 2 and no_task.stderr.startswith("error: unknown task 'topics'; there are: ")
-    unknown = run_quality(inputs, "--rows", "none")
-    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1 and "there is no row 'none'" in unknown.stderr
+    for more, line in REFUSED:
+        assert main(command(inputs, *more)) == 2
+        said = capsys.readouterr().err
+        assert line in said and said.count("\n") == 1
