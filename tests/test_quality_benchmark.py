@@ -74,7 +74,7 @@ def settings(tmp_path, **changes) -> Settings:
 
 
 def test_the_epochs_are_shared_and_surgery_alone_trains_nothing(tmp_path):
-    method = Method("small-cpu-masked-lm.yaml", {"adapt_teacher": 2, "reduce_layers": 1, "truncate_hidden": 3})
+    method = Method("small-cpu-paper.yaml", {"adapt_teacher": 2, "reduce_layers": 1, "truncate_hidden": 3})
     row = Row("paper", method, settings(tmp_path))
     trained = row.config(trains=True).to_mapping()
     epochs = {stage: trained[stage]["training"]["num_train_epochs"] for stage in method.shares}

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", required=True, help="text to train on, a sentence a line")
     parser.add_argument("--held_out", required=True, help="text to validate on, a sentence a line")
     parser.add_argument("--work_dir", type=Path, required=True, help="for both run folders")
-    name = "small-cpu-masked-lm"
+    name = "small-cpu-paper"
     parser.add_argument("--config", default=name, help=f"YAML file, or the name of one of the package's (default: {name})")
     parser.add_argument("--max_steps", type=int, default=100, help="of each training")
 
