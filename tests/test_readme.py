@@ -129,6 +129,9 @@ def test_the_tables_of_methods_are_those_of_the_results():
     result = json.loads((RECIPES / "benchmarks" / "results" / "quality.json").read_text(encoding="utf-8"))
     assert quality.headline(result) in README, quality.headline(result)
     assert quality.scored_table(result) in OF_BENCHMARKS, quality.scored_table(result)
+    masked = {row["method"]: row["masked-token accuracy"] for row in result["rows"]}
+    shares = [f"{100 * masked[name]:.1f} %" for name in ("ours, masked LM, 10.4 M", "paper's method, 10.4 M")]
+    assert f"it fills in {shares[0]} of masked tokens, the paper's method {shares[1]}." in README
 
 
 def test_the_cost_of_surgery_is_that_of_the_results():
