@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all the set-up themselves: .venv has transformers 5; .venv4 has 4.57 and the library adapters.
 PYTHON ?= python3
 BIN = .venv/bin
-# Not the core: real data, the demo and its packages, what needs both versions, and what takes long but does not ask transformers.
+# Not the core: real data, the demo and its packages, what needs both versions, and what takes long and hardly asks transformers.
 NOT_CORE = demo export studies test_full_disk.py test_recipes.py test_command.py test_versions.py test_any_input.py test_killed_runs.py test_notebook.py \
 	test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
 CORE = -m "not slow and not long" $(NOT_CORE:%=--ignore=tests/%)

@@ -110,12 +110,12 @@ class Trouble:
         return sent
 
     def _operate(self, path: Any) -> None:
-        if not isinstance(path, str | os.PathLike) or not f"{os.fspath(path)}/".startswith(f"{self.folder}/"):
+        if not isinstance(path, str | bytes | os.PathLike) or not f"{os.fsdecode(path)}/".startswith(f"{self.folder}/"):
             return
         self.count += 1
         if self.count == self.at:
-            self._strike(os.fspath(path))
-        self.before = os.fspath(path)
+            self._strike(os.fsdecode(path))
+        self.before = os.fsdecode(path)
 
     def _strike(self, path: str) -> None:
         if self.kind == "fails":

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from hf_lrcompress.commands import interruption
-from hf_lrcompress.commands.process import lost_process_named
+from hf_lrcompress.commands.process import LostProcessError, lost_process_named
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_an_interruption_in_a_destructor_is_not_lost_and_prints_no_trace():
 
 def test_a_process_that_no_longer_answers_is_one_line_and_other_errors_are_left():
     line = r"^another process of this run does not answer; .*Connection reset by peer\)$"
-    with pytest.raises(ConnectionError, match=line), lost_process_named():
+    with pytest.raises(LostProcessError, match=line), lost_process_named():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:1229: Connection reset by peer")
     with pytest.raises(RuntimeError, match="^mat1 and mat2"), lost_process_named():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from hf_lrcompress.commands.process import (
     BAD_INPUT,
+    LostProcessError,
     full_disk_named,
     join_processes,
     lost_process_named,
@@ -180,6 +181,9 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
             output_dir = Path(arguments.output_dir or default_output_dir(planned.prepared.given, arguments.config))
             pipeline = make_pipeline(planned, output_dir, arguments)
+    except LostProcessError as error:
+        print_error(error)
+        return 1
     except BAD_INPUT as error:
         if main_process:
             print_error(error)
@@ -190,7 +194,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (FloatingPointError, MemoryError) as error:
         print_error(error, "; give that with --overwrite, which begins these stages again")
         return 1
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, OSError, SafetensorError, LostProcessError) as error:
         print_error(error, "; the same command goes on from there")
         return 1
     if main_process:

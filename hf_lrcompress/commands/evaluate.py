@@ -11,6 +11,7 @@ from accelerate import PartialState
 
 from hf_lrcompress.commands.process import (
     BAD_INPUT,
+    LostProcessError,
     full_disk_named,
     join_processes,
     lost_process_named,
@@ -134,6 +135,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with lost_process_named(), full_disk_named(Path(arguments.output_dir)):
             text = evaluate(arguments)
+    except LostProcessError as error:
+        print_error(error, "; the same command goes on from there")
+        return 1
     except BAD_INPUT as error:
         if main_process:
             print_error(error)

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 RAISED_AGAIN_AFTER = 10.0
@@ -15,18 +16,23 @@ KNOWN_LOST_AFTER = 0.05
 def run_until_interrupted(work: Callable[[], int]) -> int:
     """Do the work, which Ctrl-C and SIGTERM end alike; the exit code."""
     others_hook = sys.unraisablehook
-    sys.unraisablehook = _report_unraisable
+    sys.unraisablehook = partial(_report_unraisable, others_hook)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
         return work()
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()
         print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
         return 130
     finally:
+        _ignore_signals()  # what was lost is not raised again in a process that has ended
         sys.unraisablehook = others_hook
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(*signal_and_frame: Any) -> None:
@@ -35,12 +41,12 @@ def _interrupt(*signal_and_frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _report_unraisable(unraisable: Any) -> None:
+def _report_unraisable(report_others: Callable[[Any], object], unraisable: Any) -> None:
     """Raise again what came in a `__del__` or a callback out of C, where Python prints exceptions and goes on."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         _raise_again_after(KNOWN_LOST_AFTER)
     else:
-        sys.__unraisablehook__(unraisable)
+        report_others(unraisable)
 
 
 def _raise_again_after(seconds: float) -> None:

@@ -26,7 +26,7 @@ BAD_INPUT = (ValueError, OSError, ImportError)
 """What is raised before any long work."""
 SIGNS_OF_A_FULL_DISK = re.compile(r"No space left|Disk quota exceeded|iostream error|requested and \d+ written")
 """What the operating system, C++ (torch) and numpy say of it."""
-SIGNS_OF_A_LOST_PROCESS = re.compile(r"gloo|NCCL|ProcessGroup|Connection (reset|closed) by peer")
+SIGNS_OF_A_LOST_PROCESS = re.compile(r"(reset|closed) by peer|remote process exited|communicator was aborted|[Tt]imed out")
 """What the libraries that connect processes say of it."""
 
 
@@ -87,19 +87,25 @@ def full_disk_named(folder: Path, needed: Callable[[], int] = lambda: 0) -> Iter
         raise OSError(f"the disk is full at {place}, where {free} ({one_line(error)}); {writes}make room") from error
 
 
+class LostProcessError(Exception):
+    """Another process of this run does not answer."""
+
+
 @contextmanager
 def lost_process_named() -> Iterator[None]:
     """Have one line say that another process of the run no longer answers, in place of a trace below the line that says why.
 
     Raises:
-        ConnectionError: In place of what the library says that connects them.
+        LostProcessError: In place of what the library says that connects them.
     """
     try:
         yield
     except RuntimeError as error:
         if not SIGNS_OF_A_LOST_PROCESS.search(str(error)):
             raise
-        raise ConnectionError(f"another process of this run does not answer; it may have said why ({one_line(error)})") from error
+        raise LostProcessError(
+            f"another process of this run does not answer; it may have said why ({one_line(error)})"
+        ) from error
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

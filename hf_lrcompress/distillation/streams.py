@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import Trainer
+from transformers.trainer_utils import has_length
 
 
 class EndlessStream(IterableDataset):
     """A stream that begins anew whenever it ends.
 
     The Trainer takes the end of a stream for the end of an epoch whose length it does not know: resumed in the second pass, it
-    skips the batches of all passes, is at the end, and begins anew. In one long epoch it comes to the batch where it was.
+    skips the batches of all passes, is at the end, and begins anew. In one long epoch it comes to the batch where it was. With
+    several workers that is exact for a stream of one shard; shuffled by its epoch, workers may differ about which that is.
 
     Args:
         dataset (iterable of examples): The stream. What shuffles by its epoch does so anew in every pass.
@@ -36,6 +39,15 @@ class EndlessStream(IterableDataset):
                 return
 
 
-def without_end(dataset: Any, collator: Any) -> Any:
-    """A stream as an [`EndlessStream`]; anything else as it is."""
-    return EndlessStream(dataset, collator) if isinstance(dataset, IterableDataset) else dataset
+class StreamingTrainer(Trainer):
+    """A Trainer for which a stream is one epoch of `max_steps`, whose end is that of the training."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The loader of the training data; of a stream without a length one that never ends."""
+        given = self.train_dataset
+        if isinstance(given, IterableDataset) and not has_length(given):
+            self.train_dataset = EndlessStream(given, self.data_collator)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset = given

@@ -24,12 +24,12 @@ from hf_lrcompress.distillation.observing import Observed, observe
 from hf_lrcompress.distillation.projecting import ProjectingTrainer, projections_between, token_mask
 from hf_lrcompress.distillation.projections import part_of
 from hf_lrcompress.distillation.sharding import gathered
-from hf_lrcompress.distillation.streams import without_end
+from hf_lrcompress.distillation.streams import StreamingTrainer
 from hf_lrcompress.distillation.training_memory import smaller_batches_advised
 from hf_lrcompress.models.architectures import disable_dropout
 
 
-class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
+class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer, StreamingTrainer):
     """Train a student on a weighted sum of losses, most of which compare it with a frozen teacher.
 
     The losses are those of `args.losses`, or `alpha · MLM + (1 - alpha) · distillation loss` (see [`DistillationConfig`]).
@@ -37,7 +37,8 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
     forward (see `forward.py`). Each is logged by its name (`mlm_loss`, `logits_mse_loss`, …), in evaluation too, which with `mlm`
     also reports the accuracy at masked tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser
     step, so gradient accumulation and several processes give what one large batch gives. Checkpoints hold student, optimiser and
-    projections, in the same files for one process, DDP and FSDP 2: one resumes the other.
+    projections, in the same files for one process, DDP and FSDP 2: one resumes the other. A streamed data set is one epoch of
+    `max_steps`, read again and again: evaluate and save by steps.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): The student; with a masked-LM head where a loss needs logits.
@@ -73,12 +74,10 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer):
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
-        collator = data_collator or default_collator(args, processing_class)
-        kwargs["train_dataset"] = without_end(kwargs.get("train_dataset"), collator)
         super().__init__(
             model,
             args,
-            collator,
+            data_collator or default_collator(args, processing_class),
             processing_class=processing_class,
             compute_metrics=self._evaluation_metrics,
             **kwargs,

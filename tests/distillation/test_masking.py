@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_model
+from datasets import Dataset
 from tiny_tokenizers import unigram
+from transformers import TrainerCallback
 
+from hf_lrcompress import DistillationConfig, DistillationTrainer
 from hf_lrcompress.distillation.masking import ReproducibleMasking, uniform_draws
 
 ROWS = [{"input_ids": torch.randint(5, 20, (40,), generator=torch.Generator().manual_seed(i)).tolist()} for i in range(200)]
@@ -99,3 +103,21 @@ def test_draws_are_those_of_splitmix64():
     many = uniform_draws(np.arange(100, dtype=np.uint64), 1000, 1)
     assert many.min() >= 0 and many.max() < 1 and many.mean() == pytest.approx(0.5, abs=0.005)
     assert np.corrcoef(many[0, 0], many[0, 1])[0, 1] == pytest.approx(0, abs=0.1)
+
+
+def test_every_pass_over_the_text_masks_other_tokens(tokenizer, tmp_path):
+    teacher = tiny_model("bert", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    rows = Dataset.from_list([row | {"attention_mask": [1] * 40} for row in ROWS[:4]])
+    args = DistillationConfig(
+        str(tmp_path), max_steps=6, per_device_train_batch_size=2, alpha=1.0, use_cpu=True, report_to="none", disable_tqdm=True
+    )
+    trainer = DistillationTrainer(teacher, args, train_dataset=rows, processing_class=tokenizer)
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_epoch_begin(self, *args, **kwargs):
+            seen.append(trainer.data_collator.epoch)
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert seen == [0, 1, 2]

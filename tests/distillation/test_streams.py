@@ -5,11 +5,11 @@ import torch
 from conftest import tiny_model
 from datasets import Dataset
 from tiny_tokenizers import unigram
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer
 from hf_lrcompress.distillation.masking import ReproducibleMasking
-from hf_lrcompress.distillation.streams import EndlessStream, without_end
+from hf_lrcompress.distillation.streams import EndlessStream
 
 ROWS = Dataset.from_list([{"input_ids": list(range(5 + row, 25 + row))} for row in range(5)])
 
@@ -42,18 +42,32 @@ def test_a_training_that_is_resumed_in_a_later_pass_is_the_uninterrupted_one(tok
 
 def test_every_pass_masks_other_tokens(tokenizer):
     collator = ReproducibleMasking(tokenizer, 0.4, seed=0)
-    loader = iter(DataLoader(without_end(ROWS.to_iterable_dataset(), collator), batch_size=5, collate_fn=collator))
+    loader = iter(DataLoader(EndlessStream(ROWS.to_iterable_dataset(), collator), batch_size=5, collate_fn=collator))
     labels = [next(loader)["labels"] for _ in range(3)]
     assert labels[0].shape == labels[1].shape == (5, 20)
     assert all(not torch.equal(labels[one], labels[other]) for one, other in [(0, 1), (1, 2), (0, 2)])
 
 
-def test_a_shuffled_stream_is_shuffled_anew_in_every_pass(tokenizer):
+def test_a_shuffled_stream_is_shuffled_anew_in_every_pass():
     shuffled = iter(EndlessStream(ROWS.to_iterable_dataset().shuffle(seed=3, buffer_size=5), None))
     passes = [[next(shuffled)["input_ids"][0] for _ in range(5)] for _ in range(3)]
     assert all(sorted(firsts) == [5, 6, 7, 8, 9] for firsts in passes) and passes[0] != passes[1]
 
 
-def test_what_has_a_length_is_left_as_it_is_and_what_is_empty_ends():
-    assert without_end(ROWS, None) is ROWS and without_end(None, None) is None
-    assert list(without_end(ROWS.to_iterable_dataset().take(0), None)) == []
+def test_a_stream_of_nothing_ends():
+    assert list(EndlessStream(ROWS.to_iterable_dataset().take(0), None)) == []
+
+
+class Sized(IterableDataset):
+    """A stream that knows its length."""
+
+    def __iter__(self):
+        return iter(ROWS)
+
+    def __len__(self):
+        return len(ROWS)
+
+
+def test_a_stream_that_has_a_length_is_trained_on_for_epochs(tokenizer, tmp_path):
+    train(tokenizer, tmp_path, Sized(), max_steps=-1, num_train_epochs=2)
+    assert (tmp_path / "checkpoint-6").is_dir() and not (tmp_path / "checkpoint-7").exists()
