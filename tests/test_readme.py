@@ -134,6 +134,13 @@ def test_the_tables_of_methods_are_those_of_the_results():
     assert f"it fills in {shares[0]} of masked tokens, the paper's method {shares[1]}." in README
 
 
+def test_the_memory_for_more_text_is_that_of_the_results():
+    results = json.loads((RECIPES / "benchmarks" / "results" / "memory.json").read_text(encoding="utf-8"))
+    largest = max(results["times_the_memory_of_the_smallest_text"].values())
+    smallest_text, *_, largest_text = sorted({row["text_mb"] for row in results["rows"]})
+    assert f"at most {largest:.2f} times the memory for {largest_text} MB that it takes for {smallest_text}," in OF_BENCHMARKS
+
+
 def test_the_cost_of_surgery_is_that_of_the_results():
     results = json.loads((RECIPES / "benchmarks" / "results" / "surgery-xlm-r-base.json").read_text(encoding="utf-8"))
     seconds, ratios = ([row[name] for row in results["rows"]] for name in ("seconds", "peak_ratio"))
