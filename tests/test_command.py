@@ -13,12 +13,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import RECIPES
 from test_readme import COMMANDS
 from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.__main__ import main
-from hf_lrcompress.commands.process import set_verbosity
+from hf_lrcompress.commands.process import set_verbosity, use_all_cores
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
@@ -132,6 +133,24 @@ def test_how_much_is_said(volume, main_process, level, of_transformers, own_verb
     set_verbosity(argparse.Namespace(quiet=volume == "quiet", verbose=volume == "verbose"), main_process)
     assert (logging.getLogger().level, transformers_logging.get_verbosity()) == (level, of_transformers)
     assert hidden == (["datasets", "hub"] if volume == "quiet" else [])
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="threads matter where there is no GPU")
+@pytest.mark.parametrize(("launched", "asked", "threads"), [(True, "1", 5), (False, "1", 3), (True, "2", 3), (True, None, 3)])
+def test_only_the_one_thread_of_the_launcher_becomes_all_cores(launched, asked, threads, three_threads, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(5)), raising=False)
+    for name, value in {"ACCELERATE_USE_CPU": "False" if launched else None, "OMP_NUM_THREADS": asked}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    use_all_cores()
+    assert torch.get_num_threads() == threads
 
 
 @pytest.fixture(scope="module")

@@ -50,8 +50,13 @@ def set_verbosity(arguments: argparse.Namespace, main_process: bool = True) -> N
 
 
 def use_all_cores() -> None:
-    """`accelerate launch` gives a CPU process one thread unless told otherwise; a process that is alone may have them all."""
-    if PartialState().num_processes == 1 and not torch.cuda.is_available() and os.environ.get("OMP_NUM_THREADS") == "1":
+    """`accelerate launch` gives a CPU process one thread unless told otherwise; a process that is alone may have them all.
+
+    Without `accelerate launch`, one thread is what the user asked for.
+    """
+    launched = "ACCELERATE_USE_CPU" in os.environ
+    one_thread = os.environ.get("OMP_NUM_THREADS") == "1"
+    if launched and one_thread and PartialState().num_processes == 1 and not torch.cuda.is_available():
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(cores or 1)
 

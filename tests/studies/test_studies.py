@@ -43,7 +43,6 @@ STUDY = {
 def quick(own_cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "POLL_SECONDS", 0.0)
-        patch.setattr("hf_lrcompress.commands.compress.use_all_cores", lambda: None)  # tiny models gain nothing from more
         for name in ("stages.training.plot_training", "publishing.report.plot_stages"):
             patch.setattr(f"hf_lrcompress.{name}", lambda *arguments: None)
         yield
