@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_lrcompress.files import fingerprint
@@ -12,12 +12,13 @@ from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.run.yaml_files import override
 from hf_lrcompress.stages import DEFAULT_STAGES, STAGES
+from hf_lrcompress.stages.training import TrainingStage
 from hf_lrcompress.studies.definition import Changes
 from hf_lrcompress.texts.languages import Language
 
 EVALUATE = "evaluate"
 CURVE = {"eval_strategy": "steps", "eval_steps": 0.1, "eval_on_start": True}
-"""Training arguments that give a curve of eleven points, where nothing else is asked for."""
+"""Training arguments that give a curve of eleven points: for the last training of a run, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ def make_points(
     Raises:
         ValueError: All that is wrong with the configuration, or else with the settings.
     """
-    mapping = dict(mapping) | {"training": CURVE | dict(mapping.get("training") or {})}
     RunConfig.from_mapping(mapping, language)
     found: list[str] = []
     points = []
@@ -98,11 +98,21 @@ def make_points(
         with noted(own):
             changed = _with_tasks(_changed(mapping, changes), task_data)
             configs = [RunConfig.from_mapping(changed | {"seed": seed}, language) for seed in seeds]
-            points += [Point(setting, config.seed, changes, config) for config in configs]
+            points += [Point(setting, config.seed, changes, _with_curve(config)) for config in configs]
         found += [f"{setting}: {said}" for said in own]
     refuse(found)
     _check_directories(points)
     return points
+
+
+def _with_curve(config: RunConfig) -> RunConfig:
+    """The last training alone draws one: nobody looks at those before it, and an evaluation takes as long as many steps."""
+    asked = {key: value for key, value in CURVE.items() if key not in config.training}
+    for name, stage in reversed(list(config.stages.items())):
+        if isinstance(stage, TrainingStage) and getattr(stage, "distil", True):
+            with_curve = replace(stage, training=asked | dict(stage.training))
+            return replace(config, stages={**config.stages, name: with_curve})
+    return config
 
 
 def _changed(mapping: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

@@ -122,6 +122,9 @@ def test_points_share_what_they_have_in_common_and_are_not_run_again(study, in_t
     for line in lines:
         assert [row["step"] for row in line["curve"]] == [0, 1, 2] and line["curve_of"] == "reduce_layers"
         assert all(0 <= row["mlm_accuracy"] <= 1 for row in line["curve"])
+        directory = f"alpha-{line['changes']['training.alpha']}-seed{line['seed']}"
+        report = json.loads((runs / directory / "report.json").read_text(encoding="utf-8"))
+        assert [row["stage"] for row in report["stages"] if "evaluations" in row] == ["reduce_layers"]
         assert line["seconds"] > 0 and line["version"] and line["environment"]["torch"] and line["scale"] == "small"
         assert line["measures"].keys() == {"mlm_accuracy", "sentence_similarity", "token_similarity"}
     table = (tmp_path / "study" / "study.md").read_text(encoding="utf-8")
