@@ -15,7 +15,7 @@ from codecarbon import OfflineEmissionsTracker
 from conftest import FIND_SPEC
 
 from hf_lrcompress import machine
-from hf_lrcompress.machine import Meter, add_spent, peak_memory_mb, start_energy_meter
+from hf_lrcompress.machine import Meter, add_spent, computes_in_bf16, peak_memory_mb, start_energy_meter
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +32,10 @@ def test_peak_memory_is_at_least_what_was_held(monkeypatch):
 
 
 LEAVE_HOLES = """
-from hf_lrcompress.machine import return_memory_at_once
+from hf_lrcompress.machine import hold_little_memory
 import psutil, sys
 if sys.argv[1] == "at once":
-    return_memory_at_once()
+    hold_little_memory()
 block = bytearray(30_000_000)
 del block  # glibc raises its bound to this
 kept, freed = [], []
@@ -56,6 +56,30 @@ def test_memory_between_blocks_in_use_is_given_back():
         command = [sys.executable, "-c", LEAVE_HOLES, how]
         held.append(int(subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stdout))
     assert held[1] - held[0] > 150_000_000 and held[2] - held[0] > 150_000_000
+
+
+MANY_SHAPES = """
+from hf_lrcompress.machine import hold_little_memory
+import psutil, sys, torch
+if sys.argv[1] == "little":
+    hold_little_memory()
+weight = torch.ones(384, 384, dtype=torch.bfloat16)
+before = psutil.Process().memory_info().rss
+for rows in range(16, 416):
+    torch.nn.functional.linear(torch.ones(rows, 384, dtype=torch.bfloat16), weight)
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+@pytest.mark.skipif(torch.accelerator.is_available() or not computes_in_bf16(), reason="these products are not oneDNN's here")
+def test_what_onednn_prepared_for_many_shapes_is_not_kept():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEDNN_")}
+    taken = []
+    for how, variables in (("little", {}), ("as oneDNN does", {}), ("little", {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"})):
+        command = [sys.executable, "-c", MANY_SHAPES, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment | variables)
+        taken.append(int(done.stdout))
+    assert taken[1] - taken[0] > 20_000_000 and taken[2] - taken[0] > 20_000_000
 
 
 def test_peak_memory_on_windows_is_that_of_the_working_set(monkeypatch):

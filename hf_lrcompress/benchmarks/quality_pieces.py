@@ -17,7 +17,7 @@ from hf_lrcompress.evaluation.jobs import quiet_libraries, run_jobs
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.files import write_atomically
-from hf_lrcompress.machine import return_memory_at_once
+from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import prepare
@@ -210,7 +210,7 @@ def _pieces_of_task(row: Row, task: str, needs: frozenset[str]) -> list[Piece]:
 def begin_worker() -> None:
     """Make a process ready for trainings."""
     quiet_libraries()
-    return_memory_at_once()
+    hold_little_memory()
 
 
 def make_pieces(pieces: Sequence[Piece], workers: int) -> None:

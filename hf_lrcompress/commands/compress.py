@@ -20,7 +20,7 @@ from hf_lrcompress.commands.process import (
     use_all_cores,
 )
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.machine import Meter, return_memory_at_once
+from hf_lrcompress.machine import Meter, hold_little_memory
 from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
@@ -171,7 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
     main_process = join_processes()
     set_verbosity(arguments, main_process)
     use_all_cores()
-    return_memory_at_once()
+    hold_little_memory()
     try:
         with lost_process_named(), full_disk_named(Path(arguments.output_dir or "runs")):
             planned = plan(arguments, main_process)

@@ -25,7 +25,7 @@ from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import read_object, write_atomically
-from hf_lrcompress.machine import return_memory_at_once
+from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.messages import check_settings, read_all
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.publishing.report import CAPACITY_FIGURE, SCORES_FIGURE
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Score, and print the table; the exit code."""
     main_process = join_processes()
     set_verbosity(arguments, main_process)
-    return_memory_at_once()
+    hold_little_memory()
     try:
         with lost_process_named(), full_disk_named(Path(arguments.output_dir)):
             text = evaluate(arguments)
