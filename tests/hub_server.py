@@ -136,7 +136,11 @@ class Handler(BaseHTTPRequestHandler):
         self.route = unquote(urlsplit(self.path).path)
         try:
             self.misbehave()
-            self.content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            self.content = self.rfile.read(length)
+            if len(self.content) < length:  # the client is gone
+                self.close_connection = True
+                return
             for method, pattern, action in ROUTES:
                 match = re.fullmatch(pattern, self.route)
                 if match and self.command in method:
