@@ -106,7 +106,7 @@ def make_points(
 
 
 def _with_curve(config: RunConfig) -> RunConfig:
-    """The last training alone draws one: nobody looks at those before it, and an evaluation takes as long as many steps."""
+    """The last training alone draws one: nobody looks at those before it, and evaluations take long."""
     asked = {key: value for key, value in CURVE.items() if key not in config.training}
     for name, stage in reversed(list(config.stages.items())):
         if isinstance(stage, TrainingStage) and getattr(stage, "distil", True):
