@@ -18,7 +18,7 @@ RETURNED_AT_ONCE = 4 * 2**20
 M_MMAP_THRESHOLD = -3
 """What `mallopt` calls that number (malloc.h)."""
 PRODUCTS_KEPT = 64
-"""Shapes of products of matrices whose code oneDNN is to keep: more than a step of training has."""
+"""Products of matrices, by their shapes, whose preparation oneDNN is to keep: a step of training has about 20."""
 
 
 def hold_little_memory() -> None:
