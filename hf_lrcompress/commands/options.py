@@ -58,6 +58,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     _add_set(sizes)
     run = _add_run_options(parser)
     run.add_argument("--output_dir", help="the folder of the study (default: runs/LANG-study-NAME-SCALE)")
+    reuse = "the folder of another study: stages that are the same are taken from there; may be repeated"
+    run.add_argument("--reuse", type=Path, action="append", default=[], metavar="DIR", help=reuse)
     run.add_argument("--workers", type=int, default=1, help="runs at once, each a process (default: 1)")
     run.add_argument("--dry_run", action="store_true", help="print the runs, what they share and an estimate, then stop")
     run.add_argument("--overwrite", action="store_true", help="go on in the folder of another grid; what both share is kept")

@@ -22,7 +22,6 @@ from hf_lrcompress.studies.folder import FIGURE_FILE, TABLE_FILE, StudyFolder
 from hf_lrcompress.studies.points import PlannedPoint, Point, check_all_differ, make_points, plan_point, prepare_point
 from hf_lrcompress.studies.results import draw_study, render_study
 from hf_lrcompress.studies.running import run_points
-from hf_lrcompress.studies.sharing import complete_stages
 from hf_lrcompress.texts.languages import Language
 
 
@@ -112,11 +111,12 @@ def run(arguments: argparse.Namespace) -> int:
         name = Path(arguments.name).stem
         tag = given.points[0].config.language.tag
         output_dir = Path(arguments.output_dir or Path("runs") / f"{tag}-study-{name}-{given.scale}")
-        folder = StudyFolder(output_dir, {"study": name, "scale": given.scale}, planned)
+        facts = {"study": name, "scale": given.scale}
+        folder = StudyFolder(output_dir, facts, planned, arguments.reuse)
         folder.check(arguments.overwrite)
         if arguments.dry_run:
             finished = [result["fingerprint"] for result in folder.results()]
-            print(describe(planned, trainings, complete_stages(folder.runs_dir), finished))
+            print(describe(planned, trainings, folder.complete_stages(), finished))
             return 0
         lock = folder.begin(arguments.overwrite)
     except BAD_INPUT as error:

@@ -14,6 +14,7 @@ from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.run.folder import LOCK_FILE, RunFolder, read_complete_run
 from hf_lrcompress.studies.points import PlannedPoint
 from hf_lrcompress.studies.results import result_of
+from hf_lrcompress.studies.sharing import complete_stages
 
 GRID_FILE = "study.json"
 POINTS_FILE = "points.jsonl"
@@ -30,11 +31,13 @@ class StudyFolder:
         path (`Path`): The folder; it need not exist.
         facts (`Mapping`): What every line of the results begins with: the name of the study and its scale.
         planned (`Sequence[PlannedPoint]`): The points.
+        reused (`Sequence[Path]`, *optional*): Folders of other studies, whose stages may be used.
     """
 
     path: Path
     facts: Mapping[str, Any]
     planned: Sequence[PlannedPoint]
+    reused: Sequence[Path] = ()
 
     @property
     def runs_dir(self) -> Path:
@@ -49,15 +52,23 @@ class StudyFolder:
         """What the process of a point has said."""
         return self.runs_dir / f"{planned.point.directory}.log"
 
+    def complete_stages(self) -> dict[str, Path]:
+        """Directories of all complete stages that its runs may share, by fingerprint."""
+        return complete_stages([self.runs_dir, *(path / RUNS_DIR for path in self.reused)])
+
     def check(self, overwrite: bool) -> None:
-        """Refuse a folder that holds something else than this study.
+        """Refuse a folder that holds something else than this study, and ones to reuse that hold none.
 
         Args:
             overwrite (`bool`): Whether the study there may be another. What it has in common with this one is kept.
 
         Raises:
             FileExistsError: If the folder is no study's, or another's.
+            ValueError: If one to reuse is no study's.
         """
+        for path in self.reused:
+            if not (path / GRID_FILE).is_file():
+                raise ValueError(f"--reuse {path}: no study was made there; give the output_dir of one")
         if not self.path.exists():
             return
         if not self.path.is_dir():

@@ -16,7 +16,7 @@ from hf_lrcompress.messages import one_line
 from hf_lrcompress.run.folder import CONFIG_FILE
 from hf_lrcompress.studies.folder import StudyFolder
 from hf_lrcompress.studies.points import PlannedPoint
-from hf_lrcompress.studies.sharing import complete_stages, share_stages
+from hf_lrcompress.studies.sharing import share_stages
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _begin_all(
     """Start what can be started now."""
     if not waiting or len(running) == workers:
         return
-    complete = complete_stages(folder.runs_dir)
+    complete = folder.complete_stages()
     for planned in list(waiting):
         if len(running) < workers and not _is_being_made(planned, running, complete):
             waiting.remove(planned)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +13,10 @@ SHARED = "shared_from"
 """The metric of a stage that was taken from another run: its folder's name and the seconds that the stage took there."""
 
 
-def complete_stages(runs_dir: Path) -> dict[str, Path]:
-    """Directories of all complete stages in the run folders of a study, by fingerprint."""
+def complete_stages(runs_dirs: Iterable[Path]) -> dict[str, Path]:
+    """Directories of all complete stages in the run folders of studies, by fingerprint: of the first study that has one."""
     found: dict[str, Path] = {}
-    for path in sorted(runs_dir.glob("*/[0-9][0-9]-*")):
+    for path in [path for runs_dir in runs_dirs for path in sorted(runs_dir.glob("*/[0-9][0-9]-*"))]:
         record = None
         with suppress(ValueError):  # damaged: its own run says so
             record = StageRecord.read(path)
@@ -59,10 +59,16 @@ def _share(source: Path, target: Path) -> bool:
     for name in record.files:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         _link(source / name, partial / name)
-    record.with_metrics({SHARED: {"run": source.parent.name, "seconds": seconds}}).write(partial)
+    record.with_metrics({SHARED: {"run": _run_name(source, target), "seconds": seconds}}).write(partial)
     delete(target)
     partial.replace(target)
     return True
+
+
+def _run_name(source: Path, target: Path) -> str:
+    """The run that has made a stage; of another study it is STUDY/RUN."""
+    run = source.parent
+    return run.name if run.parent == target.parent.parent else f"{run.parents[1].name}/{run.name}"
 
 
 def _link(source: Path, target: Path) -> None:

@@ -157,6 +157,31 @@ def test_with_overwrite_only_what_settings_change_is_made_again(study, in_this_p
     assert len({line["parameters"] for line in lines_of(tmp_path / "study")}) == 1
 
 
+def test_a_study_takes_stages_from_another_one(study, in_this_process, tmp_path):
+    assert study(changes=ONE_SEED)[0] == 0
+    first = tmp_path / "study"
+    losses = {"grid": {"training.distillation_loss": ["mse", "kl"]}, "axis": None} | ONE_SEED
+    second = tmp_path / "losses"
+    code, out, errors = study("--reuse", first, "--dry_run", changes=losses, folder=second)
+    assert code == 0 and "to adapt_teacher: there" in out and " 4 " in out.splitlines()[-3], errors
+    in_this_process.clear()
+    code, _, errors = study("--reuse", first, changes=losses, folder=second)
+    assert code == 0, errors
+    assert in_this_process == ["distillation_loss-mse-seed1", "distillation_loss-kl-seed1"]
+    assert [line["shared"]["adapt_teacher"] for line in lines_of(second)] == [
+        "study/alpha-0-seed1", "distillation_loss-mse-seed1",
+    ]  # fmt: skip
+    weights = "01-adapt_teacher/model.safetensors"
+    theirs = first / "runs" / "alpha-0-seed1" / weights
+    assert (second / "runs" / "distillation_loss-kl-seed1" / weights).samefile(theirs)
+
+
+def test_a_folder_to_reuse_must_be_a_study(study, tmp_path):
+    code, _, errors = study("--reuse", tmp_path)
+    assert code == 2 and errors.endswith(f"error: --reuse {tmp_path}: no study was made there; give the output_dir of one\n")
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_point_that_fails_is_named_and_the_others_go_on(study, in_this_process, tmp_path):
     points = {"bad": {"training.alpha": 1, "training.learning_rate": 1e38}, "good": {"training.alpha": 1}}
     broken = {"points": points, "grid": {}} | ONE_SEED
