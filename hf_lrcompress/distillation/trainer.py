@@ -176,13 +176,14 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer, S
         return model(**inputs, distillation={"teacher": teacher, "labels": labels, "mask": mask})
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate each loss by its name, and with `mlm` the accuracy at masked tokens."""
+        """Evaluate each loss by its name, and with `mlm` the accuracy at masked tokens; training goes on as without."""
         collator: Any = self.data_collator
         epoch = getattr(collator, "epoch", None)
         if epoch is not None:
             collator.epoch = 0  # the same masks in every evaluation
         try:
-            return super().evaluate(*args, **kwargs)
+            with torch.random.fork_rng(devices=[]):  # a data loader draws a seed, which would change the dropout after it
+                return super().evaluate(*args, **kwargs)
         finally:
             if epoch is not None:
                 collator.epoch = epoch

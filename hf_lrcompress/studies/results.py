@@ -33,7 +33,8 @@ def result_of(planned: PlannedPoint, report: Mapping[str, Any]) -> dict[str, Any
     last = rows[-1]
     trained = [row for row in rows if "evaluations" in row]
     shared = {row["stage"]: row[SHARED] for row in rows if SHARED in row}
-    own_curve = bool(trained) and trained[-1]["stage"] not in shared  # another point's says nothing of this one
+    # the curve of a stage that settings after it share says nothing of them; the last stage's is the point's, whoever has made it
+    own_curve = bool(trained) and (trained[-1] is last or trained[-1]["stage"] not in shared)
     scores = [row for row in report.get("scores", ()) if row["model"] == last["stage"]]
     elsewhere = sum(each["seconds"] for each in shared.values())
     return {

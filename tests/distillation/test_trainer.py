@@ -131,6 +131,19 @@ def test_evaluation_reports_masked_token_accuracy(student, teacher, dataset, tmp
     assert metrics["eval_loss"] == pytest.approx(0.5 * (mlm + mse).item(), rel=1e-5)
 
 
+def test_evaluations_do_not_change_the_training(student, teacher, dataset, tmp_path):
+    """Dropout is drawn at random in each step, and so is a data loader's seed when it begins."""
+    trained = []
+    for evaluating in ({}, {"eval_strategy": "steps", "eval_steps": 1, "eval_on_start": True}):
+        own = copy.deepcopy(student)
+        trainer = make_trainer(own, teacher, dataset, tmp_path, disable_dropout=False, **evaluating)
+        trainer.train()
+        assert len(history(trainer, "eval_loss")) == (5 if evaluating else 0)
+        trained.append(own.state_dict())
+    without, with_evaluations = trained
+    assert all(torch.equal(tensor, with_evaluations[name]) for name, tensor in without.items())
+
+
 @pytest.mark.parametrize(("alpha", "part"), [(0.9, "mlm_loss"), (0.0, "logits_mse_loss")])
 def test_training_lowers_the_loss(student, teacher, dataset, tmp_path, alpha, part):
     trainer = make_trainer(student, teacher, dataset, tmp_path, alpha=alpha, max_steps=40, learning_rate=3e-3)
