@@ -11,6 +11,7 @@ from hf_lrcompress.messages import shown
 from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.protocol import Cut
+from hf_lrcompress.stages.training import DistillingStage
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
@@ -21,7 +22,8 @@ class Proposal:
 
     Args:
         sizes (`Mapping[str, int]`): Keys of the config and their new values; what is not in it stays as it is.
-        stages (`Mapping[str, Stage]`): The stages with those sizes; a stage that has nothing to cut is left out.
+        stages (`Mapping[str, Stage]`): The stages with those sizes; a stage that has nothing to cut is left out, but for the
+            last that distils where otherwise none would: what is cut needs it.
         parameters (`int`): Parameters of the model with those sizes.
         reasons (`tuple[str, ...]`): Why, a line a size.
     """
@@ -97,12 +99,17 @@ def _cuts(config: PretrainedConfig, stages: Mapping[str, Stage]) -> Iterator[tup
 
 
 def _proposal(teacher: PreTrainedModel, taken: Mapping[str, Cut], parameters: int, stages: Mapping[str, Stage]) -> Proposal:
+    sizes = {cut.key: cut.size for cut in taken.values()}
+    reasons = [f"{cut.key} {cut.size}: {cut.reason}" for cut in taken.values()]
+    distilling = {name: stage for name, stage in stages.items() if isinstance(stage, DistillingStage) and stage.distil}
+    needed = None if distilling.keys() & taken else next(reversed(distilling), None)
     sized = {}
     for name, stage in stages.items():
         if name in taken:
             sized[name] = stage.with_size(taken[name].size, teacher)
+        elif name == needed:
+            sized[name] = distilling[name].uncut(teacher.config)
+            reasons.append(f"{name} cuts nothing: it is there to train what the others have cut")
         elif stage.cut_rank is None:
             sized[name] = stage
-    sizes = {cut.key: cut.size for cut in taken.values()}
-    reasons = tuple(f"{cut.key} {cut.size}: {cut.reason}" for cut in taken.values())
-    return Proposal(sizes, sized, parameters, reasons)
+    return Proposal(sizes, sized, parameters, tuple(reasons))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -56,6 +56,10 @@ class ReduceLayers(DistillingStage):
         wanted = select_layers(model.config.num_hidden_layers, size, self.strategy)
         fitting = fitting_layers(model, wanted)
         return replace(self, num_hidden_layers=size, keep_layers=() if fitting == wanted else tuple(fitting))
+
+    def uncut(self, config: PretrainedConfig) -> Self:
+        """Keep all layers."""
+        return replace(self, num_hidden_layers=config.num_hidden_layers, keep_layers=tuple(range(config.num_hidden_layers)))
 
     def run(self, context: StageContext) -> dict[str, Any]:
         """Cut, and distil from the parent."""

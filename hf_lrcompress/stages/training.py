@@ -3,11 +3,12 @@
 import logging
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, ProgressCallback
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, ProgressCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from hf_lrcompress.distillation.checkpoints import newest_whole
@@ -74,6 +75,10 @@ class DistillingStage(TrainingStage):
     def __post_init__(self) -> None:
         if not self.distil and self.distil_from != PARENT:
             raise ValueError(f"distil_from {self.distil_from!r} does nothing with distil: false; leave one out")
+
+    @abstractmethod
+    def uncut(self, config: PretrainedConfig) -> Self:
+        """The stage with the size that the model has: it trains, and cuts nothing."""
 
     def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig | None:
         """As those of every stage that trains; `None` without distillation."""

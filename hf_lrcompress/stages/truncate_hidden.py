@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -61,6 +61,10 @@ class TruncateHidden(DistillingStage):
     def with_size(self, size: int, model: PreTrainedModel) -> "TruncateHidden":
         """Keep `size` dimensions."""
         return replace(self, hidden_size=size)
+
+    def uncut(self, config: PretrainedConfig) -> Self:
+        """Keep all hidden dimensions."""
+        return replace(self, hidden_size=config.hidden_size)
 
     def run(self, context: StageContext) -> dict[str, Any]:
         """Cut, and distil from the parent."""

@@ -61,6 +61,17 @@ def test_smaller_sizes_of_the_configuration_are_what_is_cut_to():
     assert meet_budget(teacher, 25_000_000, {"trim_vocab": TrimVocab(vocab_size=5_000)}).sizes == {"vocab_size": 5_000}
 
 
+def test_what_is_cut_is_distilled_also_where_the_hidden_size_can_stay():
+    teacher = encoder_on_meta(BertConfig(vocab_size=250_000, hidden_size=384, num_attention_heads=12, intermediate_size=1536))
+    small = RunConfig.from_mapping(read_yaml(find_configuration("small-cpu")), Language.from_tag("sk")).stages
+    proposal = meet_budget(teacher, 25_000_000, small)
+    assert proposal.sizes == {"intermediate_size": 384, "vocab_size": 12_000}
+    assert list(proposal.stages) == ["trim_vocab", "prune_ffn", "truncate_hidden"]
+    assert proposal.stages["truncate_hidden"].hidden_size == 384
+    assert proposal.reasons[-1] == "truncate_hidden cuts nothing: it is there to train what the others have cut"
+    assert "truncate_hidden" not in propose_sizes(XLMR, 80 * 10**6, NAMES).stages  # the half of the layers is distilled
+
+
 def test_what_costs_least_is_cut_first():
     made = [list(propose_sizes(XLMR, millions * 10**6).sizes) for millions in (250, 230, 80, 40)]
     order = ["num_hidden_layers", "intermediate_size", "vocab_size", "hidden_size"]
