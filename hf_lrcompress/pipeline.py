@@ -69,7 +69,7 @@ class Pipeline:
             if not self.folder.record(self.plan[0].directory).complete:
                 prepared.inputs.load_model(prepared.inputs.teacher)  # raises if a weight is missing
             license = teacher_license(prepared.given)
-        hashes = {"teacher": self.plan[0].fingerprint, **prepared.inputs.text_hashes}
+        hashes = {"teacher": prepared.inputs.teacher_identity, **prepared.inputs.text_hashes}
         self.teacher_facts = {"own_code": has_own_code(prepared.inputs.teacher_config), "hashes": hashes, **license}
         self.masked = prepared.masked
 
@@ -134,6 +134,8 @@ class Pipeline:
             self._record_spent(planned.directory)
             if self.state.is_main_process:
                 self.folder.record(planned.directory).with_metrics(metrics).completed(stage_dir).write(stage_dir)
+        elif planned.stage is None and self.state.is_main_process:
+            record.with_metrics(self.teacher_facts).write(stage_dir)  # its licence may have been stated since
         if self.state.is_main_process:
             clean(stage_dir)  # of a complete stage too: the process may have been killed in the middle of it
 

@@ -13,15 +13,18 @@ from conftest import logits_of, tiny_model
 from filelock import FileLock
 from made_up_texts import make_texts
 from trained_tokenizers import bert, xlm_roberta
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, pipeline
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, GPT2Config, TrainerCallback, TrainingArguments, pipeline
 
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.__main__ import main, parse_arguments
 from hf_lrcompress.commands.compress import read_config
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
+from hf_lrcompress.publishing.licence import license_of
 from hf_lrcompress.run.folder import RunFolder
 from hf_lrcompress.run.preparation import prepare
+from hf_lrcompress.stages.evaluate import Evaluate
+from hf_lrcompress.texts.languages import Language
 
 TOKENIZERS = {"bert": bert, "xlm-roberta": xlm_roberta}
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
@@ -507,6 +510,57 @@ def test_overwrite_does_not_delete_what_the_run_reads(copy_of, compress, setting
     code, _, err = compress("--output_dir", run, "--overwrite", *arguments)
     assert code == 2 and "would be deleted" in err
     assert (adapted / "model.safetensors").exists()
+
+
+def test_the_teachers_row_is_that_of_this_run(copy_of, compress, inputs, tmp_path):
+    """Another text and objective: nothing of the run before is left in the report."""
+    run = copy_of("xlm-roberta")
+    before = report_of(run)
+    (tmp_path / "more.txt").write_text("\n".join(make_texts(200, 7)), encoding="utf-8")
+    changes = ("--train_file", tmp_path / "more.txt", "--stages", "prune_ffn", "--set", "prune_ffn.method=refit")
+    code, _, errors = compress("--output_dir", run, "--overwrite", *changes, "--set", "objective=representation")
+    assert code == 0, errors
+    report = report_of(run)
+    assert report["hashes"]["train"] != before["hashes"]["train"]
+    assert report["hashes"]["teacher"] == before["hashes"]["teacher"]
+    teacher = report["stages"][0]
+    assert teacher["parameters"] < before["stages"][0]["parameters"] and "mlm_accuracy" not in teacher
+
+
+def test_a_licence_that_is_stated_later_is_published(compress, inputs, tmp_path):
+    shutil.copytree(inputs / "xlm-roberta", tmp_path / "teacher")
+    arguments = ("--teacher", tmp_path / "teacher", "--output_dir", tmp_path / "run", "--stages", "prune_ffn")
+    assert compress(*arguments)[0] == 0
+    assert license_of(report_of(tmp_path / "run")) == {}
+    (tmp_path / "teacher" / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    assert compress(*arguments)[0] == 0
+    assert license_of(report_of(tmp_path / "run")) == {"license": "mit"}
+
+
+def test_a_streamed_text_is_another_text(inputs):
+    """Its order is the file's, and calibration takes its first blocks."""
+
+    def fingerprint(*changes):
+        arguments = ["compress", "--lang", "sk", "--config", str(inputs / "bert.yaml"), "--stages", "reduce_layers", *changes]
+        return prepare(read_config(parse_arguments(arguments))).plan[-1].fingerprint
+
+    assert fingerprint("--set", "train.streaming=true") != fingerprint("--set", "train.streaming=false") == fingerprint()
+
+
+def test_scores_on_tasks_of_the_hub_are_those_of_a_language(tmp_path):
+    """Of local data the language is none of their parts."""
+    languages = [Language.from_tag(tag) for tag in ("sk", "cs")]
+    for settings, differ in (({}, True), ({"tasks": ("tc",)}, True), ({"tasks": ("tc",), "data": {"tc": str(tmp_path)}}, False)):
+        slovak, czech = [Evaluate(**settings).inputs(language) for language in languages]
+        assert (slovak != czech) == differ
+
+
+def test_several_gpus_in_one_process_are_refused(compress, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
+    code, _, errors = compress("--output_dir", tmp_path / "run", "--dry_run")
+    assert code == 2
+    assert_one_line(errors, "there are several GPUs: start with accelerate launch, which gives each a process")
+    assert compress("--output_dir", tmp_path / "run", "--dry_run", "--stages", "trim_vocab")[0] == 0
 
 
 def test_a_vocabulary_that_cannot_be_trimmed_is_found_before_any_work(compress, inputs, tmp_path):

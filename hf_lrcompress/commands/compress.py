@@ -108,6 +108,13 @@ def publish_target(arguments: argparse.Namespace) -> Publish | None:
     return Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
 
 
+def check_gpus(prepared: PreparedRun) -> None:
+    """Refuse to train with several GPUs in one process. A study does not ask: each of its processes sees one."""
+    trained = [stage.arguments(prepared.inputs, output_dir=".") for stage in prepared.stages.values()]
+    if any(arguments.n_gpu > 1 for arguments in trained if arguments):
+        raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
+
+
 def check_publish(target: Publish | None, prepared: PreparedRun) -> None:
     """Ask the Hub whether this run may be published."""
     if target is None:
@@ -154,6 +161,7 @@ def plan(arguments: argparse.Namespace, main_process: bool) -> PlannedRun:
         print(DEMO_NOTICE, flush=True)
     meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
     prepared = prepare(given.config, given.budget)
+    check_gpus(prepared)
     check_publish(given.target, prepared)
     if arguments.dry_run:
         prepared.check_texts()

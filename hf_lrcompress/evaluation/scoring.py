@@ -16,7 +16,8 @@ from hf_lrcompress.evaluation.settings import TaskTraining, check_differ
 from hf_lrcompress.evaluation.task_data import give_local_files, load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import fingerprint
-from hf_lrcompress.models.loading import load_config, model_identity
+from hf_lrcompress.models.identity import model_identity
+from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.texts.languages import Language
 
 logger = logging.getLogger(__name__)

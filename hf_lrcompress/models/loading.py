@@ -23,17 +23,14 @@ from transformers import (
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import (
     CONFIG_NAME,
-    cached_file,
-    extract_commit_hash,
     has_file,
     is_protobuf_available,
     is_sentencepiece_available,
 )
 
-from hf_lrcompress.files import file_hash, fingerprint
 from hf_lrcompress.messages import is_unreachable, one_line, shown
 from hf_lrcompress.models.architectures import write_transformers_4_keys
-from hf_lrcompress.models.config_file import MODEL_FILES, check_sizes, read_config_file, use_runtime_settings
+from hf_lrcompress.models.config_file import check_sizes, read_config_file, use_runtime_settings
 from hf_lrcompress.models.rebuilding import drop_pooler
 from hf_lrcompress.models.weights import check_weights, in_encoder
 
@@ -43,7 +40,6 @@ DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError,
 """What transformers raises at weights, or an index of them, that it cannot read."""
 
 TOKENIZER_FILE = "tokenizer.json"
-STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
 
 
@@ -226,25 +222,3 @@ def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
     if not tokenizer.is_fast:
         source = f"{tokenizer.name_or_path}: " if tokenizer.name_or_path else ""
         raise ValueError(f"{source}{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")
-
-
-def model_identity(name_or_dir: str, revision: str | None = None) -> str:
-    """A hash that changes with a model: with the content of a directory's files, or with the commit of a repository.
-
-    Args:
-        name_or_dir (`str`): Hub id or directory.
-        revision (`str`, *optional*): Git revision on the Hub.
-
-    Raises:
-        OSError: If there is no such model.
-    """
-    directory = Path(name_or_dir)
-    if not directory.is_dir():
-        return fingerprint([name_or_dir, hub_commit(name_or_dir, revision)])
-    files = [path for path in directory.iterdir() if path.suffix in MODEL_FILES and path.name != STAGE_RECORD]
-    return fingerprint({path.name: file_hash(path) for path in files})
-
-
-def hub_commit(hub_id: str, revision: str | None) -> str | None:
-    """The commit of a model on the Hub: a config of transformers 5 does not say which it was read from."""
-    return extract_commit_hash(cached_file(hub_id, CONFIG_NAME, revision=revision), None)

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,21 @@ def module_files(modules: SentenceModules, hidden_size: int) -> dict[str, bytes]
     for name, content in modules.settings.items():
         files[name] = _json(content)
     return files | {MODULES_FILE: _json(listed)}
+
+
+def module_folders(directory: Path) -> list[Path]:
+    """The folders of modules beside an encoder; none where their list cannot be read, which [`read_modules`] refuses."""
+    names: set[str] = set()
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        names = {entry["path"] for entry in json.loads((directory / MODULES_FILE).read_text(encoding="utf-8"))}
+    return [directory / name for name in sorted(names) if name and (directory / name).is_dir()]
+
+
+def names_of_module_files(directory: Path) -> set[str]:
+    """Paths of the files that [`module_files`] may have put beside an encoder."""
+    folders = [folder.name for folder in module_folders(directory)]
+    own = {f"{folder}/{name}" for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    return own | {MODULES_FILE, *SETTINGS_FILES}
 
 
 def _checked_modules(listed: Any, name_or_dir: str) -> list[Mapping[str, str]]:

@@ -14,7 +14,7 @@ from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
 from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.run.configuration import RunConfig
-from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE
+from hf_lrcompress.run.folder import CARD_FILE, FIGURES, MODEL_DIR, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 from hf_lrcompress.tables import EXPORT_COLUMNS, escaped, make_table
@@ -23,10 +23,7 @@ REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes",
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in REPORTED_ALONE}
 """Metrics of a stage that are a part of the report by themselves, and its name."""
 
-SCORES_FIGURE = "scores.png"
-CAPACITY_FIGURE = "capacity.png"
-STAGES_FIGURE = "stages.png"
-FIGURES = (STAGES_FIGURE, SCORES_FIGURE, CAPACITY_FIGURE)
+STAGES_FIGURE, SCORES_FIGURE, CAPACITY_FIGURE = FIGURES
 
 
 def rows_of(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
@@ -160,9 +157,7 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
     figures = _figures_in(output_dir)
     card = render_model_card(report, [path.name for path in figures])
     ignored = (RECORD_FILE, CHECKPOINTS, *HALF_WRITTEN, LOGS)
-    extra: dict[str, bytes | Path] = (
-        dict(files) | {"README.md": card.encode()} | {path.name: path.read_bytes() for path in figures}
-    )
+    extra: dict[str, bytes | Path] = dict(files) | {CARD_FILE: card.encode()} | {path.name: path.read_bytes() for path in figures}
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
 
 

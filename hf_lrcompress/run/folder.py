@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from hf_lrcompress.export.exporting import ONNX_DIR
 from hf_lrcompress.files import changed_file, file_hash, read_object, write_atomically
+from hf_lrcompress.models.sentence_modules import names_of_module_files
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
@@ -19,6 +20,8 @@ REPORT_FILE = "report.json"
 LOCK_FILE = ".lock"
 CONFIG_FILE = "config.yaml"
 WEIGHTS = "model.safetensors"
+CARD_FILE = "README.md"
+FIGURES = ("stages.png", "scores.png", "capacity.png")
 FOR_PEOPLE = (".md", ".png")
 CONFIG_HEADER = "# The configuration of a run of hf_lrcompress."
 OTHER_SETTINGS = "was made with other settings"
@@ -70,7 +73,8 @@ class RunFolder:
             if Path(path).resolve().is_relative_to(folder.resolve()):
                 raise FileExistsError(f"{path} lies in {folder}, which would be deleted; give another output_dir")
         record = StageRecord.read(folder)
-        foreign = foreign_file(folder, record.files if record else {})
+        known = self._files_of_model() if folder.name == MODEL_DIR else set(record.files if record else {})
+        foreign = foreign_file(folder, known)
         if foreign:
             raise FileExistsError(f"{folder} would be deleted, but holds {foreign}, which no stage has made; move it elsewhere")
 
@@ -127,6 +131,14 @@ class RunFolder:
             return OTHER_SETTINGS
         changed = changed_model_file(self.path)
         return f"has another {changed} than its last stage has made" if changed else None
+
+    def _files_of_model(self) -> set[str]:
+        """Files that the directory of the final model may have got: of stages, the card, figures, and sentence-transformers'."""
+        stage_dirs = list(self.path.glob("[0-9][0-9]-*"))
+        records = [StageRecord.read(path) for path in stage_dirs]
+        of_stages = {name for record in records if record for name in record.files}
+        of_stages |= {path.name for stage_dir in stage_dirs for path in stage_dir.iterdir()}  # of one that is made again
+        return of_stages | {CARD_FILE, *FIGURES} | names_of_module_files(self.path / MODEL_DIR)
 
     def delete(self, directories: Sequence[str]) -> None:
         """Delete directories of stages or of the final model."""

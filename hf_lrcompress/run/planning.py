@@ -14,7 +14,6 @@ from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
 from hf_lrcompress.machine import peak_memory_mb
 from hf_lrcompress.models.architectures import intermediate_size_of
-from hf_lrcompress.models.loading import model_identity
 from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import Stage
@@ -65,9 +64,11 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     Raises:
         ValueError: If a stage does not fit what comes before it, or its training arguments are wrong.
     """
-    read = fingerprint(*inputs.text_hashes.values(), inputs.block_size, inputs.seed, inputs.objective, inputs.examples)
-    parent = model_identity(inputs.teacher.path, inputs.teacher.revision)
-    plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), parent)]
+    streamed = ["streamed"] if inputs.train.streaming else []  # its order is the file's
+    read = fingerprint(*inputs.text_hashes.values(), inputs.block_size, inputs.seed, inputs.objective, inputs.examples, *streamed)
+    parent = inputs.teacher_identity
+    measured = fingerprint(parent, read)
+    plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), measured)]
     model = teacher
     made_so_far = {"teacher": teacher}
     for index, (name, stage) in enumerate(stages.items(), start=1):
@@ -76,7 +77,7 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
             memory = _check_training(stage, inputs, made, model, _teacher_of(stage, inputs, made_so_far))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        further = [part for part in [stage.inputs()] if part]
+        further = [part for part in [stage.inputs(inputs.language)] if part]
         own = fingerprint(parent, read, name, stage.settings_that_matter(inputs.training), *further)
         plan.append(PlannedStage(name, f"{index:02d}-{name}", stage, made.config, made.num_parameters(), own, memory))
         model = made
@@ -114,8 +115,6 @@ def _check_training(
     arguments = stage.arguments(inputs, output_dir=".")
     if arguments is None:
         return None
-    if arguments.n_gpu > 1:
-        raise ValueError("there are several GPUs: start with accelerate launch, which gives each a process")
     rehearse(arguments)
     if inputs.train.streaming and arguments.max_steps <= 0:
         raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")

@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.files import FileRecords, delete, hash_files, lasting_files
-from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
+from hf_lrcompress.models.identity import STAGE_RECORD as RECORD_FILE
 
 CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 HALF_WRITTEN = (".tmp*", "*.partial")
@@ -40,12 +41,12 @@ def record_files(stage_dir: Path) -> FileRecords:
     return hash_files(stage_dir, PASSING)
 
 
-def foreign_file(folder: Path, recorded: FileRecords) -> str | None:
+def foreign_file(folder: Path, recorded: Collection[str]) -> str | None:
     """A file in the directory of a stage or of the final model that this package has not made; `None` if there is none.
 
     Args:
         folder (`Path`): The directory.
-        recorded (`FileRecords`): What its stage has left; without any, what is of a kind that stages write is theirs.
+        recorded (`Collection[str]`): What its stage has left; without any, what is of a kind that stages write is theirs.
     """
     for path in lasting_files(folder, PASSING):
         name = path.relative_to(folder).as_posix()

@@ -14,7 +14,7 @@ from accelerate import PartialState
 
 import hf_lrcompress
 from hf_lrcompress.files import FileRecords, check_records, read_object, write_atomically
-from hf_lrcompress.models.loading import STAGE_RECORD as RECORD_FILE
+from hf_lrcompress.models.identity import STAGE_RECORD as RECORD_FILE
 from hf_lrcompress.run.stage_files import record_files
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate")

@@ -16,6 +16,7 @@ from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
+from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Stage, StageContext
@@ -60,13 +61,14 @@ class Evaluate(TaskTraining, Stage):
         """How models are trained on the tasks."""
         return TaskTraining(**{setting.name: getattr(self, setting.name) for setting in fields(TaskTraining)})
 
-    def inputs(self) -> Any:
-        """Hashes of the local data."""
+    def inputs(self, language: Language) -> Any:
+        """Hashes of the local data; the language, where a task may come from the Hub."""
         hashes = {}
         for task, folder in self.data.items():
             files = sorted(path for path in Path(folder).glob("*") if path.is_file())
             hashes[task] = {path.name: file_hash(path) for path in files}
-        return hashes
+        from_hub = set(self.tasks or TASKS) - set(self.data)
+        return hashes | ({"language": language.tag} if from_hub else {})
 
     def paths(self) -> list[str]:
         """The folders of local data."""

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of
+from hf_lrcompress.models.identity import model_identity
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.models.sentence_modules import SentenceModules, mean_pooling, read_modules
@@ -90,6 +91,11 @@ class RunInputs:
     def teacher_config(self) -> PretrainedConfig:
         """The teacher's config."""
         return load_config(self.teacher.path, self.teacher.revision, self.trust_remote_code)
+
+    @cached_property
+    def teacher_identity(self) -> str:
+        """Which teacher it is, see [`model_identity`]."""
+        return model_identity(self.teacher.path, self.teacher.revision)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:

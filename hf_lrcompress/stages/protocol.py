@@ -138,7 +138,7 @@ class Stage(ABC):
         """What decides its result, of its settings and of the run's training arguments: for the fingerprint."""
         return asdict(self) | {"training": {key: training[key] for key in self.training_settings & training.keys()}}
 
-    def inputs(self) -> Any:
+    def inputs(self, language: Language) -> Any:
         """What the stage reads besides the run's texts, for the fingerprint; `None` if there is nothing."""
         return None
 

@@ -52,6 +52,9 @@ WITHOUT_EFFECT = frozenset(
 EVALUATING = frozenset({"save_steps", "save_strategy", "eval_steps", "eval_strategy", "per_device_eval_batch_size"})
 """Of these, what decides where evaluations choose the weights or the learning rate."""
 
+FOLLOWING = ("reduce_lr_on_plateau", "greedy")
+"""Schedules of the learning rate that follow the evaluations."""
+
 
 def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those training arguments that change the result.
@@ -59,7 +62,7 @@ def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         settings (`Mapping`): Training arguments by name.
     """
-    chooses = settings.get("load_best_model_at_end") or settings.get("lr_scheduler_type") == "reduce_lr_on_plateau"
+    chooses = settings.get("load_best_model_at_end") or settings.get("lr_scheduler_type") in FOLLOWING
     ignored = WITHOUT_EFFECT - EVALUATING if chooses else WITHOUT_EFFECT
     return {key: value for key, value in settings.items() if key not in ignored}
 

@@ -16,6 +16,7 @@ from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
 from hf_lrcompress.surgery.vocab_trimming import config_tokens, trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
+from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
 from hf_lrcompress.vocabulary.coverage import check_coverage
 from hf_lrcompress.vocabulary.selection import check_one_rule, padded_size, select_tokens, weighted_counts
@@ -119,7 +120,7 @@ class TrimVocab(Stage):
             rule = "coverage" if self.min_count is None else "min_count"
             raise ValueError(f"trim_vocab.{rule} and a target both decide the vocabulary's size; leave one out")
 
-    def inputs(self) -> Any:
+    def inputs(self, language: Language) -> Any:
         """What the texts of `also` consist of."""
         return [corpus_fingerprint(source) for source, _ in self.other_texts().values()] or None
 

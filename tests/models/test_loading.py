@@ -12,7 +12,8 @@ from transformers import AutoModel, PreTrainedTokenizerFast
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
-from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer, model_identity
+from hf_lrcompress.models.identity import model_identity
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, rebuild, with_layers
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "model.safetensors", "modeling_own.py"]
@@ -46,6 +47,15 @@ def test_a_change_of_each_file_changes_the_identity(directory, name):
     assert model_identity(str(directory)) == before
     with (directory / name).open("ab") as file:
         file.write(b"\n")
+    assert model_identity(str(directory)) != before
+
+
+def test_pooling_is_a_part_of_the_identity(directory):
+    (directory / "modules.json").write_text('[{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]')
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    before = model_identity(str(directory))
+    (directory / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
     assert model_identity(str(directory)) != before
 
 

@@ -252,3 +252,8 @@ def test_aliases_that_stand_for_billions_are_refused_at_once(text):
 def test_deep_nesting_is_refused_in_one_line():
     with pytest.raises(ValueError, match="deep.yaml is not valid YAML"):
         parse_yaml("[" * 5000, "deep.yaml")
+
+
+def test_a_key_that_is_no_text_is_refused():
+    with pytest.raises(ValueError, match="1 is no key of a configuration; give one such as training.alpha"):
+        override({}, 1, 2)

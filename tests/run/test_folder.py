@@ -132,6 +132,22 @@ def test_overwriting_leaves_what_no_stage_has_made(run, begun):
     RunFolder(run, planned).check(overwrite=True)
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "onnx/model_fp16.onnx"])
+def test_overwriting_leaves_what_a_user_has_put_beside_the_final_model(run, name):
+    (run / "model" / "README.md").write_text("the card")
+    (run / "model" / "stages.png").write_bytes(b"a figure")
+    (run / "model" / "modules.json").write_text('[{"path": "", "type": "x"}, {"path": "1_Pooling", "type": "y"}]')
+    (run / "model" / "1_Pooling").mkdir()
+    (run / "model" / "1_Pooling" / "config.json").write_text("{}")
+    planned = PLANNED | {"01-trim_vocab": StageRecord("trim_vocab", "other")}
+    assert RunFolder(run, planned).check(overwrite=True) == ["01-trim_vocab", "model"]
+    mine = run / "model" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(FileExistsError, match=f"model would be deleted, but holds {name}, which no stage has made"):
+        RunFolder(run, planned).check(overwrite=True)
+
+
 def test_overwriting_follows_no_link(run, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (run / "01-trim_vocab").rename(elsewhere / "stage")

@@ -80,5 +80,6 @@ def test_trackio_has_a_run_for_each_stage_in_one_local_project(train, tmp_path, 
 def test_when_evaluations_choose_they_change_the_result():
     settings = {"eval_steps": 5, "save_steps": 5, "logging_steps": 1, "learning_rate": 1e-3}
     assert with_effect(settings) == {"learning_rate": 1e-3}
-    for choosing in ({"load_best_model_at_end": True}, {"lr_scheduler_type": "reduce_lr_on_plateau"}):
+    following = [{"lr_scheduler_type": name} for name in ("reduce_lr_on_plateau", "greedy")]
+    for choosing in ({"load_best_model_at_end": True}, *following):
         assert with_effect(settings | choosing) == {"eval_steps": 5, "save_steps": 5, "learning_rate": 1e-3} | choosing
