@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run alike, even where something swallows the exception."""
+"""Ctrl-C, SIGTERM and a closed terminal end a run alike, even where something swallows the exception."""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ from hf_lrcompress.commands.process import LostProcessError, lost_process_named
 @pytest.fixture(autouse=True)
 def own_handlers(monkeypatch):
     """This process's own handlers are put back afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(interruption, "RAISED_AGAIN_AFTER", 0.05)
     yield
     time.sleep(0.1)  # a timer that is still running finds the signal ignored
@@ -23,7 +23,7 @@ def own_handlers(monkeypatch):
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("swallowed", [0, 2])
 def test_an_interruption_ends_the_run_with_its_own_line(capsys, number, swallowed):
     def work():
@@ -42,6 +42,11 @@ def test_an_interruption_ends_the_run_with_its_own_line(capsys, number, swallowe
     assert interruption.run_until_interrupted(work) == 130
     assert time.monotonic() - started < 4
     assert capsys.readouterr().err == "\ninterrupted; the same command resumes\n"
+
+
+def test_what_was_told_to_outlive_its_terminal_does():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup
+    assert interruption.run_until_interrupted(lambda: signal.raise_signal(signal.SIGHUP) or 0) == 0
 
 
 LOST_IN_A_DESTRUCTOR = """

@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -14,24 +14,31 @@ KNOWN_LOST_AFTER = 0.05
 
 
 def run_until_interrupted(work: Callable[[], int]) -> int:
-    """Do the work, which Ctrl-C and SIGTERM end alike; the exit code."""
+    """Do the work, which Ctrl-C, SIGTERM and a closed terminal end alike; the exit code."""
     others_hook = sys.unraisablehook
     sys.unraisablehook = partial(_report_unraisable, others_hook)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = _signals_that_end()
+    for number in numbers:
         signal.signal(number, _interrupt)
     try:
         return work()
     except KeyboardInterrupt:
-        _ignore_signals()
+        _ignore_signals(numbers)
         print("\ninterrupted; the same command resumes", file=sys.stderr)  # after a progress bar, on a line of its own
         return 130
     finally:
-        _ignore_signals()  # what was lost is not raised again in a process that has ended
+        _ignore_signals(numbers)  # what was lost is not raised again in a process that has ended
         sys.unraisablehook = others_hook
 
 
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+def _signals_that_end() -> list[signal.Signals]:
+    """Those that a command ends by: also that its terminal was closed, where it was not told (`nohup`) to outlive that."""
+    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
+
+
+def _ignore_signals(numbers: Iterable[signal.Signals]) -> None:
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -88,6 +88,7 @@ def plan(points: list[Point], with_trainings: bool) -> tuple[list[PlannedPoint],
 def report(given: GivenStudy, folder: StudyFolder, failed: dict[str, str]) -> str:
     """Write table and figure; the table."""
     results = folder.results()
+    folder.write_results()
     settings = dict.fromkeys(point.setting for point in given.points)
     text = render_study(given.study.title, settings, given.seeds, results, failed)
     draw_study(given.study, given.seeds, results, folder.path / FIGURE_FILE)

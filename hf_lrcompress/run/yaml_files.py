@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from hf_lrcompress.messages import shown
+
 MOST_VALUES = 10_000
 """Values of a configuration; an alias counts as what it stands for, so that a few lines cannot stand for billions."""
 
@@ -80,6 +82,8 @@ def values_in(value: Any) -> Iterator[Any]:
 
 def override(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     """A copy of `mapping` in which the dotted `key` has `value`."""
+    if not isinstance(key, str):
+        raise ValueError(f"{shown(key)} is no key of a configuration; give one such as training.alpha")
     head, _, rest = key.partition(".")
     if not rest:
         return dict(mapping) | {head: value}

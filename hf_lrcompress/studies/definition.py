@@ -91,9 +91,9 @@ class Study:
         return named | {name_of(change): change for change in changes}
 
 
-def name_of(changes: Changes) -> str:
+def name_of(changes: Changes, whole_keys: bool = False) -> str:
     """What changes are called where they have no name of their own, such as `hidden_size 312, alpha 0.5`."""
-    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in changes.items())
+    return ", ".join(f"{key if whole_keys else key.rpartition('.')[2]} {value}" for key, value in changes.items())
 
 
 def read_study(name: str) -> Study:

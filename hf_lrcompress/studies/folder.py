@@ -1,8 +1,8 @@
 """The folder of a study: which grid it is, the run folder of every point, and a line for each that is finished."""
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.run.folder import LOCK_FILE, RunFolder, read_complete_run
 from hf_lrcompress.studies.points import PlannedPoint
-from hf_lrcompress.studies.results import result_of
-from hf_lrcompress.studies.sharing import complete_stages
+from hf_lrcompress.studies.results import named_as, result_of
+from hf_lrcompress.studies.sharing import complete_stages, shared_stages
 
 GRID_FILE = "study.json"
 POINTS_FILE = "points.jsonl"
@@ -74,7 +74,7 @@ class StudyFolder:
         if not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file; give another output_dir")
         grid_file = self.path / GRID_FILE
-        others = [path for path in self.path.iterdir() if path.name != LOCK_FILE]
+        others = [path for path in self.path.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial"]
         if not grid_file.exists():
             if others:
                 first = min(path.name for path in others)
@@ -112,19 +112,32 @@ class StudyFolder:
         Raises:
             FileExistsError: If another process is using it, or what would be deleted is not this package's.
         """
-        self.runs_dir.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         try:
             lock = FileLock(self.path / LOCK_FILE, timeout=0).acquire()
         except Timeout as error:
             raise FileExistsError(f"another study is using {self.path}; wait for it or give another output_dir") from error
         write_atomically(self.path / GRID_FILE, json.dumps(self._grid, indent=2, ensure_ascii=False) + "\n")
         for each in self.planned:
-            run = RunFolder(self.run_dir(each), each.records())
-            if overwrite:
-                run.delete(run.check(overwrite, [each.point.config.teacher]))
-            run.path.mkdir(exist_ok=True)
-            run.write_config(each.point.config.to_mapping())
+            with self.locked_run(each) as run:
+                if overwrite:
+                    run.delete(run.check(overwrite, [each.point.config.teacher]))
+                run.write_config(each.point.config.to_mapping())
         return lock
+
+    @contextmanager
+    def locked_run(self, planned: PlannedPoint) -> Iterator[RunFolder]:
+        """The run folder of a point, which no other process uses meanwhile.
+
+        Raises:
+            FileExistsError: If one does.
+        """
+        run = RunFolder(self.run_dir(planned), planned.records())
+        lock = run.lock()
+        try:
+            yield run
+        finally:
+            lock.release()
 
     @cached_property
     def _lines(self) -> dict[str, dict[str, Any]]:
@@ -136,7 +149,8 @@ class StudyFolder:
             with suppress(ValueError, TypeError, KeyError):  # a damaged line: its point is run again
                 result = json.loads(line)
                 found[result["fingerprint"]] = result
-        return {each.fingerprint: found[each.fingerprint] for each in self.planned if each.fingerprint in found}
+        there = [each for each in self.planned if each.fingerprint in found]
+        return {each.fingerprint: found[each.fingerprint] | self.facts | named_as(each) for each in there}
 
     def is_finished(self, planned: PlannedPoint) -> bool:
         """Whether there is a line for a point."""
@@ -150,11 +164,19 @@ class StudyFolder:
         """Add the line of a point whose run is complete.
 
         Raises:
-            ValueError: If it is not.
+            ValueError: If it is not, or is another than was planned.
         """
         run_dir = self.run_dir(planned)
-        result = {**self.facts, **result_of(planned, read_complete_run(run_dir))}
+        report = read_complete_run(run_dir)
+        if report["fingerprint"] != planned.fingerprint_of_run:
+            raise ValueError("the texts, the teacher or the package were changed meanwhile; start the study again")
+        result = {**self.facts, **result_of(planned, report, shared_stages(run_dir))}
         self._lines[planned.fingerprint] = result
-        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in self.results()]
-        write_atomically(self.path / POINTS_FILE, "".join(lines))
+        self.write_results()
         return result
+
+    def write_results(self) -> None:
+        """Write the lines of the finished points, called as the study calls them now; nothing if there are none."""
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in self.results()]
+        if lines:
+            write_atomically(self.path / POINTS_FILE, "".join(lines))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_lrcompress.files import fingerprint
-from hf_lrcompress.messages import noted, refuse
+from hf_lrcompress.messages import noted, refuse, shown
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.stage_record import StageRecord
@@ -65,6 +65,11 @@ class PlannedPoint:
     def fingerprint(self) -> str:
         """Hash of everything that its result depends on."""
         return fingerprint(*self.stages.values())
+
+    @property
+    def fingerprint_of_run(self) -> str:
+        """What the report of its run has: that of the last stage."""
+        return list(self.stages.values())[-1]
 
     def records(self) -> dict[str, StageRecord]:
         """The records that its stages begin with, by directory."""
@@ -125,11 +130,16 @@ def _changed(mapping: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 def _with_tasks(mapping: dict[str, Any], task_data: Mapping[str, str]) -> dict[str, Any]:
     """With the stage `evaluate` last if there are tasks; it scores the last model alone, if nothing else is asked for."""
     names = mapping.get("stages", list(DEFAULT_STAGES))
-    if not isinstance(names, list) or not (task_data or EVALUATE in names):
+    settings = mapping.get(EVALUATE) or {}
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{EVALUATE} must be a section of key: value lines, got {shown(settings)}")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return mapping  # is refused as in every run
+    if not (task_data or EVALUATE in names):
         return mapping
     made = [name for name in names if name != EVALUATE]
     models = [name for name in made if name in STAGES and STAGES[name].makes_model]
-    evaluate: dict[str, Any] = {"models": models[-1:]} | dict(mapping.get(EVALUATE) or {})
+    evaluate: dict[str, Any] = {"models": models[-1:]} | dict(settings)
     if task_data:
         evaluate |= {"data": dict(task_data), "tasks": list(task_data)}
     return mapping | {"stages": [*made, EVALUATE], EVALUATE: evaluate}

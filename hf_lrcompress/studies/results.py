@@ -1,6 +1,6 @@
 """What a study has found: a line for every finished point, and all of them as table and figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from hf_lrcompress.figures import Panel, plot_study
 from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
 from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
-from hf_lrcompress.studies.sharing import SHARED
 from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, make_table
 
 MEASURES = ("mlm_accuracy", "sentence_similarity", "token_similarity")
@@ -22,25 +21,28 @@ AVERAGE = "average"
 Results = Sequence[Mapping[str, Any]]
 
 
-def result_of(planned: PlannedPoint, report: Mapping[str, Any]) -> dict[str, Any]:
+def named_as(planned: PlannedPoint) -> dict[str, Any]:
+    """What the line of a point says of the study alone: another study may call the same run otherwise."""
+    return {"setting": planned.point.setting, "seed": planned.point.seed, "changes": dict(planned.point.changes)}
+
+
+def result_of(planned: PlannedPoint, report: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The line of a point.
 
     Args:
         planned ([`PlannedPoint`]): The point.
         report (`Mapping`): `report.json` of its complete run.
+        shared (`Mapping[str, Mapping]`): What it has taken from other runs, see [`shared_stages`].
     """
     rows = report["stages"]
     last = rows[-1]
     trained = [row for row in rows if "evaluations" in row]
-    shared = {row["stage"]: row[SHARED] for row in rows if SHARED in row}
     # the curve of a stage that settings after it share says nothing of them; the last stage's is the point's, whoever has made it
     own_curve = bool(trained) and (trained[-1] is last or trained[-1]["stage"] not in shared)
     scores = [row for row in report.get("scores", ()) if row["model"] == last["stage"]]
     elsewhere = sum(each["seconds"] for each in shared.values())
     return {
-        "setting": planned.point.setting,
-        "seed": planned.point.seed,
-        "changes": dict(planned.point.changes),
+        **named_as(planned),
         "fingerprint": planned.fingerprint,
         "parameters": last["parameters"],
         "measures": {key: last[key] for key in MEASURES if key in last},
@@ -145,6 +147,7 @@ def draw_study(study: Study, seeds: Sequence[int], results: Results, path: Path)
         results (`Sequence[Mapping]`): The lines of the points that are finished.
         path (`Path`): The file; nothing is written if there is nothing to draw.
     """
+    path.unlink(missing_ok=True)  # it may be of other points
     panels = _curves(seeds, results) + (_panels(study.axis, results) if study.axis else [])
     plot_study(study.title, panels, path)
 
@@ -156,11 +159,9 @@ def _curves(seeds: Sequence[int], results: Results) -> list[Panel]:
         return []
     lines = {}
     for setting in dict.fromkeys(result["setting"] for result in results):
-        own = [result["curve"] for result in results if result["setting"] == setting]
-        by_step: dict[float, list[float]] = {}
-        for row in [row for curve in own for row in curve]:
-            by_step.setdefault(row["step"], []).append(row[key])
-        lines[_label(setting, len(own), len(seeds))] = by_step
+        own = [{row["step"]: row[key] for row in result["curve"]} for result in results if result["setting"] == setting]
+        common = sorted(set.intersection(*(set(curve) for curve in own)))  # runs may have been evaluated at other steps
+        lines[_label(setting, len(own), len(seeds))] = {step: [curve[step] for curve in own] for step in common}
     measure = STAGE_COLUMNS[key][0] if key in STAGE_COLUMNS else key
     return [Panel("step", f"{measure} on validation", lines)]
 
@@ -177,17 +178,32 @@ def _curve_key(results: Results) -> str | None:
         return None
     if all("mlm_accuracy" in row for row in rows):
         return "mlm_accuracy" if "mlm_accuracy" in _comparable(results) else None
-    changed = {part for result in results for key in result["changes"] for part in key.split(".")}
+    changed = {part for result in results for key in _keys_in(result["changes"]) for part in key.split(".")}
     same = len({tuple(sorted(row)) for row in rows}) == 1 and not changed & OTHER_LOSS
     return "loss" if same else None
+
+
+def _line_names(axis: str, results: Results) -> list[str]:
+    """For each result the name of what it changes besides the axis: with the whole keys where others are called the same."""
+    others = [{key: value for key, value in result["changes"].items() if key != axis} for result in results]
+    called: dict[str, dict[str, Any]] = {}
+    whole_keys = any(called.setdefault(name_of(each), each) != each for each in others)
+    return [name_of(each, whole_keys) for each in others]
+
+
+def _keys_in(changes: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of changes, and those in sections that are changed as a whole."""
+    for key, value in changes.items():
+        yield key
+        if isinstance(value, Mapping):
+            yield from _keys_in(value)
 
 
 def _panels(axis: str, results: Results) -> list[Panel]:
     """What was measured against the axis: a line for each combination of the other changes."""
     lines: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
-    for result in results:
-        others = {key: value for key, value in result["changes"].items() if key != axis}
-        lines.setdefault(name_of(others), {}).setdefault(result["changes"][axis], []).append(result)
+    for result, label in zip(results, _line_names(axis, results), strict=True):
+        lines.setdefault(label, {}).setdefault(result["changes"][axis], []).append(result)
     panels = []
     if results and all(result["scores"] for result in results):
         scored = {label: {x: _percent(own) for x, own in of_x.items()} for label, of_x in lines.items()}

@@ -91,7 +91,8 @@ def _begin_all(
             waiting.remove(planned)
             slot = min(set(range(workers)) - {each.slot for each in running})
             with _noted(planned, failed):
-                share_stages(folder.run_dir(planned), planned.stages, complete)
+                with folder.locked_run(planned):
+                    share_stages(folder.run_dir(planned), planned.stages, complete)
                 running.append(_Running(planned, _start(planned, folder, slot, workers), slot))
                 logger.info("%s: begun", planned.point.name)
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hf_lrcompress.files import changed_file, delete
 from hf_lrcompress.run.stage_record import StageRecord
@@ -23,6 +24,12 @@ def complete_stages(runs_dirs: Iterable[Path]) -> dict[str, Path]:
         if record and record.complete:
             found.setdefault(record.fingerprint, path)
     return found
+
+
+def shared_stages(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """What a run has taken from others: the run that has made it and its seconds there, by the stage's name."""
+    records = [StageRecord.read(path) for path in sorted(run_dir.glob("[0-9][0-9]-*"))]
+    return {record.name: record.metrics[SHARED] for record in records if record and SHARED in record.metrics}
 
 
 def share_stages(run_dir: Path, stages: Mapping[str, str], complete: Mapping[str, Path]) -> list[str]:

@@ -6,21 +6,26 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import yaml
 from conftest import RECIPES
+from filelock import FileLock
 from made_up_texts import make_texts
 from saved_teachers import save_teacher
+from transformers import TrainingArguments
 
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.run.configuration import RunConfig
+from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.run.yaml_files import STUDIES, find_configuration, override, read_yaml
 from hf_lrcompress.stages.training_arguments import training_arguments
 from hf_lrcompress.studies import running
 from hf_lrcompress.studies.definition import read_study
-from hf_lrcompress.studies.points import make_points
-from hf_lrcompress.studies.results import draw_study, render_study
+from hf_lrcompress.studies.points import PlannedPoint, Point, make_points
+from hf_lrcompress.studies.results import draw_study, render_study, result_of
+from hf_lrcompress.studies.sharing import SHARED, shared_stages
 from hf_lrcompress.texts.languages import Language
 
 SLOVAK = Language.from_tag("sk")
@@ -182,6 +187,54 @@ def test_a_folder_to_reuse_must_be_a_study(study, tmp_path):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_point_that_was_renamed_has_its_result(study, in_this_process, tmp_path):
+    named = {"points": {"old": {"training.alpha": 0.5}}, "grid": {}} | ONE_SEED
+    assert study(changes=named)[0] == 0
+    in_this_process.clear()
+    changes = {"reduce_layers.training.alpha": 0.5}
+    named |= {"points": {"new": changes}, "axis": "reduce_layers.training.alpha"}
+    code, out, errors = study("--overwrite", changes=named)
+    assert (code, in_this_process) == (0, []), errors
+    assert "| new       | 1 of 1" in out
+    (line,) = lines_of(tmp_path / "study")
+    assert (line["setting"], line["changes"]) == ("new", changes)
+
+
+def test_what_was_made_of_another_text_is_no_result(study, in_this_process, inputs, tmp_path, monkeypatch):
+    """The text is changed after the study has begun."""
+    text = inputs / "train.txt"
+    before = text.read_text(encoding="utf-8")
+
+    class Later(InThisProcess):
+        def __init__(self, *arguments, **settings):
+            text.write_text(before + "\nEšte jedna veta.\n", encoding="utf-8")
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setattr(running.subprocess, "Popen", Later)
+    try:
+        code, _, errors = study(changes=ONE_SEED)
+    finally:
+        text.write_text(before, encoding="utf-8")
+    assert code == 1 and errors.count("error: alpha") == 2
+    assert "the texts, the teacher or the package were changed meanwhile; start the study again" in errors
+    assert not (tmp_path / "study" / "points.jsonl").exists()
+
+
+def test_a_run_that_another_process_uses_is_left_alone(study, in_this_process, tmp_path):
+    assert study(changes=ONE_SEED)[0] == 0
+    run = tmp_path / "study" / "runs" / "alpha-0-seed1"
+    with FileLock(run / ".lock"):
+        code, _, errors = study("--overwrite", "--set", "reduce_layers.num_hidden_layers=1", changes=ONE_SEED)
+    assert code == 2 and "another run is using" in errors and (run / "02-reduce_layers" / "model.safetensors").exists()
+
+
+def test_a_study_that_was_killed_before_its_first_file_begins(study, in_this_process, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / ".lock").touch()
+    (tmp_path / "study" / "study.json.partial").write_text("{")
+    assert study(changes=ONE_SEED)[0] == 0
+
+
 def test_a_point_that_fails_is_named_and_the_others_go_on(study, in_this_process, tmp_path):
     points = {"bad": {"training.alpha": 1, "training.learning_rate": 1e38}, "good": {"training.alpha": 1}}
     broken = {"points": points, "grid": {}} | ONE_SEED
@@ -195,8 +248,46 @@ def test_a_point_that_fails_is_named_and_the_others_go_on(study, in_this_process
     assert study(*alone, changes=broken)[0] == 1 and in_this_process == ["bad-seed1"]
 
 
-def test_a_killed_process_is_a_failed_point_and_workers_take_turns(study, tmp_path, monkeypatch):
-    """Fake runs, which say when they are there and are killed."""
+class Waiting:
+    """A fake run that needs a while: it ends when it has been asked three times."""
+
+    alive: list["Waiting"] = []
+    most = 0
+    devices: list[str | None] = []
+
+    def __init__(self, command, env, **settings):
+        self.asked = 0
+        self.returncode = 1
+        self.alive.append(self)
+        type(self).most = max(self.most, len(self.alive))
+        self.devices.append(env.get("CUDA_VISIBLE_DEVICES"))
+
+    pid = None
+
+    def poll(self):
+        self.asked += 1
+        if self.asked == 3:
+            self.alive.remove(self)
+        return 1 if self.asked >= 3 else None
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_so_many_workers_run_at_once_and_each_sees_one_gpu(study, monkeypatch, workers):
+    """What a machine with two GPUs is asked; the points share nothing that one would have to wait for."""
+    for name, value in (("alive", []), ("most", 0), ("devices", [])):
+        monkeypatch.setattr(Waiting, name, value)
+    monkeypatch.setattr(running.subprocess, "Popen", Waiting)
+    monkeypatch.setattr(running, "_give_cores", lambda *arguments: None)
+    monkeypatch.setattr(running.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
+    seeds = {"grid": {"training.alpha": [1]}, "scales": {"small": {"seeds": [1, 2, 3, 4]}}}
+    code, _, errors = study("--workers", workers, "--set", "stages=[reduce_layers]", changes=seeds)
+    assert code == 1 and errors.count("error: alpha 1, seed") == 4, errors
+    assert Waiting.most == workers and len(Waiting.devices) == 4
+    assert set(Waiting.devices) == ({"0"} if workers == 1 else {"0", "1"})
+
+
+def test_a_killed_process_is_a_failed_point(study, tmp_path, monkeypatch):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(running, "COMMAND", (sys.executable, "-c", code))
     ended, _, errors = study("--workers", 2)
@@ -219,7 +310,7 @@ def test_on_ctrl_c_the_workers_are_ended(study, monkeypatch):
     monkeypatch.setattr(running.subprocess, "Popen", Sleeping)
     monkeypatch.setattr(running.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        study("--workers", 2)
+        study("--workers", 2, changes=ONE_SEED)
     assert len(started) == 1  # the others wait for the teacher that it measures
     assert started[0].returncode == -signal.SIGTERM
 
@@ -258,6 +349,12 @@ def test_a_dry_run_says_what_is_shared_and_writes_nothing(study, tmp_path):
         ([], {"points": {"a": {}}}, "point 'a' must set the axis"),
         ([], {"grid": {"prune_ffn.intermediate_size": [8, 9]}, "axis": None}, "are the same run: nothing that they change"),
         ([], {"points": {"a b": {}, "a-b": {}}, "grid": {}, "axis": None}, "'a b' and 'a-b' would share a folder"),
+        (
+            ["--task_data", "tc=x"],
+            {"points": {"a": {"evaluate": True}}, "grid": {}, "axis": None},
+            "evaluate must be a section of key: value lines, got True",
+        ),
+        (["--task_data", "tc=x"], {"points": {"a": {"stages": [["x"]]}}, "grid": {}, "axis": None}, "stages"),
         (["--scale", "big"], {}, "the study has no scale 'big'; there are: small"),
         (["--seeds", "x"], {}, "--seeds x: give whole numbers separated by commas"),
         (["--workers", "0"], {}, "--workers must be 1 or more"),
@@ -341,6 +438,68 @@ def test_a_loss_is_drawn_only_where_it_is_the_same_for_all(monkeypatch, tmp_path
     draw_study(read_study("loss"), [1, 2], [result | {"curve": [{"step": 3} | rows]}], tmp_path / "study.png")
     assert [panel.measure for panel in panels] == ([drawn] if drawn else [])
     assert all(panel.lines == {"a (1 of 2 runs)": {3: [next(iter(rows.values()))]}} for panel in panels)
+
+
+def result_with(changes, seed=1, curve=(), accuracy=0.5):
+    rows = [{"step": step, "mlm_accuracy": value} for step, value in curve]
+    measures = {"mlm_accuracy": accuracy}
+    same = {"setting": "a", "masked_text": f"x{seed}", "measures": measures, "scores": []}
+    return same | {"changes": changes, "seed": seed, "curve": rows}
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Draw results: `drawn(results, axis)` → the panels."""
+    panels = []
+    monkeypatch.setattr("hf_lrcompress.studies.results.plot_study", lambda title, given, path: panels.extend(given))
+
+    def draw(results, axis=None):
+        study = replace(read_study("alpha"), axis=axis, grid={axis or "training.alpha": [1]})
+        draw_study(study, [1, 2], results, tmp_path / "study.png")
+        return panels
+
+    return draw
+
+
+def test_a_mean_over_seeds_is_drawn_where_all_of_them_were_evaluated(drawn):
+    curves = [{0: 0.8, 10: 0.7, 20: 0.9}, {0: 0.2, 20: 0.3}]
+    results = [result_with({}, seed, curve.items()) for seed, curve in enumerate(curves, start=1)]
+    (panel,) = drawn(results)
+    assert panel.lines == {"a": {0: [0.8, 0.2], 20: [0.9, 0.3]}}
+
+
+def test_points_whose_keys_end_alike_are_lines_of_their_own(drawn):
+    keys = ("adapt_teacher.training.max_steps", "reduce_layers.training.max_steps")
+    results = [result_with({"training.alpha": 1, key: 100}, accuracy=value) for key, value in zip(keys, (0.9, 0.1), strict=True)]
+    (panel,) = drawn(results, "training.alpha")
+    assert panel.lines == {f"{keys[0]} 100": {1: [0.9]}, f"{keys[1]} 100": {1: [0.1]}}
+
+
+def test_losses_that_a_whole_section_changes_are_not_compared(drawn):
+    sections = [{"losses": {"hidden_mse": 1}}, {"losses": {"hidden_mse": 2}}]
+    results = [result_with({"truncate_hidden.training": section}) for section in sections]
+    for result in results:
+        result["curve"] = [{"step": 0, "loss": 1.0}]
+        result["measures"] = {}
+    assert drawn(results) == []
+
+
+def test_an_old_figure_goes_where_there_is_nothing_to_draw(drawn, tmp_path):
+    (tmp_path / "study.png").write_bytes(b"of other points")
+    drawn([])
+    assert not (tmp_path / "study.png").exists()
+
+
+def test_seconds_are_those_of_the_run_itself(tmp_path):
+    """Of a run that has taken all from another, also a stage that makes no model."""
+    for directory, seconds in (("00-teacher", 5.0), ("01-evaluate", 4000.0)):
+        shared = {"seconds": seconds, SHARED: {"run": "other/run", "seconds": seconds}}
+        StageRecord(directory[3:], "x", metrics=shared).write(tmp_path / directory)
+    row = {"stage": "teacher", "parameters": 1, "masked_text": "x"}
+    report = {"stages": [row], "total": {"seconds": 4007.0}, "settings": {}, "version": "", "environment": {}}
+    planned = PlannedPoint(Point("a", 1, {}, None), {"00-teacher": "x", "01-evaluate": "y"})
+    line = result_of(planned, report, shared_stages(tmp_path))
+    assert line["seconds"] == 2.0 and line["shared"] == {"teacher": "other/run", "evaluate": "other/run"}
 
 
 @pytest.mark.parametrize("folder", sorted((RECIPES / "studies" / "results").iterdir()), ids=lambda folder: folder.name)
