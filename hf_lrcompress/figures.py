@@ -109,7 +109,7 @@ def plot_study(title: str, panels: Sequence[Panel], path: Path) -> None:
 def can_draw() -> bool:
     """Whether matplotlib is installed; where it is not, a line says so, once."""
     if find_spec("matplotlib") is None:
-        logger.warning('no figures are drawn: pip install "hf_lrcompress[figures]"')
+        logger.warning('no figures are drawn: pip install ".[figures]" in the repository')
         return False
     return True
 

@@ -172,4 +172,5 @@ def test_without_matplotlib_a_line_says_what_to_install_once(tmp_path, monkeypat
         plot_capacity([row | {"reduction_factor": 4} for row in SCORES], tmp_path / name)
     figures.can_draw.cache_clear()
     assert not list(tmp_path.iterdir())
-    assert [record.getMessage() for record in caplog.records] == ['no figures are drawn: pip install "hf_lrcompress[figures]"']
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ['no figures are drawn: pip install ".[figures]" in the repository']

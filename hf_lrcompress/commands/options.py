@@ -69,7 +69,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     """Of `hf-lrcompress evaluate`."""
     given = _add_input_options(parser, "the language, a BCP-47 tag such as sk")
     given.add_argument("--model", action="append", required=True, help="directory or Hub id; the first is compared with")
-    given.add_argument("--tasks", default="", help="comma-separated: tc, sa, ner, pos (default: all that have data)")
+    given.add_argument("--tasks", default="", help="tc,sa,ner,pos (default: those of --task_data, else all with data)")
     _add_task_data(given)
     given.add_argument("--task_columns", action="append", default=[], metavar="TASK=INPUTS,LABELS", help="columns of local data")
     training = parser.add_argument_group("training")

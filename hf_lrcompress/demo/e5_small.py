@@ -64,7 +64,7 @@ def package_dir(name: str) -> Path:
     """Where a package is installed. It is looked up, not imported: `dataset_build` does not import on Python 3.11."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
-        raise ImportError(f'The demo needs the package {name}: pip install "hf_lrcompress[demo]"')
+        raise ImportError(f'The demo needs the package {name}: pip install ".[demo]" in the repository')
     return Path(spec.submodule_search_locations[0])
 
 

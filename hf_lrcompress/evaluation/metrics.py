@@ -23,7 +23,7 @@ def check_installed() -> None:
         try:
             version(name)
         except PackageNotFoundError:
-            raise ImportError(f'the evaluation needs {name}: pip install "hf_lrcompress[eval]"') from None
+            raise ImportError(f'the evaluation needs {name}: pip install ".[eval]" in the repository') from None
 
 
 def score(metric: str, predictions: Sequence, references: Sequence) -> dict[str, float]:

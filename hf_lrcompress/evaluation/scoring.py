@@ -47,7 +47,7 @@ def load_tasks(
     """Read the data of all tasks, before anything is trained.
 
     Args:
-        names (`Sequence[str]`): The tasks; none means all that have data.
+        names (`Sequence[str]`): The tasks; none means those with local data, or without any all that have data on the Hub.
         folders (`Mapping[str, str]`): Local data, by task.
         language ([`Language`]): For the Hub.
         columns (`Mapping[str, Sequence[str | int]]`, *optional*): Other columns of the local data, by task; see [`load_task`].
@@ -65,7 +65,7 @@ def load_tasks(
             raise ValueError(f"columns of {name}: {give_local_files(name)} as well")
     data = []
     skipped = []
-    for name in names or TASKS:
+    for name in names or folders or TASKS:
         loaded = load_task(TASKS[name], language, folders.get(name), columns.get(name))
         if loaded is None and names:
             raise ValueError(f"{name}: no data set in {language.name} is known; {give_local_files(name)}")

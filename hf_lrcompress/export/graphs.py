@@ -30,7 +30,7 @@ def require_onnx() -> None:
     """Raise an `ImportError` that names the extra if a package is missing that the export needs."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ImportError(f'the export needs {", ".join(missing)}; pip install "hf_lrcompress[onnx]"')
+        raise ImportError(f'the export needs {", ".join(missing)}; pip install ".[onnx]" in the repository')
 
 
 def check_exportable(model: PreTrainedModel) -> None:

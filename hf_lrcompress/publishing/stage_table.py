@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hf_lrcompress.distillation.similarity import MOST_SENTENCES
 from hf_lrcompress.publishing.metadata import keeps_representation
 from hf_lrcompress.tables import NOT_MEASURED, STAGE_COLUMNS, make_table
 
@@ -66,6 +67,7 @@ def _on_similarity(report: Mapping[str, Any]) -> str:
         return f"Sentence and token similarity: {NOT_MEASURED}."
     return (
         "Sentence similarity says whether the model finds the same sentences alike as the teacher does: the correlation of "
-        "the two models' cosine similarities over all pairs of validation sentences (pooled states, centred). "
+        f"the two models' cosine similarities over all pairs of at most {MOST_SENTENCES} validation sentences "
+        "(pooled states, centred). "
         "Token similarity is the same for the states of single tokens."
     )

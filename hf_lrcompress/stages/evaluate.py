@@ -30,7 +30,8 @@ class Evaluate(TaskTraining, Stage):
     """Settings of the evaluation: those of [`TaskTraining`], and these.
 
     Args:
-        tasks (`tuple[str, ...]`, *optional*): Of `tc`, `sa`, `ner`, `pos`; none means all that have data in the language.
+        tasks (`tuple[str, ...]`, *optional*): Of `tc`, `sa`, `ner`, `pos`; none means those in `data`, or without any all that
+            have data in the language on the Hub.
         data (`Mapping[str, str]`, *optional*): Folders with local data, by task.
         columns (`Mapping[str, Sequence]`, *optional*): Their columns of inputs and labels, by task, where they are not the usual.
         models (`tuple[str, ...]`, *optional*): Names of stages, or `teacher`; none means all before this one.
@@ -67,7 +68,7 @@ class Evaluate(TaskTraining, Stage):
         for task, folder in self.data.items():
             files = sorted(path for path in Path(folder).glob("*") if path.is_file())
             hashes[task] = {path.name: file_hash(path) for path in files}
-        from_hub = set(self.tasks or TASKS) - set(self.data)
+        from_hub = set(self.tasks or self.data or TASKS) - set(self.data)
         return hashes | ({"language": language.tag} if from_hub else {})
 
     def paths(self) -> list[str]:

@@ -105,7 +105,7 @@ def test_an_encoder_of_sentences_is_measured_by_its_similarities(compress, tmp_p
             "",
             "export: no stage before it makes a model; for the teacher itself: hf-lrcompress export DIR",
         ),
-        ([], "onnxruntime", 'the export needs onnxruntime; pip install "hf_lrcompress[onnx]"'),
+        ([], "onnxruntime", 'the export needs onnxruntime; pip install ".[onnx]" in the repository'),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(compress, tmp_path, monkeypatch, arguments, missing, message):

@@ -145,8 +145,8 @@ def without(package, name, *rest):
     ("line", "missing", "message"),
     [
         ("export nowhere", "", "nowhere holds no model (config.json); give the folder of one, such as the model/ of a run"),
-        ("export model", "onnxruntime", 'the export needs onnxruntime; pip install "hf_lrcompress[onnx]"'),
-        ("export model", "onnxscript", 'the export needs onnxscript; pip install "hf_lrcompress[onnx]"'),
+        ("export model", "onnxruntime", 'the export needs onnxruntime; pip install ".[onnx]" in the repository'),
+        ("export model", "onnxscript", 'the export needs onnxscript; pip install ".[onnx]" in the repository'),
     ],
 )
 def test_bad_input_is_one_line(command, tmp_path, monkeypatch, line, missing, message):

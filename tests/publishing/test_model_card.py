@@ -23,7 +23,7 @@ from hf_lrcompress.texts.languages import Language
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 NAMES = sorted(path.parent.name for path in CARDS.glob("*/report.json"))
-OURS = {"2505.16956", "2025", "100", "4"}  # the paper's number and year; "times 100"; "4-bit"
+OURS = {"2505.16956", "2025", "100", "4", "512"}  # the paper's number and year; "times 100"; "4-bit"; sentences compared
 FULL = {
     "vocabulary": {
         "vocab_size": 16000,
