@@ -20,6 +20,7 @@ from hf_lrcompress.run.folder import CONFIG_FILE, MODEL_DIR, RunFolder, exported
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean
+from hf_lrcompress.run.stage_record import StageRecord
 from hf_lrcompress.stages import StageContext
 
 logger = logging.getLogger(__name__)
@@ -134,10 +135,14 @@ class Pipeline:
             self._record_spent(planned.directory)
             if self.state.is_main_process:
                 self.folder.record(planned.directory).with_metrics(metrics).completed(stage_dir).write(stage_dir)
-        elif planned.stage is None and self.state.is_main_process:
+        elif planned.stage is None and self.state.is_main_process and self._facts_differ(record):
             record.with_metrics(self.teacher_facts).write(stage_dir)  # its licence may have been stated since
         if self.state.is_main_process:
             clean(stage_dir)  # of a complete stage too: the process may have been killed in the middle of it
+
+    def _facts_differ(self, record: StageRecord) -> bool:
+        """Whether the teacher's record lacks, or has otherwise, what is known of the teacher now."""
+        return any(record.metrics.get(key) != value for key, value in self.teacher_facts.items())
 
     def _work(self, position: int) -> dict[str, Any]:
         """Run and measure a stage. Its seconds and energy are recorded even if it is interrupted."""
