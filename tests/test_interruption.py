@@ -17,6 +17,7 @@ def own_handlers(monkeypatch):
     """This process's own handlers are put back afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(interruption, "RAISED_AGAIN_AFTER", 0.05)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may have been started by nohup
     yield
     time.sleep(0.1)  # a timer that is still running finds the signal ignored
     for number, handler in before.items():
