@@ -24,6 +24,8 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FITTED_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 POOLING_SIZES = ("word_embedding_dimension", "embedding_dimension")
+FOLDER_NAME = r"[\w-]*"
+"""What a module's folder may be called: it lies inside the model's."""
 ADVICE = "download or save the model again"
 
 
@@ -163,7 +165,8 @@ def module_folders(directory: Path) -> list[Path]:
     """The folders of modules beside an encoder; none where their list cannot be read, which [`read_modules`] refuses."""
     names: set[str] = set()
     with suppress(OSError, ValueError, TypeError, KeyError):
-        names = {entry["path"] for entry in json.loads((directory / MODULES_FILE).read_text(encoding="utf-8"))}
+        listed = json.loads((directory / MODULES_FILE).read_text(encoding="utf-8"))
+        names = {entry["path"] for entry in listed if re.fullmatch(FOLDER_NAME, entry["path"])}
     return [directory / name for name in sorted(names) if name and (directory / name).is_dir()]
 
 
@@ -183,7 +186,7 @@ def _checked_modules(listed: Any, name_or_dir: str) -> list[Mapping[str, str]]:
         texts = isinstance(entry, Mapping) and [entry.get("path"), entry.get("type")]
         if not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError(advice)
-        if not re.fullmatch(r"[\w-]*", entry["path"]):
+        if not re.fullmatch(FOLDER_NAME, entry["path"]):
             raise ValueError(f"{advice}, got {shown(entry['path'])}")
     return listed
 

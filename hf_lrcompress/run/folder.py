@@ -134,7 +134,7 @@ class RunFolder:
 
     def _files_of_model(self) -> set[str]:
         """Files that the directory of the final model may have got: of stages, the card, figures, and sentence-transformers'."""
-        stage_dirs = list(self.path.glob("[0-9][0-9]-*"))
+        stage_dirs = [path for path in self.path.glob("[0-9][0-9]-*") if path.is_dir()]
         records = [StageRecord.read(path) for path in stage_dirs]
         of_stages = {name for record in records if record for name in record.files}
         of_stages |= {path.name for stage_dir in stage_dirs for path in stage_dir.iterdir()}  # of one that is made again

@@ -59,6 +59,18 @@ def test_pooling_is_a_part_of_the_identity(directory):
     assert model_identity(str(directory)) != before
 
 
+@pytest.mark.parametrize("path", ["/etc", "../other", 3])
+def test_a_module_elsewhere_is_no_part_of_the_identity(directory, path):
+    before = model_identity(str(directory))
+    listed = [{"path": path, "type": "x.Pooling"}]
+    (directory / "modules.json").write_text(json.dumps(listed))
+    (directory.parent / "other").mkdir()
+    (directory.parent / "other" / "config.json").write_text("{}")
+    there = model_identity(str(directory))
+    (directory.parent / "other" / "config.json").write_text('{"other": 1}')
+    assert model_identity(str(directory)) == there != before
+
+
 def test_neither_place_nor_card_is_a_part_of_the_identity(directory, tmp_path):
     before = model_identity(str(directory))
     (directory / "README.md").write_text("a card")
