@@ -18,8 +18,9 @@ from transformers import TrainerCallback
 
 from hf_lrcompress.calibration.importance import score_neurons
 from hf_lrcompress.distillation.cross_entropy import linear_cross_entropy
+from hf_lrcompress.distillation.kl_divergence import linear_kl
 from hf_lrcompress.distillation.loss_table import LOSSES
-from hf_lrcompress.distillation.losses import linear_kl, linear_mse
+from hf_lrcompress.distillation.losses import linear_mse
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining

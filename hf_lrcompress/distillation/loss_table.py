@@ -18,7 +18,8 @@ from hf_lrcompress.distillation.feature_losses import (
     self_attention_relations,
     similarity_disagreement,
 )
-from hf_lrcompress.distillation.losses import linear_kl, linear_mse, linear_predictions
+from hf_lrcompress.distillation.kl_divergence import linear_kl
+from hf_lrcompress.distillation.losses import linear_mse, linear_predictions
 from hf_lrcompress.distillation.observing import Observed
 from hf_lrcompress.distillation.projections import StateProjection
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from hf_lrcompress.distillation.cross_entropy import bias_or_zeros
 
@@ -133,40 +132,3 @@ def gram(weight: torch.Tensor) -> torch.Tensor:
     """WᵀW in fp32: shape `(vocabulary, hidden)` → `(hidden, hidden)`."""
     with torch.autocast(weight.device.type, enabled=False):
         return weight.float().T @ weight.float()
-
-
-def linear_kl(
-    student_features: torch.Tensor,
-    student_weight: torch.Tensor,
-    student_bias: torch.Tensor | None,
-    teacher_features: torch.Tensor,
-    teacher_weight: torch.Tensor,
-    teacher_bias: torch.Tensor | None,
-    temperature: float = 1.0,
-) -> torch.Tensor:
-    """KL(teacher ‖ student) of the softened token distributions × temperature² (Hinton et al. 2015).
-
-    Logits are made chunk by chunk and made again in the backward pass. The first six arguments are those of [`linear_mse`].
-
-    Args:
-        student_features (`torch.Tensor` of shape `(tokens, hidden)`): See there.
-        student_weight (`torch.Tensor` of shape `(vocabulary, hidden)`): See there.
-        student_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): See there.
-        teacher_features (`torch.Tensor` of shape `(tokens, teacher's hidden)`): See there.
-        teacher_weight (`torch.Tensor` of shape `(vocabulary, teacher's hidden)`): See there.
-        teacher_bias (`torch.Tensor` of shape `(vocabulary,)` or `None`): See there.
-        temperature (`float`, *optional*, defaults to 1.0): Divides both logits.
-
-    Returns:
-        `torch.Tensor` of shape `(tokens,)`.
-    """
-
-    def chunk_loss(h_s: torch.Tensor, h_t: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            target = (F.linear(h_t, teacher_weight, teacher_bias).float() / temperature).log_softmax(dim=-1)
-        student = (F.linear(h_s, student_weight, student_bias).float() / temperature).log_softmax(dim=-1)
-        return F.kl_div(student, target, reduction="none", log_target=True).sum(dim=-1) * temperature**2
-
-    rows = rows_per_chunk(student_weight.shape[0])
-    pairs = zip(student_features.split(rows), teacher_features.split(rows), strict=True)
-    return torch.cat([checkpoint(chunk_loss, h_s, h_t, use_reentrant=False) for h_s, h_t in pairs])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_lrcompress.distillation import cross_entropy, losses
+from hf_lrcompress.distillation import cross_entropy, kl_divergence, losses
 
 TOKENS, VOCABULARY, STUDENT, TEACHER = 23, 61, 8, 12
 
@@ -132,12 +132,47 @@ def test_cross_entropy_of_sure_tokens_keeps_its_gradient_in_bf16(student):
         assert (mine - naive).norm() < 0.05 * naive.norm()
 
 
+@pytest.mark.parametrize("pieces", [None, (3, 7)], ids=["whole", "in pieces"])
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_kl(student, teacher, temperature):
+def test_kl(student, teacher, temperature, pieces, monkeypatch):
+    if pieces:
+        monkeypatch.setattr(kl_divergence, "TOKENS_AT_ONCE", pieces[0])
+        monkeypatch.setattr(kl_divergence, "SLICE", {"cpu": pieces[1]})
     log_student = (logits(*student) / temperature).log_softmax(-1)
     target = (logits(*teacher) / temperature).softmax(-1)
     expected = temperature**2 * (target * (target.log() - log_student)).sum(dim=-1)
-    assert_same_loss_and_gradients(losses.linear_kl(*student, *teacher, temperature), expected, student)
+    assert_same_loss_and_gradients(kl_divergence.linear_kl(*student, *teacher, temperature), expected, student)
+
+
+def test_kl_of_a_model_with_itself_is_zero_and_no_tokens_have_none(student):
+    given = [tensor.detach() for tensor in student]
+    assert kl_divergence.linear_kl(*student, *given).abs().max() == 0
+    none = kl_divergence.linear_kl(student[0][:0], student[1], None, given[0][:0], given[1], None)
+    assert len(none) == 0 and torch.autograd.grad(none.sum(), student[1])[0].eq(0).all()
+
+
+@pytest.mark.parametrize("factor", [10, 1000])
+def test_kl_of_large_logits(student, teacher, factor):
+    """Of tokens that the teacher is sure of, and the student as sure of others."""
+    student[0] = (factor * student[0]).detach().requires_grad_()
+    teacher = [factor * teacher[0], *teacher[1:]]
+    expected = F.kl_div(logits(*student).log_softmax(-1), logits(*teacher).log_softmax(-1), reduction="none", log_target=True)
+    assert_same_loss_and_gradients(kl_divergence.linear_kl(*student, *teacher), expected.sum(dim=-1), student)
+
+
+def test_kl_in_bf16_is_as_near_as_that_of_logits_in_bf16(student, teacher):
+    tensors = list(student)
+    exact = torch.autograd.grad(naive_kl(student, teacher).sum(), tensors)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        theirs = torch.autograd.grad(naive_kl(student, teacher).sum(), tensors)
+        ours = torch.autograd.grad(kl_divergence.linear_kl(*student, *teacher).sum(), tensors)
+    for mine, naive, right in zip(ours, theirs, exact, strict=True):
+        assert (mine - right).norm() < 1.2 * (naive - right).norm() + 1e-3 * right.norm()
+
+
+def naive_kl(student, teacher):
+    log_probabilities = [F.linear(*tensors).float().log_softmax(-1) for tensors in (student, teacher)]
+    return F.kl_div(*log_probabilities, reduction="none", log_target=True).sum(dim=-1)
 
 
 def test_predictions(student, labels):
