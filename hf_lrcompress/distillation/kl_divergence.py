@@ -31,18 +31,16 @@ class _LinearKL(torch.autograd.Function):
     ) -> torch.Tensor:
         device = h_s.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else w_s.dtype
-        dtypes = (h_s.dtype, w_s.dtype, b_s.dtype)
-        h_s, w_s, b_s = h_s.to(dtype), w_s.to(dtype), b_s.float()
-        h_t, w_t, b_t = h_t.to(dtype), w_t.to(dtype), b_t.float()
+        x_s, x_t = h_s.to(dtype), h_t.to(dtype)
         parts = []
         with torch.autocast(device, enabled=False):
-            for x_s, x_t in zip(h_s.split(TOKENS_AT_ONCE), h_t.split(TOKENS_AT_ONCE), strict=True):
-                slices = zip(_slices(x_s, w_s, b_s, temperature), _slices(x_t, w_t, b_t, temperature), strict=True)
-                parts.append(_divergences(h_s.new_zeros((len(x_s), 1), dtype=torch.float32), slices))
+            for own_s, own_t in zip(x_s.split(TOKENS_AT_ONCE), x_t.split(TOKENS_AT_ONCE), strict=True):
+                slices = zip(_slices(own_s, w_s, b_s, temperature), _slices(own_t, w_t, b_t, temperature), strict=True)
+                parts.append(_divergences(h_s.new_zeros((len(own_s), 1), dtype=torch.float32), slices))
         divergence, log_sum_s, log_sum_t = (torch.cat(part) for part in zip(*parts, strict=True))
-        ctx.save_for_backward(h_s, w_s, b_s, h_t, w_t, b_t, log_sum_s, log_sum_t)
+        ctx.save_for_backward(x_s, w_s, b_s, x_t, w_t, b_t, log_sum_s, log_sum_t)
         ctx.temperature = temperature
-        ctx.dtypes = dtypes
+        ctx.dtype = h_s.dtype
         return divergence[:, 0] * temperature**2
 
     @staticmethod
@@ -50,7 +48,7 @@ class _LinearKL(torch.autograd.Function):
         x_s, w_s, b_s, x_t, w_t, b_t, log_sum_s, log_sum_t = ctx.saved_tensors
         d_features = torch.zeros_like(x_s, dtype=torch.float32)
         d_weight = torch.zeros_like(w_s, dtype=torch.float32)
-        d_bias = torch.zeros_like(b_s)
+        d_bias = torch.zeros_like(b_s, dtype=torch.float32)
         scale = (grad.float() * ctx.temperature)[:, None]
         step = _slice_size(x_s)
         tokens = [tensor.split(TOKENS_AT_ONCE) for tensor in (x_s, x_t, log_sum_s, log_sum_t, scale, d_features)]
@@ -62,12 +60,10 @@ class _LinearKL(torch.autograd.Function):
                 p_t = logits_t.sub_(sum_t).exp_()
                 d_logits = p_s.sub_(p_t).mul_(factor)
                 d_b += d_logits.sum(dim=0)
-                d_logits = d_logits.to(w.dtype)
-                d_own += d_logits @ w
+                d_logits = d_logits.to(x_s.dtype)
+                d_own += d_logits @ w.to(x_s.dtype)
                 d_w += d_logits.T @ own_s
-        gradients = (d_features, d_weight, d_bias)
-        cast = [gradient.to(dtype) for gradient, dtype in zip(gradients, ctx.dtypes, strict=True)]
-        return *cast, None, None, None, None
+        return d_features.to(ctx.dtype), d_weight.to(w_s.dtype), d_bias.to(b_s.dtype), None, None, None, None
 
 
 def _slice_size(features: torch.Tensor) -> int:
@@ -78,7 +74,7 @@ def _slices(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, te
     """Logits ÷ temperature in fp32, of all tokens: `(tokens, slice)` for each slice of the vocabulary."""
     step = _slice_size(features)
     for w, b in zip(weight.split(step), bias.split(step), strict=True):
-        yield (features @ w.T).float().add_(b).div_(temperature)
+        yield (features @ w.to(features.dtype).T).float().add_(b).div_(temperature)
 
 
 def _divergences(zeros: torch.Tensor, slices: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, ...]:
