@@ -27,7 +27,7 @@ def complete_stages(runs_dirs: Iterable[Path]) -> dict[str, Path]:
 
 
 def shared_stages(run_dir: Path) -> dict[str, dict[str, Any]]:
-    """What a run has taken from others: the run that has made it and its seconds there, by the stage's name."""
+    """What a run has taken from others: the run that it was taken from and its seconds there, by the stage's name."""
     records = [StageRecord.read(path) for path in sorted(run_dir.glob("[0-9][0-9]-*"))]
     return {record.name: record.metrics[SHARED] for record in records if record and SHARED in record.metrics}
 
