@@ -70,7 +70,8 @@ def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
 def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
     """Training arguments from a configuration's `training` section.
 
-    Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it.
+    Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it. Evaluations have batches as large as the
+    training's where nothing else is said: a loss of states costs by the batch, and what fits for training fits for them.
 
     Args:
         settings (`Mapping`): Training arguments by name.
@@ -101,6 +102,8 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         "disable_tqdm": False,
         "use_cpu": not torch.accelerator.is_available(),
     }
+    if "per_device_train_batch_size" in settings:
+        defaults["per_device_eval_batch_size"] = settings["per_device_train_batch_size"]
     try:
         return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
     except TypeError as error:

@@ -223,6 +223,18 @@ def test_wrong_training_arguments_are_refused(settings, message):
         training_arguments(settings, ".", 42)
 
 
+@pytest.mark.parametrize(
+    ("settings", "batch"),
+    [
+        ({}, 8),
+        ({"per_device_train_batch_size": 64}, 64),
+        ({"per_device_train_batch_size": 64, "per_device_eval_batch_size": 4}, 4),
+    ],
+)
+def test_evaluations_have_batches_as_large_as_training(settings, batch):
+    assert training_arguments(settings, ".", 42).per_device_eval_batch_size == batch
+
+
 @pytest.mark.parametrize("where", ["teacher", "train.path", "training.run_name", "license"])
 def test_an_access_token_is_refused_and_not_repeated(where):
     token = "hf_" + "aBcD1234" * 4
