@@ -44,6 +44,10 @@ STAGE_COLUMNS: Columns = {
     "energy_kwh": ("kWh", "{:.5f}".format),
     "peak_memory_mb": ("peak memory MB", "{:,.0f}".format),
 }
+RETENTION_COLUMNS: Columns = {
+    "retention": ("retention %", "{}".format),
+    "retention_of_original": ("retention % of the teacher as it came", "{}".format),
+}
 SCORE_COLUMNS: Columns = {
     "model": ("model", str),
     "task": ("task", str),
@@ -52,7 +56,7 @@ SCORE_COLUMNS: Columns = {
     "mean": ("score", hundredfold),
     "std": ("±", hundredfold),
     "majority": ("majority baseline", hundredfold),
-    "retention": ("retention %", "{}".format),
+    **RETENTION_COLUMNS,
     "accuracy": ("accuracy", hundredfold),
     "tuning": ("tuning", str),
     "epochs": ("epochs", "{}".format),

@@ -75,6 +75,15 @@ def test_scores_are_a_row_a_model_in_the_order_of_the_paper():
     assert heads[-1] == "times as fast" and cells_of(score_table(SCORES, EFFICIENCY[:1]))[0][-1] == "tokens a second"
 
 
+def test_retention_of_the_teacher_as_it_came_stands_beside_that_of_the_adapted_one():
+    kept = {("student", "tc"): 0.5, ("student", "pos"): 0.7}
+    scores = [row | {"retention_of_original": kept.get((row["model"], row["task"]))} for row in SCORES]
+    heads, _, teacher, student = cells_of(score_table(scores, EFFICIENCY))
+    place = heads.index("retention %") + 1
+    assert heads[place] == "retention % of the teacher as it came"
+    assert (teacher[place], student[place - 1], student[place]) == ("", "88.5", "60.0")
+
+
 def test_what_guessing_gives_is_a_row_of_its_own():
     guessed = [row | {"majority": 0.05 if row["task"] == "tc" else 0.15} for row in SCORES]
     guessed = [row | {"extra": row["extra"] | {"majority_accuracy": 0.2}} for row in guessed]

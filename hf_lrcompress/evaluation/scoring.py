@@ -90,6 +90,7 @@ class Comparison:
         output_dir (`Path`): Folder that gets `MODEL-TASK-SEED.json` (the result) and `.jsonl` (the predictions); with another
             learning rate than the task's own `MODEL-TASK-lrRATE-SEED`.
         reference (`str`): Name of the model that retention is measured against.
+        original (`str`, *optional*): Name of the model that the reference was made from: retention is measured against it, too.
     """
 
     models: Sequence[ModelUnderTest]
@@ -98,6 +99,7 @@ class Comparison:
     seeds: Sequence[int]
     output_dir: Path
     reference: str
+    original: str | None = None
 
     def entries(self) -> list[Entry]:
         """Every model on every task."""
@@ -124,8 +126,8 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
         comparison ([`Comparison`]): Models, tasks and settings.
 
     Returns:
-        `list[dict]`: A row a model and task, see [`Entry.row`], and `retention`, the share of the reference's score (see
-        [`retention`]).
+        `list[dict]`: A row a model and task, see [`Entry.row`], with `retention`, the share of the reference's score (see
+        [`retention`]), and `retention_of_original` where there is one.
 
     Raises:
         FileExistsError: If `output_dir` holds a result made with other settings.
@@ -138,8 +140,13 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
         run_jobs(waiting)
         _say_what_failed(entries)
     rows = [entry.row() for entry in entries]
-    references = {row["task"]: row for row in rows if row["model"] == comparison.reference}
-    return [row | {"retention": retention(row, references.get(row["task"]))} for row in rows]
+    compared_with = {"retention": comparison.reference}
+    if comparison.original:
+        compared_with["retention_of_original"] = comparison.original
+    for key, name in compared_with.items():
+        references = {row["task"]: row for row in rows if row["model"] == name}
+        rows = [row | {key: retention(row, references.get(row["task"]))} for row in rows]
+    return rows
 
 
 def _say_what_failed(entries: Sequence[Entry]) -> None:

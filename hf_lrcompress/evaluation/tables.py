@@ -7,7 +7,15 @@ import numpy as np
 
 from hf_lrcompress.evaluation.judging import epochs_text, is_at_baseline, shortened_notice
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.tables import EFFICIENCY_COLUMNS, STAGE_COLUMNS, Columns, efficiency_columns, hundredfold, make_table
+from hf_lrcompress.tables import (
+    EFFICIENCY_COLUMNS,
+    RETENTION_COLUMNS,
+    STAGE_COLUMNS,
+    Columns,
+    efficiency_columns,
+    hundredfold,
+    make_table,
+)
 
 UNDISTILLED = "undistilled"
 """Name of the student that surgery alone has made."""
@@ -49,7 +57,7 @@ def score_table(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mappin
         **{name: (name.upper(), _score) for name in _tasks(scores)},
         "pos_accuracy": ("POS accuracy", hundredfold),
         "average": ("average", "{:.1f}".format),
-        "retention": ("retention %", "{}".format),
+        **RETENTION_COLUMNS,
         **efficiency_columns(len(efficiency)),  # speed; the others have their places above
     }
     return make_table(rows, columns, missing="")
@@ -143,14 +151,15 @@ def _tasks(scores: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _cells(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A model's part of the table that its scores make."""
-    retained = {row["task"]: row["retention"] for row in own if row.get("retention") is not None}
     cells: dict[str, Any] = {row["task"]: row for row in own}
     cells["average"] = 100 * np.mean([row["mean"] for row in own])
     if "pos" in cells:
         cells["pos_accuracy"] = cells["pos"]["extra"].get("accuracy")
-    if retained:
-        without = ", ".join(name.upper() for name in _tasks(own) if name not in retained)
-        cells["retention"] = hundredfold(np.mean(list(retained.values()))) + (f" (without {without})" if without else "")
+    for key in RETENTION_COLUMNS:
+        retained = {row["task"]: row[key] for row in own if row.get(key) is not None}
+        if retained:
+            without = ", ".join(name.upper() for name in _tasks(own) if name not in retained)
+            cells[key] = hundredfold(np.mean(list(retained.values()))) + (f" (without {without})" if without else "")
     return cells
 
 

@@ -24,6 +24,7 @@ from hf_lrcompress.tables import (
     CURVE_COLUMNS,
     EXPORT_COLUMNS,
     NOT_MEASURED,
+    RETENTION_COLUMNS,
     SCORE_COLUMNS,
     certificate_table,
     efficiency_columns,
@@ -86,10 +87,11 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _score_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """A score's row as the card shows it; of retention nothing is said where an old report has no baseline."""
-    kept = row.get("retention")
     none = None if row.get("majority") is None else "none"
     cells = {"epochs": epochs_text(row), "accuracy": row["extra"].get("accuracy")}
-    return {**row, **cells, "retention": none if kept is None else hundredfold(kept)}
+    for key in RETENTION_COLUMNS.keys() & row.keys():
+        cells[key] = none if row[key] is None else hundredfold(row[key])
+    return {**row, **cells}
 
 
 def _making(report: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,9 @@ from hf_lrcompress.stages.protocol import Stage, StageContext
 from hf_lrcompress.texts.languages import Language
 
 logger = logging.getLogger(__name__)
+
+TEACHER = "teacher"
+"""Name of the model that a run begins with, as it came."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Evaluate(TaskTraining, Stage):
             tested += _undistilled(context)
         data, skipped = load_tasks(self.tasks, self.data, context.inputs.language, self.columns)
         predictions = context.stage_dir / "predictions"
-        comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference=_adapted(context))
+        reference, original = compared_with(context.models)
+        comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference, original)
         scores = score_models(comparison)
         capacity = score_factors(comparison, self.reduction_factors)
         if not PartialState().is_main_process:
@@ -122,9 +126,13 @@ class Evaluate(TaskTraining, Stage):
         return [ModelUnderTest(name, models[name].path, models[name].revision) for name in self.models or models]
 
 
-def _adapted(context: StageContext) -> str:
-    """What is compressed, and what the compressed models are compared with."""
-    return "adapt_teacher" if "adapt_teacher" in context.models else "teacher"
+def compared_with(models: Collection[str]) -> tuple[str, str | None]:
+    """What is compressed, which the models of a run are compared with; and the teacher as it came, where that is another.
+
+    Args:
+        models (`Collection[str]`): Names of the run's models.
+    """
+    return ("adapt_teacher", TEACHER) if "adapt_teacher" in models else (TEACHER, None)
 
 
 def _undistilled(context: StageContext) -> list[ModelUnderTest]:
@@ -132,11 +140,12 @@ def _undistilled(context: StageContext) -> list[ModelUnderTest]:
     target = context.stage_dir / UNDISTILLED
     partial = context.stage_dir / f"{UNDISTILLED}.partial"
     names = list(context.models)
-    surgeries = names[names.index(_adapted(context)) + 1 :]
+    compressed, _ = compared_with(names)
+    surgeries = names[names.index(compressed) + 1 :]
     if not surgeries:
         return []
     if not target.exists():
-        parent = context.models[_adapted(context)]
+        parent = context.models[compressed]
         for name in surgeries:
             stage_dir = partial / name
             context.stages[name].run(replace(context, parent=parent, stage_dir=stage_dir, trains=False))

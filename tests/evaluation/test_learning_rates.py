@@ -21,7 +21,7 @@ from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.run.configuration import build
-from hf_lrcompress.stages.evaluate import Evaluate
+from hf_lrcompress.stages.evaluate import Evaluate, compared_with
 from hf_lrcompress.texts.languages import Language
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
@@ -100,6 +100,24 @@ def test_failing_is_measured_on_validation(comparison):
     gold = [example.labels for example in data.validation]
     expected = f1_score(gold, [always] * len(gold), average="macro")
     assert majority_scores(data, data.validation)["macro_f1"] == pytest.approx(expected)
+
+
+def test_what_adapting_lost_is_not_hidden_by_retention_of_the_adapted(comparison, inputs, monkeypatch):
+    scores = {"came": 0.8, "adapted": 0.5, "small": 0.4}
+
+    def train(model, encoded, training, seed, callbacks):
+        found = scores[model.name]
+        on_test = {"macro_f1": found, "accuracy": found}
+        return {"scores": on_test, "validation": found, "epoch": 1, "seconds": 0.0, "predictions": []}
+
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.train_and_score", train)
+    models = [ModelUnderTest(name, str(inputs / "large")) for name in scores]
+    both = replace(comparison, models=models, reference="adapted", original="came")
+    kept = [[row["retention"], row["retention_of_original"]] for row in score_models(both)]
+    assert kept == [pytest.approx([1.6, 1.0]), pytest.approx([1.0, 0.625]), pytest.approx([0.8, 0.5])]
+    assert "retention_of_original" not in score_models(replace(both, original=None))[0]
+    assert compared_with(["teacher", "adapt_teacher", "prune_ffn"]) == ("adapt_teacher", "teacher")
+    assert compared_with(["teacher", "prune_ffn"]) == ("teacher", None)
 
 
 def test_models_and_tasks_choose_apart(comparison, inputs, trained, monkeypatch):
