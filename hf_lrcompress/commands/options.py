@@ -78,6 +78,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
     training.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
     run = _add_run_options(parser)
+    run.add_argument("--workers", type=int, default=1, help="trainings at once, each a process (default: 1)")
     run.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")
 
 

@@ -7,6 +7,7 @@ import pickle  # nosec B403  # between a process and its own child only
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.messages import one_line
 from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.workers import end_workers, start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -99,15 +101,17 @@ class ScoringJob:
         return len(self.data.train) * self.training.epochs_of(self.data.task)
 
 
-def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
-    """Do what is not done yet. Where several processes were launched, all must call this, and each does a share.
+def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0, workers: int = 1) -> None:
+    """Do what is not done yet. Where several processes were launched, all must call this, and each does its shares.
 
     A share runs in a new process that knows nothing of the others: the jobs are independent, and a `Trainer` that found itself
-    in a process group would spread its one small job over all of it.
+    in a process group would spread its one small job over all of it. A GPU is idle for most of a small model's step: several
+    processes share it well.
 
     Args:
         jobs (`Sequence[ScoringJob]`): The jobs, in every process the same.
         to_come (`int`, *optional*, defaults to 0): Cost of the jobs of a later call, which the time left is to include.
+        workers (`int`, *optional*, defaults to 1): Shares at once of each process that was launched.
 
     Raises:
         FileExistsError: If the file of a job holds the result of another.
@@ -115,21 +119,38 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0) -> None:
     """
     state = PartialState()
     waiting = [job for job in jobs if not job.is_done()]
-    if state.num_processes == 1:
+    shares = state.num_processes * workers
+    if shares == 1:
         _run(waiting, to_come)
         return
     state.wait_for_everyone()  # until now no file is written, so all have made the same list
     (level,) = broadcast_object_list([logger.getEffectiveLevel()])  # the main process's: the others are quieter
     longest_first = sorted(waiting, key=lambda job: -job.cost)
-    share = longest_first[state.process_index :: state.num_processes]
-    if share:
-        torch.cuda.empty_cache()  # what the stages before have left
-        command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({level})"]
-        work = pickle.dumps((share, to_come // state.num_processes))
-        done = subprocess.run(command, input=work, env=_environment(state.device))
-        if done.returncode:
-            raise OSError(f"a process of the evaluation has ended with exit code {done.returncode}; it has said why")
+    own = [longest_first[number::shares] for number in range(state.process_index, shares, state.num_processes)]
+    torch.cuda.empty_cache()  # what the stages before have left
+    _run_side_by_side([(share, to_come // shares) for share in own if share], level)
     state.wait_for_everyone()
+
+
+def _run_side_by_side(shares: Sequence[tuple[Sequence[ScoringJob], int]], level: int) -> None:
+    """A new process for each share; all are waited for, whether one fails or not."""
+    state = PartialState()
+    command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({level})"]
+    alone = {name: value for name, value in os.environ.items() if not LAUNCHER.fullmatch(name)}
+    own_gpu = state.device.index if state.num_processes > 1 else None
+    started: list[subprocess.Popen] = []
+    try:
+        for slot, share in enumerate(shares):
+            with tempfile.TemporaryFile() as work:
+                pickle.dump(share, work)
+                work.seek(0)
+                started.append(start_worker(command, slot, len(shares), own_gpu, env=alone, stdin=work))
+        codes = [process.wait() for process in started]
+    finally:
+        end_workers(started)
+    failed = [code for code in codes if code]
+    if failed:
+        raise OSError(f"a process of the evaluation has ended with exit code {failed[0]}; it has said why")
 
 
 def run_share(level: int = logging.INFO) -> None:
@@ -160,12 +181,3 @@ def _run(jobs: Sequence[ScoringJob], to_come: int) -> None:
             encoded = EncodedTask.encode(job.data, job.model, job.training.label_all_tokens)
         job.run(encoded, progress)
         before = job
-
-
-def _environment(device: torch.device) -> dict[str, str]:
-    """This process's environment for one that is alone, on the same device."""
-    environment = {name: value for name, value in os.environ.items() if not LAUNCHER.fullmatch(name)}
-    if device.type == "cuda":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device.index] if visible else str(device.index)
-    return environment

@@ -91,6 +91,7 @@ class Comparison:
             learning rate than the task's own `MODEL-TASK-lrRATE-SEED`.
         reference (`str`): Name of the model that retention is measured against.
         original (`str`, *optional*): Name of the model that the reference was made from: retention is measured against it, too.
+        workers (`int`, *optional*, defaults to 1): Trainings at once, each in a process of its own.
     """
 
     models: Sequence[ModelUnderTest]
@@ -100,6 +101,7 @@ class Comparison:
     output_dir: Path
     reference: str
     original: str | None = None
+    workers: int = 1
 
     def entries(self) -> list[Entry]:
         """Every model on every task."""
@@ -135,9 +137,10 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
     comparison.output_dir.mkdir(parents=True, exist_ok=True)
     entries = comparison.entries()
     trials = [job for entry in entries for job in entry.trials()]
-    run_jobs(trials, to_come=sum(entry.cost_after_trials for entry in entries) if trials else 0)
+    to_come = sum(entry.cost_after_trials for entry in entries) if trials else 0
+    run_jobs(trials, to_come, comparison.workers)
     while waiting := [job for entry in entries for job in entry.jobs() if not job.is_done()]:
-        run_jobs(waiting)
+        run_jobs(waiting, workers=comparison.workers)
         _say_what_failed(entries)
     rows = [entry.row() for entry in entries]
     compared_with = {"retention": comparison.reference}

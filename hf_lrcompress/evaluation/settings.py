@@ -15,6 +15,12 @@ SMALL_HIDDEN_SIZE = 564
 """Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""
 
 
+def check_workers(workers: int) -> None:
+    """Raise a `ValueError` if so many trainings cannot run at once."""
+    if type(workers) is not int or workers < 1:
+        raise ValueError(f"workers must be a whole number of 1 or more, got {workers!r}")
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raise a `ValueError` if a seed is none that all generators of random numbers take, or there is none."""
     if not seeds:

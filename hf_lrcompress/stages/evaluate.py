@@ -14,7 +14,7 @@ from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_seeds
+from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_seeds, check_workers
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import file_hash
@@ -42,6 +42,7 @@ class Evaluate(TaskTraining, Stage):
             alone make of `adapt_teacher` (without that, of the teacher), with no training after them.
         seeds (`tuple[int, ...]`, *optional*, defaults to `(42, 43, 44)`): Seeds; a score is the mean over them.
         reduction_factors (`tuple[int, ...]`, *optional*): Score with adapters of these sizes too, and plot it.
+        workers (`int`, *optional*, defaults to 1): Trainings at once, each in a process of its own.
 
     Raises:
         ValueError: If a value is out of range.
@@ -55,15 +56,23 @@ class Evaluate(TaskTraining, Stage):
     undistilled: bool = False
     seeds: tuple[int, ...] = (42, 43, 44)
     reduction_factors: tuple[int, ...] = ()
+    workers: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_seeds(self.seeds)
+        check_workers(self.workers)
         self.check_factors(self.reduction_factors)
 
     def task_training(self) -> TaskTraining:
         """How models are trained on the tasks."""
         return TaskTraining(**{setting.name: getattr(self, setting.name) for setting in fields(TaskTraining)})
+
+    def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """All but how many trainings run at once."""
+        settings = super().settings_that_matter(training)
+        del settings["workers"]
+        return settings
 
     def inputs(self, language: Language) -> Any:
         """Hashes of the local data; the language, where a task may come from the Hub."""
@@ -108,7 +117,8 @@ class Evaluate(TaskTraining, Stage):
         data, skipped = load_tasks(self.tasks, self.data, context.inputs.language, self.columns)
         predictions = context.stage_dir / "predictions"
         reference, original = compared_with(context.models)
-        comparison = Comparison(tested, data, self.task_training(), self.seeds, predictions, reference, original)
+        training = self.task_training()
+        comparison = Comparison(tested, data, training, self.seeds, predictions, reference, original, self.workers)
         scores = score_models(comparison)
         capacity = score_factors(comparison, self.reduction_factors)
         if not PartialState().is_main_process:

@@ -1,29 +1,25 @@
 """Running the points of a study: each a process of its own, which is the command `compress`; a stage is made by one of them."""
 
 import logging
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from hf_lrcompress.messages import one_line
 from hf_lrcompress.run.folder import CONFIG_FILE
 from hf_lrcompress.studies.folder import StudyFolder
 from hf_lrcompress.studies.points import PlannedPoint
 from hf_lrcompress.studies.sharing import share_stages
+from hf_lrcompress.workers import end_workers, start_worker
 
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "hf_lrcompress", "compress", "--quiet")
 POLL_SECONDS = 1.0
-ENDS_WITHIN = 60.0
-"""Seconds that a process has to end when it is told to."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +57,8 @@ def run_points(
                 _end(ended, folder, failed)
                 report(failed)
     finally:
-        for each in running:
-            each.process.terminate()
-        for each in running:
-            _wait_for_the_end(each.process)
+        end_workers([each.process for each in running])
     return failed
-
-
-def _wait_for_the_end(process: subprocess.Popen) -> None:
-    """Wait for a process that was told to end, though this one may be told so again; one that takes long is killed."""
-    while process.poll() is None:
-        try:
-            process.wait(ENDS_WITHIN)
-        except KeyboardInterrupt:
-            continue
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _begin_all(
@@ -108,33 +90,7 @@ def _start(planned: PlannedPoint, folder: StudyFolder, slot: int, workers: int) 
     config = planned.point.config
     arguments = ["--lang", config.language.tag, "--config", str(run_dir / CONFIG_FILE), "--output_dir", str(run_dir)]
     with open(folder.log_file(planned), "w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            env=_environment(slot),
-            start_new_session=True,  # Ctrl-C comes to this process alone, which passes it on, once
-        )
-    _give_cores(process.pid, slot, workers)
-    return process
-
-
-def _environment(slot: int) -> dict[str, str]:
-    """The environment of a worker: where there are several GPUs it sees one."""
-    devices = torch.cuda.device_count()
-    if devices < 2:
-        return dict(os.environ)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(devices)]
-    return os.environ | {"CUDA_VISIBLE_DEVICES": names[slot % devices]}
-
-
-def _give_cores(pid: int, slot: int, workers: int) -> None:
-    """Give a worker its share of the cores, where the system can: more threads than cores are slower than as many."""
-    if hasattr(os, "sched_setaffinity") and workers > 1:
-        cores = sorted(os.sched_getaffinity(0))
-        with suppress(ProcessLookupError):  # it has died already
-            os.sched_setaffinity(pid, cores[slot % len(cores) :: workers])
+        return start_worker([*COMMAND, *arguments], slot, workers, stdout=subprocess.DEVNULL, stderr=log)
 
 
 def _end(ended: _Running, folder: StudyFolder, failed: dict[str, str]) -> None:

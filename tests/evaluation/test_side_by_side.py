@@ -1,0 +1,99 @@
+"""Trainings of an evaluation in several processes: launched together, or started as workers."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import pytest
+from evaluation.tiny_tasks import save_models_and_tasks
+from own_code import ADD_ROW, with_own_code
+
+from hf_lrcompress.__main__ import main
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.jobs import ScoringJob, run_jobs
+from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.task_data import load_task
+from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.texts.languages import Language
+from hf_lrcompress.workers import start_worker
+
+pytestmark = pytest.mark.usefixtures("metric_modules")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return save_models_and_tasks(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture
+def job_of(inputs, tmp_path):
+    """A training of a model, by the model's folder."""
+    data = load_task(TASKS["tc"], Language.from_tag("sk"), inputs / "tc")
+
+    def make(folder):
+        model = ModelUnderTest(folder.name, str(folder))
+        return ScoringJob(model, data, TaskTraining(epochs=1), 42, tmp_path / f"{folder.name}.json", "x")
+
+    return make
+
+
+def test_scores_are_those_of_one_process(inputs, tmp_path, monkeypatch, capfd):
+    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    for name, value in (environment | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    command = ["evaluate", "--model", str(inputs / "large"), "--lang", "sk", "--epochs", "1", "--seeds", "1,2"]
+    command += [f"--task_data={task}={inputs / task}" for task in ("tc", "ner")]
+    assert main([*command, "--output_dir", str(tmp_path / "alone")]) == 0
+    capfd.readouterr()
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "hf_lrcompress"]
+    several = {
+        "launched": lambda: subprocess.run([*launched, *command, "--output_dir", str(tmp_path / "launched")]).returncode,
+        "workers": lambda: main([*command, "--workers", "2", "--output_dir", str(tmp_path / "workers")]),
+    }
+    alone = {path.name: path.read_text() for path in (tmp_path / "alone").glob("*.jsonl")}
+    for name, score in several.items():
+        assert score() == 0
+        errors = capfd.readouterr().err
+        trained = [f"large, tc, seed {seed}, learning rate 0.0001:" for seed in (1, 2)]
+        trained += [f"large, ner, seed {seed}, learning rate 0.0003:" for seed in (1, 2)]
+        assert [errors.count(line) for line in trained] == [1] * 4, errors[-6000:]
+        assert {path.name: path.read_text() for path in (tmp_path / name).glob("*.jsonl")} == alone
+    assert len(alone) == 4
+
+
+def test_one_that_fails_stops_no_other(inputs, job_of, tmp_path, capfd):
+    jobs = [job_of(tmp_path / "nowhere"), job_of(inputs / "large")]
+    with pytest.raises(OSError, match="a process of the evaluation has ended with exit code 1; it has said why"):
+        run_jobs(jobs, workers=2)
+    assert "error: " in capfd.readouterr().err and [job.is_done() for job in jobs] == [False, True]
+
+
+def test_on_ctrl_c_those_that_run_are_ended(inputs, job_of, monkeypatch):
+    started = []
+
+    def start(command, *arguments, **settings):
+        if started:
+            raise KeyboardInterrupt
+        started.append(start_worker([sys.executable, "-c", "import time; time.sleep(60)"], *arguments, **settings))
+        return started[0]
+
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.start_worker", start)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job_of(inputs / "large"), job_of(inputs / "small")], workers=2)
+    assert started[0].returncode == -signal.SIGTERM
+
+
+def test_a_share_in_a_new_process_knows_the_models_own_code(inputs, job_of, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "small").iterdir()}
+    (tmp_path / "own").mkdir()
+    for name, content in with_own_code(files).items():
+        (tmp_path / "own" / name).write_bytes(content)
+    job = job_of(tmp_path / "own")
+    command = [sys.executable, "-c", ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; run_share()"]
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
+    done = subprocess.run(command, input=pickle.dumps(([job], 0)), capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    assert 0 <= job.result()["scores"]["macro_f1"] <= 1
