@@ -3,7 +3,9 @@
 # fast a step of distillation is. No network is needed. Usage: recipes/gpu_check.sh [FOLDER], which gets the results.
 #   PYTHON    with this package's dependencies and pytest (default: python3)
 #   OPTIONS   of the benchmark, such as "--models tiny --steps 2" to try this script out
-#   MODEL, TASKS   a model and a folder with tc, sa, ner and pos: times all four tasks, three seeds each
+#   MODEL, TASKS   a model and a folder with tc, sa, ner and pos: times all four tasks, three seeds each, with the paper's epochs
+#   WORKERS        trainings at once on those tasks (default: 12, all); "1 12" times both
+#   EPOCHS         of those tasks, to compare in less time
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1
@@ -34,7 +36,11 @@ if [ -n "${MODEL:-}" ]; then
     for task in tc sa ner pos; do
         data+=(--task_data "$task=$TASKS/$task")
     done
-    check tasks "$python" -m hf_lrcompress evaluate --model "$MODEL" --lang sk "${data[@]}" --output_dir "$out/scores"
+    for workers in ${WORKERS:-12}; do
+        # shellcheck disable=SC2086 # none, or an option with its value
+        check "tasks-$workers" "$python" -m hf_lrcompress evaluate --model "$MODEL" --lang sk "${data[@]}" --workers "$workers" \
+            ${EPOCHS:+--epochs $EPOCHS} --output_dir "$out/scores-$workers"
+    done
 fi
 if [ -n "$failed" ]; then
     echo "error: failed:$failed; see the .log of each in $out" >&2

@@ -105,8 +105,8 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0, workers: int = 1) -> 
     """Do what is not done yet. Where several processes were launched, all must call this, and each does its shares.
 
     A share runs in a new process that knows nothing of the others: the jobs are independent, and a `Trainer` that found itself
-    in a process group would spread its one small job over all of it. A GPU is idle for most of a small model's step: several
-    processes share it well.
+    in a process group would spread its one small job over all of it. One GPU may be given several, since a step of a small model
+    is bound by what Python launches.
 
     Args:
         jobs (`Sequence[ScoringJob]`): The jobs, in every process the same.
