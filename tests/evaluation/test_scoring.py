@@ -373,7 +373,7 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, monkeypatch, tmp_pa
     before = done.stat().st_mtime_ns
     (run / "04-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
     record = json.loads((run / "04-evaluate" / "stage.json").read_text(encoding="utf-8"))
-    (run / "04-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False}), encoding="utf-8")
+    (run / "04-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False, "files": {}}), encoding="utf-8")
     assert main(given) == 0
     assert done.stat().st_mtime_ns == before
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["scores"] == report["scores"]
