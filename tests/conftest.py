@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import gc
 import logging
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, Pretr
 
 from hf_lrcompress import machine
 from hf_lrcompress.models.architectures import ARCHITECTURES
+
+
+
+def pytest_collection_finish() -> None:
+    """Every training collects garbage, and would look through all that was imported each time."""
+    gc.collect()
+    gc.freeze()
+
 
 FIND_SPEC = machine.find_spec
 machine.find_spec = lambda name: None  # no energy but in its own tests: a meter takes longer to start than a tiny stage to run
