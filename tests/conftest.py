@@ -16,14 +16,6 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, Pretr
 from hf_lrcompress import machine
 from hf_lrcompress.models.architectures import ARCHITECTURES
 
-
-
-def pytest_collection_finish() -> None:
-    """Every training collects garbage, and would look through all that was imported each time."""
-    gc.collect()
-    gc.freeze()
-
-
 FIND_SPEC = machine.find_spec
 machine.find_spec = lambda name: None  # no energy but in its own tests: a meter takes longer to start than a tiny stage to run
 
@@ -111,6 +103,12 @@ def tiny_model(model_type: str, seed: int = 0, **changes) -> PreTrainedModel:
 
 def keep_two_layers(model: PreTrainedModel) -> list[int]:
     return KEPT_LAYERS.get(model.config.model_type, [1, 3])
+
+
+def pytest_collection_finish() -> None:
+    """Every training collects garbage, and would look through all that was imported each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
