@@ -94,7 +94,7 @@ def _row(setting: str, seeds: Sequence[int], results: Results) -> dict[str, Any]
     for task in [score["task"] for score in own[0]["scores"]]:
         scores = [score for result in own for score in result["scores"] if score["task"] == task]
         at_baseline = " (at the baseline)" if any(map(is_at_baseline, scores)) else ""
-        row[task] = _spread([value for score in scores for value in score["values"]], 100, 1) + at_baseline
+        row[task] = _spread(_percent(own, task), 1, 1) + at_baseline
     if len(own[0]["scores"]) > 1:
         row[AVERAGE] = _spread(_averages(own), 100, 1)
     return row
@@ -110,9 +110,17 @@ def _measured(results: Results, key: str) -> list[float]:
     return [result["measures"][key] for result in results]
 
 
-def _percent(results: Results) -> list[float]:
-    """[`_averages`] × 100."""
-    return [100 * mean for mean in _averages(results)]
+def _tasks_of_all(results: Results) -> dict[str, str]:
+    """The tasks that all runs are scored on, with their metrics."""
+    metrics = {score["task"]: score["metric"] for result in results for score in result["scores"]}
+    scored = [{score["task"] for score in result["scores"]} for result in results]
+    return {task: metric for task, metric in metrics.items() if all(task in tasks for tasks in scored)}
+
+
+def _percent(results: Results, task: str) -> list[float]:
+    """Scores on a task × 100, of every training of every run."""
+    own = [score for result in results for score in result["scores"] if score["task"] == task]
+    return [100 * value for score in own for value in score["values"]]
 
 
 def _averages(results: Results) -> list[float]:
@@ -205,9 +213,9 @@ def _panels(axis: str, results: Results) -> list[Panel]:
     for result, label in zip(results, _line_names(axis, results), strict=True):
         lines.setdefault(label, {}).setdefault(result["changes"][axis], []).append(result)
     panels = []
-    if results and all(result["scores"] for result in results):
-        scored = {label: {x: _percent(own) for x, own in of_x.items()} for label, of_x in lines.items()}
-        panels.append(Panel(axis, "mean score × 100", scored))
+    for task, metric in _tasks_of_all(results).items():
+        scored = {label: {x: _percent(own, task) for x, own in of_x.items()} for label, of_x in lines.items()}
+        panels.append(Panel(axis, f"{task.upper()}, {metric} × 100", scored))
     drawn = () if axis.startswith(f"{EVALUATE}.") else DRAWN  # how a model is scored does not change it
     for key in [key for key in drawn if key in _comparable(results)]:
         measured = {label: {x: _measured(own, key) for x, own in of_x.items()} for label, of_x in lines.items()}

@@ -458,6 +458,21 @@ def test_a_mean_over_seeds_is_drawn_where_all_of_them_were_evaluated(drawn):
     assert panel.lines == {"a": {0: [0.8, 0.2], 20: [0.9, 0.3]}}
 
 
+def test_every_task_has_a_panel_of_all_its_trainings(drawn):
+    def scored(factor, seed, **values):
+        scores = [{"task": task, "metric": "f1", "mean": sum(v) / len(v), "values": v} for task, v in values.items()]
+        return result_with({"evaluate.reduction_factor": factor}, seed) | {"scores": scores}
+
+    results = [
+        scored(2, 1, tc=[0.5, 0.75], ner=[0.0]),
+        scored(2, 2, tc=[1.0], pos=[0.5], ner=[0.25]),
+        scored(8, 1, tc=[0.25], ner=[1.0]),
+    ]
+    topics, entities = drawn(results, "evaluate.reduction_factor")
+    assert topics.measure == "TC, f1 × 100" and topics.lines == {"": {2: [50.0, 75.0, 100.0], 8: [25.0]}}
+    assert entities.lines == {"": {2: [0.0, 25.0], 8: [100.0]}}  # not all have pos
+
+
 def test_points_whose_keys_end_alike_are_lines_of_their_own(drawn):
     keys = ("adapt_teacher.training.max_steps", "reduce_layers.training.max_steps")
     results = [result_with({"training.alpha": 1, key: 100}, accuracy=value) for key, value in zip(keys, (0.9, 0.1), strict=True)]
