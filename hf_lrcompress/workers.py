@@ -1,4 +1,4 @@
-"""Processes that work side by side: each sees one GPU and has its share of the cores, and none outlives what started it."""
+"""Processes that work side by side: each sees one GPU and has its share of the cores."""
 
 import os
 import subprocess

@@ -15,6 +15,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForMaskedLM, Pretr
 
 from hf_lrcompress import machine
 from hf_lrcompress.models.architectures import ARCHITECTURES
+from hf_lrcompress.workers import start_worker
 
 FIND_SPEC = machine.find_spec
 machine.find_spec = lambda name: None  # no energy but in its own tests: a meter takes longer to start than a tiny stage to run
@@ -109,6 +110,19 @@ def pytest_collection_finish() -> None:
     """Every training collects garbage, and would look through all that was imported each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that an evaluation starts."""
+    processes = []
+
+    def start(*arguments, **settings):
+        processes.append(start_worker(*arguments, **settings))
+        return processes[-1]
+
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.start_worker", start)
+    return processes
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,17 @@ def job_of(inputs, tmp_path):
     return make
 
 
-def test_scores_are_those_of_one_process(inputs, tmp_path, monkeypatch, capfd):
+def predictions_in(folder):
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.jsonl")}
+
+
+def assert_each_was_trained_once(errors):
+    for task, rate in (("tc", "0.0001"), ("ner", "0.0003")):
+        for seed in (1, 2):
+            assert errors.count(f"large, {task}, seed {seed}, learning rate {rate}:") == 1, errors[-6000:]
+
+
+def test_scores_are_those_of_one_process(inputs, started, tmp_path, monkeypatch, capfd):
     environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_MODULES_CACHE": str(tmp_path / "modules")}
     for name, value in (environment | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}).items():
         monkeypatch.setenv(name, value)
@@ -48,20 +58,17 @@ def test_scores_are_those_of_one_process(inputs, tmp_path, monkeypatch, capfd):
     command += [f"--task_data={task}={inputs / task}" for task in ("tc", "ner")]
     assert main([*command, "--output_dir", str(tmp_path / "alone")]) == 0
     capfd.readouterr()
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "hf_lrcompress"]
-    several = {
-        "launched": lambda: subprocess.run([*launched, *command, "--output_dir", str(tmp_path / "launched")]).returncode,
-        "workers": lambda: main([*command, "--workers", "2", "--output_dir", str(tmp_path / "workers")]),
-    }
-    alone = {path.name: path.read_text() for path in (tmp_path / "alone").glob("*.jsonl")}
-    for name, score in several.items():
-        assert score() == 0
-        errors = capfd.readouterr().err
-        trained = [f"large, tc, seed {seed}, learning rate 0.0001:" for seed in (1, 2)]
-        trained += [f"large, ner, seed {seed}, learning rate 0.0003:" for seed in (1, 2)]
-        assert [errors.count(line) for line in trained] == [1] * 4, errors[-6000:]
-        assert {path.name: path.read_text() for path in (tmp_path / name).glob("*.jsonl")} == alone
+    alone = predictions_in(tmp_path / "alone")
     assert len(alone) == 4
+
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "hf_lrcompress"]
+    assert subprocess.run([*launched, *command, "--output_dir", str(tmp_path / "launched")]).returncode == 0
+    assert_each_was_trained_once(capfd.readouterr().err)
+    assert predictions_in(tmp_path / "launched") == alone
+
+    assert main([*command, "--workers", "2", "--output_dir", str(tmp_path / "workers")]) == 0
+    assert_each_was_trained_once(capfd.readouterr().err)
+    assert predictions_in(tmp_path / "workers") == alone and len(started) == 2
 
 
 def test_one_that_fails_stops_no_other(inputs, job_of, tmp_path, capfd):

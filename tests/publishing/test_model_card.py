@@ -335,6 +335,10 @@ def test_how_scores_were_made_and_what_guessing_gives(report):
     report["scores"] = [score | made for score in report["scores"]]
     card = render_model_card(report)
     assert "majority baseline" in card and " 5.6 " in card and " 0.0005 " in card and not unknown_numbers(card, report)
+    assert "teacher as it came |" not in card
+    report["scores"] = [score | {"retention_of_original": 0.4321} for score in report["scores"]]
+    card = render_model_card(report)
+    assert "retention % of the teacher as it came |" in card and " 43.2 |" in card
 
 
 @pytest.mark.parametrize("name", NAMES)
