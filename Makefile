@@ -6,8 +6,8 @@ NOT_CORE = demo export studies evaluation/test_side_by_side.py test_full_disk.py
 	test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
 CORE = -m "not slow and not long" $(NOT_CORE:%=--ignore=tests/%)
 
-# A file a worker at a time, one thread each: tiny models gain nothing from more.
-PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile
+# A file a worker at a time, in the order of conftest.py, one thread each: tiny models gain nothing from more.
+PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo lint test test4 test-long test-lowest clean
 

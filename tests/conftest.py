@@ -22,6 +22,19 @@ machine.find_spec = lambda name: None  # no energy but in its own tests: a meter
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
+BEGUN_FIRST = (
+    "test_killed_runs.py",
+    "test_two_processes.py",
+    "test_side_by_side.py",
+    "test_quality_benchmark.py",
+    "test_hub.py",
+    "test_recipes.py",
+    "test_corpus_counts.py",
+    "test_scoring.py",
+    "test_versions.py",
+)
+"""Files that take a minute and more: begun last, one would keep one worker while the others have nothing left to do."""
+
 SIZES = {
     "vocab_size": 101,
     "hidden_size": 24,
@@ -104,6 +117,11 @@ def tiny_model(model_type: str, seed: int = 0, **changes) -> PreTrainedModel:
 
 def keep_two_layers(model: PreTrainedModel) -> list[int]:
     return KEPT_LAYERS.get(model.config.model_type, [1, 3])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items) -> None:
+    items.sort(key=lambda item: item.path.name not in BEGUN_FIRST)
 
 
 def pytest_collection_finish() -> None:
