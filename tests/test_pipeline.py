@@ -273,6 +273,27 @@ def test_changed_settings_are_refused_then_only_what_they_change_is_made_again(c
     assert AutoModel.from_pretrained(run / "model").config.hidden_size == 6
 
 
+def test_a_batch_that_does_not_fit_is_found_smaller_by_the_same_command(compress, tmp_path, monkeypatch):
+    """What was made before it stays."""
+    step = DistillationTrainer.training_step
+
+    def training_step(trainer, model, inputs, *others):
+        if trainer.teacher_model and len(inputs["input_ids"]) > 2:
+            torch.empty(2**60)
+        return step(trainer, model, inputs, *others)
+
+    monkeypatch.setattr(DistillationTrainer, "training_step", training_step)
+    stages = ("--stages", "adapt_teacher,reduce_layers", "--output_dir", tmp_path / "run")
+    code, _, errors = compress(*stages)
+    assert code == 1 and "batches of 4 do not fit into the memory of " in errors.splitlines()[-1]
+    adapted = (tmp_path / "run" / "01-adapt_teacher" / "stage.json").stat().st_mtime_ns
+    code, _, errors = compress(*stages, "--set", "training.auto_find_batch_size=true")
+    assert code == 0, errors
+    assert (tmp_path / "run" / "01-adapt_teacher" / "stage.json").stat().st_mtime_ns == adapted
+    teacher, before, reduced = report_of(tmp_path / "run")["stages"]
+    assert (reduced["steps"], reduced["per_device_train_batch_size"]) == (3, 2) and "per_device_train_batch_size" not in before
+
+
 @pytest.mark.parametrize("interrupted_at", [1, 2])
 def test_an_interrupted_run_resumes_from_its_checkpoint(compress, tmp_path, monkeypatch, interrupted_at):
     settings = ("training.bf16=false", "training.learning_rate=0.01", "training.warmup_steps=0")

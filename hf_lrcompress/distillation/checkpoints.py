@@ -29,13 +29,13 @@ class SealingTrainer(Trainer):
     _resumed_step = 0
 
     def _inner_training_loop(
-        self, batch_size: Any = None, args: Any = None, resume_from_checkpoint: Any = None, *others: Any
+        self, batch_size: Any = None, args: Any = None, resume_from_checkpoint: Any = None, *others: Any, **named: Any
     ) -> Any:
         self._resumed_step = 0
         if resume_from_checkpoint:
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
             self._resumed_step = state.global_step
-        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, *others)
+        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, *others, **named)
 
     def set_initial_training_values(self, *args: Any) -> tuple[Any, ...]:
         """As the Trainer has them, with no epoch where all is done: it looks for the last step only after another one."""

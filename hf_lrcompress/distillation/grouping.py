@@ -14,6 +14,8 @@ LENGTH = "length"
 class GroupedByLength(Sampler[int]):
     """A random order in which each batch holds examples of about one length. The same in all processes, another in every epoch.
 
+    The batch with the longest example is the first: if the memory is too small for it, that shows at once.
+
     Args:
         lengths (`Sequence[int]` or `torch.Tensor` of shape `(examples,)`): Tokens of every example.
         batch_size (`int`): Examples of a batch.
@@ -38,7 +40,9 @@ class GroupedByLength(Sampler[int]):
         order = torch.randperm(len(self.lengths), generator=generator)
         ranked = torch.cat([self._ranked(together) for together in order.split(BATCHES_AT_ONCE * self.batch_size)])
         whole = len(ranked) // self.batch_size
-        for place in torch.randperm(whole, generator=generator).numpy():
+        places = torch.randperm(whole, generator=generator)
+        longest = torch.argmax(self.lengths[ranked]) // self.batch_size
+        for place in torch.cat([places[places == longest], places[places != longest]]).numpy():
             yield from ranked[place * self.batch_size : (place + 1) * self.batch_size].tolist()
         yield from ranked[whole * self.batch_size :].tolist()
 

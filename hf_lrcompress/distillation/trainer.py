@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_lrcompress.distillation.attention import attention_for_training
+from hf_lrcompress.distillation.batch_finding import BatchFindingTrainer
 from hf_lrcompress.distillation.checkpoints import SealingTrainer, newest_whole
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.compiling import compile_layers
@@ -29,7 +30,7 @@ from hf_lrcompress.distillation.training_memory import smaller_batches_advised
 from hf_lrcompress.models.architectures import disable_dropout
 
 
-class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer, StreamingTrainer):
+class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrainer, SealingTrainer, StreamingTrainer):
     """Train a student on a weighted sum of losses, most of which compare it with a frozen teacher.
 
     The losses are those of `args.losses`, or `alpha · MLM + (1 - alpha) · distillation loss` (see [`DistillationConfig`]).
@@ -232,17 +233,11 @@ class DistillationTrainer(HeadFirstTrainer, ProjectingTrainer, SealingTrainer, S
             self._logged_from = None
         super().log(logs, start_time)
 
-    def _inner_training_loop(
-        self,
-        batch_size: Any = None,
-        args: Any = None,
-        resume_from_checkpoint: Any = None,
-        trial: Any = None,
-        ignore_keys_for_eval: Any = None,
-    ) -> Any:
-        if resume_from_checkpoint and not self.args.auto_find_batch_size:
-            batch_size = self.args.train_batch_size  # not the checkpoint's: there may be more or fewer processes now
-        return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, trial, ignore_keys_for_eval)
+    def forget_training(self) -> None:
+        """Forget what a training left that did not end, its losses among it."""
+        super().forget_training()
+        self._logged_losses.zero_()
+        self._logged_from = None
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):

@@ -49,28 +49,42 @@ def _numbers_of_a_layer(model: PreTrainedModel, block_size: int) -> int:
     return 8 * model.config.hidden_size + 2 * rows + scores
 
 
+class BatchTooLarge(MemoryError):
+    """There is too little memory for a batch.
+
+    Args:
+        message (`str`): What to do.
+        batch_size (`int`): The largest smaller batch that divides a step, or 0 if it is of one example already.
+    """
+
+    def __init__(self, message: str, batch_size: int) -> None:
+        super().__init__(message)
+        self.batch_size = batch_size
+
+
 @contextmanager
 def smaller_batches_advised(args: DistillationConfig) -> Iterator[None]:
     """Have one line say with which batches less memory is enough, where there is too little.
 
     Args:
-        args ([`DistillationConfig`]): Those of the training; with `auto_find_batch_size` nothing is changed.
+        args ([`DistillationConfig`]): Those of the training.
 
     Raises:
-        MemoryError: In place of what torch says of it.
+        BatchTooLarge: In place of what torch says of it.
     """
     try:
         yield
     except RuntimeError as error:
-        if args.auto_find_batch_size or not should_reduce_batch_size(error):
+        if not should_reduce_batch_size(error):
             raise
         batch = args.per_device_train_batch_size
         steps = args.gradient_accumulation_steps
         what = f"batches of {batch} do not fit into the memory of {args.device}"
         if batch == 1:
-            raise MemoryError(f"{what}; give shorter texts or a smaller model") from error
+            raise BatchTooLarge(f"{what}; give shorter texts or a smaller model", 0) from error
         smaller = next(size for size in range(batch // 2, 0, -1) if batch * steps % size == 0)
         half = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
         compared = "sentence_similarity" in args.loss_weights
         effect = "take less, though sentence_similarity then compares fewer sentences" if compared else "train the same"
-        raise MemoryError(f"{what}; {half} {effect}") from error
+        finds = "in one process auto_find_batch_size=true sees to it"
+        raise BatchTooLarge(f"{what}; {half} {effect} ({finds})", smaller) from error

@@ -119,9 +119,10 @@ def train_student(
         arguments ([`DistillationConfig`]): How to train; its `output_dir` is the stage's directory.
 
     Returns:
-        `dict`: `steps`, if no checkpoint was resumed from `train_loss`, and where it was evaluated on the way `evaluations`, see
-        [`evaluations_of`].
+        `dict`: `steps`, if no checkpoint was resumed from `train_loss`, where it was evaluated on the way `evaluations`, see
+        [`evaluations_of`], and if `auto_find_batch_size` found another than was asked for `per_device_train_batch_size`.
     """
+    asked_for = arguments.per_device_train_batch_size
     os.environ.setdefault("WANDB_RUN_GROUP", context.stage_dir.resolve().parent.name)  # as project is for trackio
     trainer = DistillationTrainer(
         student,
@@ -142,9 +143,14 @@ def train_student(
         plot_training(trainer.state.log_history, context.stage_dir / "training.png")
         save_tokenizer(tokenizer, context.stage_dir)  # the Trainer of transformers 5 names a class that 4 does not have
     (context.stage_dir / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, which nobody should be asked to trust
-    whole = {} if checkpoint else {"train_loss": result.training_loss}  # the Trainer's is of the steps since it was resumed
-    evaluations = evaluations_of(trainer.state.log_history)
-    return whole | {"steps": result.global_step} | ({"evaluations": evaluations} if evaluations else {})
+    measured: dict[str, Any] = {"steps": result.global_step}
+    if not checkpoint:
+        measured["train_loss"] = result.training_loss  # the Trainer's is of the steps since it was resumed
+    if evaluations := evaluations_of(trainer.state.log_history):
+        measured["evaluations"] = evaluations
+    if arguments.per_device_train_batch_size != asked_for:
+        measured["per_device_train_batch_size"] = arguments.per_device_train_batch_size
+    return measured
 
 
 def evaluations_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

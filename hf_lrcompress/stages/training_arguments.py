@@ -43,6 +43,7 @@ WITHOUT_EFFECT = frozenset(
         "trackio_space_id",
         "logging_dir",
         "disable_tqdm",
+        "auto_find_batch_size",
         "dataloader_num_workers",
         "per_device_eval_batch_size",
     }

@@ -44,6 +44,15 @@ def test_the_order_takes_little_more_memory_than_the_examples_numbers():
     assert peak < 400_000
 
 
+@pytest.mark.parametrize("epoch", range(3))
+def test_the_longest_example_is_in_the_first_batch(epoch):
+    """If the memory is too small for it, that shows before hours have passed."""
+    sampler = GroupedByLength([*LENGTHS, 60], 16, seed=1)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    assert 1003 in order[:16] and sorted(order) == list(range(1004))
+
+
 @pytest.fixture
 def documents():
     generator = torch.Generator().manual_seed(0)
