@@ -119,6 +119,23 @@ class Stop(TrainerCallback):
         control.should_training_stop = state.global_step == self.step
 
 
+@pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
+def test_a_batch_that_the_card_has_no_room_for_is_found_smaller(tmp_path):
+    sizes = {"hidden_size": 192, "intermediate_size": 768, "max_position_embeddings": 132}
+    teacher = tiny_model("xlm-roberta", **sizes)  # a layer keeps some 400 MB of such a batch
+    rows = [{"input_ids": [5 + (row + place) % 90 for place in range(128)]} for row in range(256)]
+    settings = {"per_device_train_batch_size": 256, "max_steps": 1, "auto_find_batch_size": True, "use_cpu": False}
+    trainer = make_trainer(reduce_layers(teacher, [0, 2]), teacher, rows, tmp_path, **settings)
+    room = torch.cuda.memory_reserved() + 500 * 2**20
+    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        trainer.train()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    found = trainer.args.per_device_train_batch_size
+    assert found < 256 and found * trainer.args.gradient_accumulation_steps == 256 and history(trainer, "loss")
+
+
 @pytest.fixture
 def without_gpu(monkeypatch):
     """Called, it hides the GPU."""
