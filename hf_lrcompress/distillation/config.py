@@ -58,7 +58,7 @@ class DistillationConfig(TrainingArguments):
         disable_dropout (`bool`, *optional*, defaults to `False`):
             Train the student without dropout. The saved config keeps its dropout for whoever fine-tunes the model.
         auto_find_batch_size (`bool`, *optional*, defaults to `False`):
-            Take smaller batches, accumulated more often, where these do not fit into the memory: see [`BatchFindingTrainer`].
+            Take smaller batches, accumulated more often, where the first step does not fit: see [`BatchFindingTrainer`].
         logging_nan_inf_filter, tf32 (`bool`, *optional*, default to `False`):
             Two of `TrainingArguments` with other defaults: the loss is looked at in every step anyway, and `torch_compile` would
             switch TF32 on for the whole process.

@@ -14,7 +14,7 @@ LENGTH = "length"
 class GroupedByLength(Sampler[int]):
     """A random order in which each batch holds examples of about one length. The same in all processes, another in every epoch.
 
-    The batch with the longest example is the first: if the memory is too small for it, that shows at once.
+    The whole batch with the longest example is the first: if the memory is too small for it, that shows at once.
 
     Args:
         lengths (`Sequence[int]` or `torch.Tensor` of shape `(examples,)`): Tokens of every example.
@@ -41,7 +41,7 @@ class GroupedByLength(Sampler[int]):
         ranked = torch.cat([self._ranked(together) for together in order.split(BATCHES_AT_ONCE * self.batch_size)])
         whole = len(ranked) // self.batch_size
         places = torch.randperm(whole, generator=generator)
-        longest = torch.argmax(self.lengths[ranked]) // self.batch_size
+        longest = torch.argmax(self.lengths[ranked[: whole * self.batch_size]]) // self.batch_size if whole else 0
         for place in torch.cat([places[places == longest], places[places != longest]]).numpy():
             yield from ranked[place * self.batch_size : (place + 1) * self.batch_size].tolist()
         yield from ranked[whole * self.batch_size :].tolist()

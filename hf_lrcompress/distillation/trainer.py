@@ -26,7 +26,6 @@ from hf_lrcompress.distillation.projecting import ProjectingTrainer, projections
 from hf_lrcompress.distillation.projections import part_of
 from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.distillation.streams import StreamingTrainer
-from hf_lrcompress.distillation.training_memory import smaller_batches_advised
 from hf_lrcompress.models.architectures import disable_dropout
 
 
@@ -112,11 +111,6 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         if lengths is None:
             return super()._get_train_sampler(*args)
         return GroupedByLength(lengths, self.args.train_batch_size, self.args.seed)
-
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train; see [`~transformers.Trainer.train`]. A batch that the memory is too small for ends it with advice."""
-        with smaller_batches_advised(self.args):
-            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Forward and backward pass of one batch; a loss that is not finite ends the training."""
@@ -234,7 +228,7 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         super().log(logs, start_time)
 
     def forget_training(self) -> None:
-        """Forget what a training left that did not end, its losses among it."""
+        """Forget what a training left that did not come to its first step, its losses among it."""
         super().forget_training()
         self._logged_losses.zero_()
         self._logged_from = None

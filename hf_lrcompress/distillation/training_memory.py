@@ -86,5 +86,5 @@ def smaller_batches_advised(args: DistillationConfig) -> Iterator[None]:
         half = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
         compared = "sentence_similarity" in args.loss_weights
         effect = "take less, though sentence_similarity then compares fewer sentences" if compared else "train the same"
-        finds = "in one process auto_find_batch_size=true sees to it"
-        raise BatchTooLarge(f"{what}; {half} {effect} ({finds})", smaller) from error
+        found = "" if args.auto_find_batch_size else " (in one process auto_find_batch_size=true sees to it)"
+        raise BatchTooLarge(f"{what}; {half} {effect}{found}", smaller) from error
