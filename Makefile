@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # Not the core: real data, the demo and its packages, what needs both versions, and what takes long and hardly asks transformers.
-NOT_CORE = demo export studies evaluation/test_side_by_side.py test_full_disk.py test_recipes.py test_command.py test_versions.py test_any_input.py test_killed_runs.py test_notebook.py \
-	test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
+NOT_CORE = demo export studies evaluation/test_side_by_side.py test_full_disk.py test_recipes.py test_command.py test_versions.py test_any_input.py test_gpu_benchmark.py \
+	test_killed_runs.py test_notebook.py test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
 CORE = -m "not slow and not long" $(NOT_CORE:%=--ignore=tests/%)
 
 # A file a worker at a time, in the order of conftest.py, one thread each: tiny models gain nothing from more.
