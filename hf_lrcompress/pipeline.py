@@ -80,6 +80,14 @@ class Pipeline:
         Returns:
             `Path`: The directory of the final model.
         """
+        try:
+            self._run()
+        finally:
+            if self._lock:
+                self._lock.release()
+        return self.output_dir / MODEL_DIR
+
+    def _run(self) -> None:
         if self.state.is_main_process:
             self.folder.delete(self._stale)
             self.folder.write_config(self.prepared.given.to_mapping())
@@ -87,17 +95,15 @@ class Pipeline:
         for position in range(len(self.plan)):
             self._run_stage(position)
             self.state.wait_for_everyone()
-        if self._lock:
+        if self.state.is_main_process:
             last = self.plan[self._last]
             files = self._files_beside_model()
             if not (self.output_dir / MODEL_DIR).exists():
                 self._record_spent(self.plan[-1].directory)
             report.write_report(self.prepared.given, self.folder.records(), self.output_dir)
             report.write_model_dir(self.output_dir, last.directory, files)
-            self._lock.release()
         self.meter.read(last=True)
         self.state.wait_for_everyone()
-        return self.output_dir / MODEL_DIR
 
     def needed_bytes(self) -> int:
         """Bytes that are still to be written, as [`~disk_space.needed_bytes`] has them."""
@@ -145,7 +151,7 @@ class Pipeline:
         return any(record.metrics.get(key) != value for key, value in self.teacher_facts.items())
 
     def _work(self, position: int) -> dict[str, Any]:
-        """Run and measure a stage. Its seconds and energy are recorded even if it is interrupted."""
+        """Run and measure a stage. Its seconds and energy are recorded even if it is interrupted, or to the last checkpoint."""
         planned = self.plan[position]
         self._record_spent(planned.directory)
         self.state.wait_for_everyone()
@@ -203,12 +209,14 @@ class Pipeline:
 
     def _context(self, position: int) -> StageContext:
         names = [planned.name for planned in self.plan[:position]]
+        directory = self.plan[position].directory
         return StageContext(
             inputs=self.prepared.inputs,
             parent=self.prepared.model_of(self.prepared.parent_of(position), self.output_dir),
-            stage_dir=self.output_dir / self.plan[position].directory,
+            stage_dir=self.output_dir / directory,
             models=self.prepared.models_before(position, self.output_dir),
             stages={name: stage for name, stage in self.prepared.stages.items() if name in names},
             masked=self.masked,
             similarities=lambda: self._teacher_similarities,
+            at_checkpoint=lambda: self._record_spent(directory, own=True),
         )

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -292,6 +293,23 @@ def test_a_batch_that_does_not_fit_is_found_smaller_by_the_same_command(compress
     assert (tmp_path / "run" / "01-adapt_teacher" / "stage.json").stat().st_mtime_ns == adapted
     teacher, before, reduced = report_of(tmp_path / "run")["stages"]
     assert (reduced["steps"], reduced["per_device_train_batch_size"]) == (3, 2) and "per_device_train_batch_size" not in before
+
+
+def test_the_time_to_a_checkpoint_is_recorded_with_it(compress, tmp_path, monkeypatch):
+    """A process that is killed after it says nothing more, and the steps since are made again."""
+    step = DistillationTrainer.training_step
+    recorded = []
+
+    def training_step(trainer, *others):
+        record = json.loads((Path(trainer.args.output_dir) / "stage.json").read_text(encoding="utf-8"))
+        recorded.append(record["metrics"].get("seconds", 0))
+        return step(trainer, *others)
+
+    monkeypatch.setattr(DistillationTrainer, "training_step", training_step)
+    code, _, errors = compress("--stages", "adapt_teacher", "--output_dir", tmp_path / "run")
+    assert code == 0, errors
+    seconds = report_of(tmp_path / "run")["stages"][-1]["seconds"]
+    assert 0 == recorded[0] < recorded[1] < recorded[2] < seconds
 
 
 @pytest.mark.parametrize("interrupted_at", [1, 2])

@@ -31,6 +31,7 @@ class StageContext:
         models (`Mapping[str, ModelSource]`): The teacher and the models made so far, by the name of their stage.
         stages (`Mapping[str, Stage]`): The stages so far.
         trains (`bool`, *optional*, defaults to `True`): If not, students are saved as the surgery leaves them.
+        at_checkpoint (`Callable`, *optional*): Called in every process when a checkpoint has been saved.
     """
 
     inputs: RunInputs
@@ -41,6 +42,7 @@ class StageContext:
     models: Mapping[str, ModelSource] = field(default_factory=dict)
     stages: Mapping[str, "Stage"] = field(default_factory=dict)
     trains: bool = True
+    at_checkpoint: Callable[[], None] = lambda: None
 
     def load_parent(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         """The parent and its tokenizer."""

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, ProgressCallback
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+)
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from hf_lrcompress.distillation.checkpoints import newest_whole
@@ -132,6 +139,7 @@ def train_student(
         eval_dataset=context.inputs.training_examples(context.inputs.validation, tokenizer),
         processing_class=tokenizer,
     )
+    trainer.add_callback(AtCheckpoints(context))
     if logger.getEffectiveLevel() > logging.WARNING:  # --quiet
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
@@ -151,6 +159,17 @@ def train_student(
     if arguments.per_device_train_batch_size != asked_for:
         measured["per_device_train_batch_size"] = arguments.per_device_train_batch_size
     return measured
+
+
+class AtCheckpoints(TrainerCallback):
+    """Calls `at_checkpoint` of a stage's context."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+
+    def on_save(self, *args: Any, **kwargs: Any) -> None:
+        """A checkpoint has been saved."""
+        self.context.at_checkpoint()
 
 
 def evaluations_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
