@@ -7,6 +7,7 @@ Everything is imported once: a fork costs nothing.
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -147,6 +148,7 @@ def start(walk: Walk, folder: Path, rank: int, port: int, trouble: Trouble) -> i
             print(f"TRACE {error!r}", file=log)
         if rank == walk.processes - 1:
             Path(f"{folder}.operations").write_text(str(trouble.count), encoding="utf-8")
+            Path(f"{folder}.modules").write_text("\n".join(sys.modules), encoding="utf-8")
     os._exit(code)
 
 
@@ -213,6 +215,7 @@ def go(walk: Walk) -> None:
     folder = Path(walk.folder)
     codes = run(walk, folder)
     operations = int(Path(f"{folder}.operations").read_text(encoding="utf-8"))
+    import_all(Path(f"{folder}.modules").read_text(encoding="utf-8").splitlines())
     print(json.dumps(asdict(walk) | {"codes": codes, "operations": operations, "log": read_log(folder)}), flush=True)
     for kind, at in cases(operations, walk.chosen):
         here = folder.with_name(f"{folder.name}-{kind.replace(' ', '-')}-{at}")
@@ -234,6 +237,14 @@ def go(walk: Walk) -> None:
         found = {"different": differences(here, folder), "log": log, "log_again": read_log(here)}
         print(json.dumps(case | found), flush=True)
         shutil.rmtree(here, ignore_errors=True)
+
+
+def import_all(names: list[str]) -> None:
+    """Import what a run has imported, which every fork after it would import again."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()
 
 
 def read_log(folder: Path) -> str:

@@ -54,10 +54,10 @@ class BatchTooLarge(MemoryError):
 
     Args:
         message (`str`): What to do.
-        batch_size (`int`): The largest smaller batch that divides a step, or 0 if it is of one example already.
+        batch_size (`int`, *optional*, defaults to 0): The largest smaller batch that divides a step; 0 if there is none.
     """
 
-    def __init__(self, message: str, batch_size: int) -> None:
+    def __init__(self, message: str, batch_size: int = 0) -> None:
         super().__init__(message)
         self.batch_size = batch_size
 
@@ -81,7 +81,7 @@ def smaller_batches_advised(args: DistillationConfig) -> Iterator[None]:
         steps = args.gradient_accumulation_steps
         what = f"batches of {batch} do not fit into the memory of {args.device}"
         if batch == 1:
-            raise BatchTooLarge(f"{what}; give shorter texts or a smaller model", 0) from error
+            raise BatchTooLarge(f"{what}; give shorter texts or a smaller model") from error
         smaller = next(size for size in range(batch // 2, 0, -1) if batch * steps % size == 0)
         half = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
         compared = "sentence_similarity" in args.loss_weights
