@@ -209,13 +209,14 @@ class Pipeline:
 
     def _context(self, position: int) -> StageContext:
         names = [planned.name for planned in self.plan[:position]]
+        stages = {name: stage for name, stage in self.prepared.stages.items() if name in names}
         directory = self.plan[position].directory
         return StageContext(
             inputs=self.prepared.inputs,
             parent=self.prepared.model_of(self.prepared.parent_of(position), self.output_dir),
             stage_dir=self.output_dir / directory,
             models=self.prepared.models_before(position, self.output_dir),
-            stages={name: stage for name, stage in self.prepared.stages.items() if name in names},
+            stages=stages,
             masked=self.masked,
             similarities=lambda: self._teacher_similarities,
             at_checkpoint=lambda: self._record_spent(directory, own=True),

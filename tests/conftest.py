@@ -33,7 +33,7 @@ BEGUN_FIRST = (
     "test_scoring.py",
     "test_versions.py",
 )
-"""Files that take a minute and more: begun last, one would keep one worker while the others have nothing left to do."""
+"""Files that take half a minute and more: begun last, one would keep one worker while the others have nothing left to do."""
 
 SIZES = {
     "vocab_size": 101,

@@ -53,6 +53,15 @@ def test_the_longest_example_is_in_the_first_batch(epoch):
     assert 1003 in order[:16] and sorted(order) == list(range(1004))
 
 
+def test_of_the_whole_batches_the_one_with_the_longest_is_first():
+    """The longest of all may be in the last, which is not whole."""
+    lengths = list(range(1, 204))
+    for seed in range(200):
+        order = list(GroupedByLength(lengths, 4, seed))
+        assert max(lengths[index] for index in order[:4]) == max(lengths[index] for index in order[:200]), seed
+    assert list(GroupedByLength([], 4, 0)) == []
+
+
 @pytest.fixture
 def documents():
     generator = torch.Generator().manual_seed(0)
