@@ -1,4 +1,7 @@
-"""Tokenizers of every kind, trained on the texts that were made up."""
+"""Tokenizers of every kind, trained on the texts that were made up: the same ones every time.
+
+Trainers walk hash tables, whose order is another in every process. What depends on it is settled here.
+"""
 
 import json
 from pathlib import Path
@@ -10,14 +13,24 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast, XLMRobertaT
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
+CHARACTERS = sorted(set("".join(TRAIN)) - {" "})
+
+
+def without_added(backend: Tokenizer, keep: list[str]) -> Tokenizer:
+    """Characters were given to the trainer as special tokens, for ids in an order that is known; now they are pieces."""
+    state = json.loads(backend.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in keep]
+    return Tokenizer.from_str(json.dumps(state))
+
+
 def bert(lowercase: bool = False) -> BertTokenizerFast:
     backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    backend.train_from_iterator(
-        TRAIN, trainers.WordPieceTrainer(vocab_size=900, special_tokens=BERT_SPECIAL, show_progress=False)
-    )
+    first = [*BERT_SPECIAL, *(f"##{character}" for character in CHARACTERS)]
+    backend.train_from_iterator(TRAIN, trainers.WordPieceTrainer(vocab_size=900, special_tokens=first, show_progress=False))
+    backend = without_added(backend, keep=BERT_SPECIAL)
     ids = [("[SEP]", 3), ("[CLS]", 2)]
     if lowercase:
         backend.post_processor = processors.BertProcessing(*ids)
@@ -34,7 +47,12 @@ def unigram(special: list[str]) -> dict:
     backend.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=900, special_tokens=special, unk_token=special[-1], show_progress=False)
     backend.train_from_iterator(TRAIN, trainer)
-    return json.loads(backend.to_str())
+    state = json.loads(backend.to_str())
+    pieces = state["model"]["vocab"][len(special) :]
+    rounded = [[piece, round(score, 1)] for piece, score in pieces]
+    in_order = sorted(rounded, key=lambda piece: (-piece[1], piece[0]))
+    state["model"]["vocab"] = [[token, 0.0] for token in special] + in_order
+    return state
 
 
 def template(state: dict, bos: str, eos: str) -> Tokenizer:
@@ -79,9 +97,11 @@ def trained(model: models.BPE, pre_tokenizer, alphabet: list[str], normalizer=No
         backend.normalizer = normalizer
     if pre_tokenizer:
         backend.pre_tokenizer = pre_tokenizer
-    arguments = {"special_tokens": ["<s>", "</s>", "<pad>", "<unk>"], "initial_alphabet": alphabet, "end_of_word_suffix": suffix}
+    special = ["<s>", "</s>", "<pad>", "<unk>"]
+    ends = [character + suffix for character in CHARACTERS] if suffix else []
+    arguments = {"special_tokens": [*special, *ends], "initial_alphabet": alphabet, "end_of_word_suffix": suffix}
     backend.train_from_iterator(TRAIN, trainers.BpeTrainer(vocab_size=1500, show_progress=False, **arguments))
-    return backend
+    return without_added(backend, keep=special)
 
 
 def fast(backend: Tokenizer) -> PreTrainedTokenizerFast:

@@ -17,6 +17,7 @@ from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
 from hf_lrcompress.surgery.vocab_trimming import config_tokens, trim_vocab, trimmed_config
 from hf_lrcompress.texts.corpus import CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.texts.languages import Language
+from hf_lrcompress.vocabulary.candidates import covered_share
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
 from hf_lrcompress.vocabulary.coverage import check_coverage
 from hf_lrcompress.vocabulary.selection import check_one_rule, padded_size, select_tokens, weighted_counts
@@ -177,8 +178,7 @@ class TrimVocab(Stage):
         keep_ids = self.select(context.inputs)
         trimmed = trim_vocab(model, tokenizer, keep_ids)
         context.save(trimmed.model, trimmed.tokenizer)
-        covered = counts[keep_ids].sum() / counts.sum()
-        metrics: dict[str, Any] = {"tokens_covered": covered.item()}
+        metrics: dict[str, Any] = {"tokens_covered": covered_share(counts, keep_ids.tolist())}
         if PartialState().is_main_process:
             texts = context.inputs.validation_texts
             models = (model.eval(), trimmed.model.eval())

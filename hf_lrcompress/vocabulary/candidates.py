@@ -1,12 +1,24 @@
 """The tokens that a smaller vocabulary can be made of: so many of them, all frequent ones, or enough for a share of the text."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import torch
 
 from hf_lrcompress.vocabulary.bpe import MergeTable
+
+
+def covered_share(counts: torch.Tensor, kept: Collection[int]) -> float:
+    """The share of all occurrences that is of tokens that are kept, in double precision.
+
+    What is lost is subtracted: where nothing is, weighted counts give 1 exactly, in whatever order they are added.
+    """
+    left_out = torch.ones(len(counts), dtype=torch.bool)
+    left_out[list(kept)] = False
+    lost = counts[left_out].sum().item()
+    total = counts.sum().item()
+    return (total - lost) / total if lost else 1.0
 
 
 class Candidates:
@@ -66,11 +78,9 @@ class Candidates:
 
         A larger vocabulary holds all tokens of a smaller one, so the size is found by bisection.
         """
-        total = self.counts.sum().item()
-        allowed = total - share * total
 
         def covers(size: int) -> bool:
-            return size > self._largest(size) or self._lost(self.most(size)) <= allowed
+            return size > self._largest(size) or covered_share(self.counts, self.most(size)) >= share
 
         sizes = range(len(self.required), len(self.ids) + 1)
         return self.most(sizes[bisect_left(sizes, True, key=covers)])
@@ -87,12 +97,6 @@ class Candidates:
     def _largest(self, size: int) -> int:
         """All that occur, with what comes before them."""
         return len(self._first(size) | self._occurring)
-
-    def _lost(self, kept: set[int]) -> float:
-        """How often tokens occur that are not kept."""
-        lost = torch.ones(len(self.counts), dtype=torch.bool)
-        lost[list(kept)] = False
-        return self.counts[lost].sum().item()
 
 
 class ClosedCandidates(Candidates):

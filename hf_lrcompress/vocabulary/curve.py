@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from hf_lrcompress.vocabulary.candidates import covered_share
 from hf_lrcompress.vocabulary.selection import select_tokens
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
@@ -42,7 +43,7 @@ def measure_curve(
     """
     points = []
     for keep_ids in _selections(tokenizer, counts, vocab_size):
-        coverage = (counts[keep_ids].sum() / counts.sum()).item()
+        coverage = covered_share(counts, keep_ids.tolist())
         rows = ids_of(trim_tokenizer(tokenizer, keep_ids), texts)
         points.append(CurvePoint(len(keep_ids), coverage, per_word(rows, texts)))
     by_size = {point.vocab_size: point for point in points}

@@ -7,6 +7,7 @@ from tiny_tokenizers import TEXTS, unigram, wordpiece
 from trained_tokenizers import bert, clip, gemma, llama3, xlm_roberta
 
 from hf_lrcompress import count_tokens, select_tokens
+from hf_lrcompress.vocabulary.candidates import Candidates, covered_share
 from hf_lrcompress.vocabulary.curve import measure_curve
 from hf_lrcompress.vocabulary.selection import weighted_counts
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
@@ -20,7 +21,14 @@ def case(request):
 
 
 def covered(counts, keep_ids) -> float:
-    return (counts[keep_ids].sum() / counts.sum()).item()
+    return counts[keep_ids].sum().item() / counts.sum().item()
+
+
+def test_a_share_that_is_met_exactly_is_enough():
+    """In single precision nine of ten are less than 0.9."""
+    counts = torch.tensor([0, 0, 1, 0, 9])
+    assert covered_share(counts, [4]) == 0.9 and covered_share(counts, []) == 0
+    assert Candidates(counts, range(5), required=set(), spare=[]).covering(0.9) == {4}
 
 
 def size_that_works(tokenizer, counts, size) -> torch.Tensor | None:
