@@ -21,7 +21,7 @@ from hf_lrcompress.commands.process import (
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining, check_seeds, check_workers
+from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import read_object, write_atomically
@@ -87,7 +87,7 @@ def evaluate(arguments: argparse.Namespace) -> str:
         columns=partial(read_pairs, "task_columns", arguments.task_columns, "TASK=INPUTS,LABELS"),
         language=partial(Language.from_tag, arguments.lang),
     )
-    check_seeds(given.seeds)
+    seeds = chosen_seeds(given.seeds, arguments.quick)
     check_workers(arguments.workers)
     given.training.check_factors(given.factors)
     models = given.models
@@ -101,7 +101,7 @@ def evaluate(arguments: argparse.Namespace) -> str:
     output_dir = Path(arguments.output_dir)
     check_output_dir(output_dir)
     first = models[0].name
-    comparison = Comparison(models, tasks, given.training, given.seeds, output_dir, reference=first, workers=arguments.workers)
+    comparison = Comparison(models, tasks, given.training, seeds, output_dir, reference=first, workers=arguments.workers)
     scores = score_models(comparison)
     capacity = score_factors(comparison, given.factors)
     if not PartialState().is_main_process:

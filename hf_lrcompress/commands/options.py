@@ -76,7 +76,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     for setting in fields(TaskTraining):
         training.add_argument(f"--{setting.name}", help=setting.metadata["help"], **_option_of(setting))
     training.add_argument("--reduction_factors", default="", help="such as 2,4,8,16: compare adapters of these sizes too")
-    training.add_argument("--seeds", default="42,43,44", help="comma-separated (default: 42,43,44)")
+    training.add_argument("--seeds", default="", help="comma-separated (default: 42,43,44; with --quick 42)")
     run = _add_run_options(parser)
     run.add_argument("--workers", type=int, default=1, help="trainings at once, each a process (default: 1)")
     run.add_argument("--output_dir", default="scores", help="results and predictions (default: scores)")

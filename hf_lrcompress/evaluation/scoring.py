@@ -85,7 +85,7 @@ class Comparison:
     Args:
         models (`Sequence[ModelUnderTest]`): What is scored.
         tasks (`Sequence[TaskData]`): Data of the tasks that they are scored on.
-        training ([`TaskTraining`]): Settings of the trainings. With `quick` only the first seed is used.
+        training ([`TaskTraining`]): Settings of the trainings.
         seeds (`Sequence[int]`): Seeds; a score is the mean over them.
         output_dir (`Path`): Folder that gets `MODEL-TASK-SEED.json` (the result) and `.jsonl` (the predictions); with another
             learning rate than the task's own `MODEL-TASK-lrRATE-SEED`.
@@ -105,7 +105,6 @@ class Comparison:
 
     def entries(self) -> list[Entry]:
         """Every model on every task."""
-        seeds = self.seeds[:1] if self.training.quick else self.seeds
         entries = []
         for model in self.models:
             identity = model_identity(model.path, model.revision)
@@ -113,7 +112,7 @@ class Comparison:
             training = self.training.of_model(hidden_size)
             for data in self.tasks:
                 both = fingerprint(identity, asdict(data))
-                entries.append(Entry(model, data, both, training, seeds, self.output_dir))
+                entries.append(Entry(model, data, both, training, self.seeds, self.output_dir))
         return entries
 
 

@@ -21,6 +21,14 @@ def check_workers(workers: int) -> None:
         raise ValueError(f"workers must be a whole number of 1 or more, got {workers!r}")
 
 
+def chosen_seeds(seeds: Sequence[int], quick: bool) -> tuple[int, ...]:
+    """Those that are given; if none are, the quick preset's only one, or the paper's three."""
+    if not seeds:
+        return (42,) if quick else (42, 43, 44)
+    check_seeds(seeds)
+    return tuple(seeds)
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raise a `ValueError` if a seed is none that all generators of random numbers take, or there is none."""
     if not seeds:
@@ -63,7 +71,7 @@ class TaskTraining:
     learning_rates: tuple[float, ...] = _setting(
         (), "such as 1e-4,5e-4,1e-3: of those that fail with no seed the best on validation, by the first (default: the paper's)"
     )
-    quick: bool = _setting(False, "one seed, and fewer epochs of large tasks")
+    quick: bool = _setting(False, "fewer epochs of large tasks, and one seed if none are given")
     epochs: int | None = _setting(None, "instead of each task's own")
     patience: int | None = _setting(None, "stop after so many epochs without a better one")
     label_all_tokens: bool = _setting(False, "every token of a word learns its tag, not only the first")

@@ -14,7 +14,7 @@ from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_seeds, check_workers
+from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_workers, chosen_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import file_hash
@@ -40,7 +40,7 @@ class Evaluate(TaskTraining, Stage):
         models (`tuple[str, ...]`, *optional*): Names of stages, or `teacher`; none means all before this one.
         undistilled (`bool`, *optional*, defaults to `False`): Score one model more, under this name: what the run's surgeries
             alone make of `adapt_teacher` (without that, of the teacher), with no training after them.
-        seeds (`tuple[int, ...]`, *optional*, defaults to `(42, 43, 44)`): Seeds; a score is the mean over them.
+        seeds (`tuple[int, ...]`, *optional*): Seeds; a score is the mean over them. None means 42, 43 and 44, with `quick` 42.
         reduction_factors (`tuple[int, ...]`, *optional*): Score with adapters of these sizes too, and plot it.
         workers (`int`, *optional*, defaults to 1): Trainings at once, each in a process of its own.
 
@@ -54,13 +54,13 @@ class Evaluate(TaskTraining, Stage):
     columns: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     undistilled: bool = False
-    seeds: tuple[int, ...] = (42, 43, 44)
+    seeds: tuple[int, ...] = ()
     reduction_factors: tuple[int, ...] = ()
     workers: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seeds(self.seeds)
+        chosen_seeds(self.seeds, self.quick)
         check_workers(self.workers)
         self.check_factors(self.reduction_factors)
 
@@ -118,7 +118,8 @@ class Evaluate(TaskTraining, Stage):
         predictions = context.stage_dir / "predictions"
         reference, original = compared_with(context.models)
         training = self.task_training()
-        comparison = Comparison(tested, data, training, self.seeds, predictions, reference, original, self.workers)
+        seeds = chosen_seeds(self.seeds, self.quick)
+        comparison = Comparison(tested, data, training, seeds, predictions, reference, original, self.workers)
         scores = score_models(comparison)
         capacity = score_factors(comparison, self.reduction_factors)
         if not PartialState().is_main_process:

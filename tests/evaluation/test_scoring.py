@@ -195,6 +195,12 @@ def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     assert code == 2 and "other data, settings or another model" in error
 
 
+def test_given_seeds_are_taken_with_quick_too(evaluate):
+    code, printed, error = evaluate("--quick", "--seeds", "3,4", tasks=("tc",))
+    assert code == 0, error
+    assert "Shortened: 2 of 3 seeds (TC); 1 of 20 epochs (TC)." in printed
+
+
 def test_the_recipe_runs_as_a_script_beside_its_own_name(inputs, tmp_path):
     """Its folder comes first in Python's path, and `import evaluate` would find the recipe there."""
     command = [sys.executable, RECIPES / "evaluate.py", "--model", inputs / "small", "--lang", "sk", "--quick", "--epochs", "1"]
@@ -272,7 +278,6 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
         (["--reduction_factors", "2,x"], "--reduction_factors 2,x: give whole numbers separated by commas"),
         (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
         (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
-        (["--seeds", ""], "seeds: give at least one"),
         (["--seeds", "3,4,3"], "seeds must differ from each other, got [3, 4, 3]"),
         (["--tasks", "tc,ner,tc"], "tasks must differ from each other"),
         (["--reduction_factors", "2,2"], "reduction_factors must differ from each other, got [2, 2]"),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_lrcompress.evaluation.settings import chosen_seeds
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
@@ -67,7 +68,8 @@ def test_the_default_is_the_papers():
     assert (paper.train.path, paper.train.name, paper.train.column) == ("cis-lmu/GlotCC-V1", "swh-Latn", "content")
     assert (paper.validation.name, paper.validation.split) == ("swh_Latn", "dev")
     assert list(paper.stages) == ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab", "evaluate"]
-    assert paper.stages["evaluate"].label_all_tokens and paper.stages["evaluate"].seeds == (42, 43, 44)
+    evaluate = paper.stages["evaluate"]
+    assert evaluate.label_all_tokens and chosen_seeds(evaluate.seeds, evaluate.quick) == (42, 43, 44)
     args = training_arguments(paper.training, ".", 42)
     assert (args.alpha, args.learning_rate, args.num_train_epochs, args.mlm_probability) == (0.5, 5e-5, 10, 0.15)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps, paper.block_size) == (4, 2, 512)
