@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 # Not the core: real data, the demo and its packages, what needs both versions, and what takes long and hardly asks transformers.
 NOT_CORE = demo export studies evaluation/test_side_by_side.py test_full_disk.py test_recipes.py test_command.py test_versions.py test_any_input.py test_gpu_benchmark.py \
-	test_killed_runs.py test_notebook.py test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
+	test_killed_runs.py test_machine.py test_notebook.py test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
 CORE = -m "not slow and not long" $(NOT_CORE:%=--ignore=tests/%)
 
 # A file a worker at a time, in the order of conftest.py, one thread each: tiny models gain nothing from more.
@@ -21,7 +21,8 @@ lint: .venv/installed
 	$(BIN)/bandit -q -r -c pyproject.toml hf_lrcompress recipes
 	$(BIN)/python tests/pinned_versions.py
 
-test: lint .venv4/installed
+test:
+	$(MAKE) -j2 lint .venv4/installed
 	LRCOMPRESS_OTHER_PYTHON=.venv4/bin/python $(call PYTEST,.venv)
 	$(MAKE) test4
 
@@ -35,6 +36,7 @@ test-long: .venv/installed .venv4/installed
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)
 
+.venv4/installed: | .venv/installed  # pip makes the package's folder of metadata: not two at once
 .venv4/installed: EXTRAS = eval,adapters,figures,test
 .venvlowest/installed: EXTRAS = eval,figures,test
 .venv%/installed: setup.cfg constraints-%.txt
