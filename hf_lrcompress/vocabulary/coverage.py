@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.curve import ids_of
 from hf_lrcompress.vocabulary.ids import unknown_id
-from hf_lrcompress.vocabulary.selection import select_tokens
+from hf_lrcompress.vocabulary.selection import TokenSelector
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 MOST_SENTENCES = 10_000
@@ -74,11 +74,12 @@ class _HeldOutText:
 
     def sufficient_size(self, size: int, counts: torch.Tensor, keep: Sequence[str]) -> int | None:
         """The smallest larger size that does, to within a twentieth, if the counted text can fill one."""
+        selector = TokenSelector(self._tokenizer, counts, keep)
         sufficient = []
 
         def is_enough_or_too_much(larger: int) -> bool:
             try:
-                keep_ids = select_tokens(self._tokenizer, counts, larger, keep)
+                keep_ids = selector.select(larger)
             except ValueError:  # more than the text can fill
                 return True
             if self.problem(trim_tokenizer(self._tokenizer, keep_ids), keep_ids) is None:

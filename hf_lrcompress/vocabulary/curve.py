@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.vocabulary.candidates import covered_share
-from hf_lrcompress.vocabulary.selection import select_tokens
+from hf_lrcompress.vocabulary.selection import TokenSelector
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
@@ -54,16 +54,17 @@ def measure_curve(
 
 def _selections(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int) -> Iterator[torch.Tensor]:
     """The ids to keep for each size that the corpus allows."""
+    selector = TokenSelector(tokenizer, counts)
     largest = 0
     for fraction in FRACTIONS:
         try:
-            keep_ids = select_tokens(tokenizer, counts, round(fraction * vocab_size))
+            keep_ids = selector.select(round(fraction * vocab_size))
         except ValueError:  # smaller than the alphabet, or larger than the corpus can fill
             continue
         largest = len(keep_ids)
         yield keep_ids
     if largest <= vocab_size:
-        yield select_tokens(tokenizer, counts, min_count=counts[counts > 0].min().item())
+        yield selector.select(min_count=counts[counts > 0].min().item())
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

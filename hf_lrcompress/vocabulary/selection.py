@@ -70,14 +70,41 @@ def select_tokens(
     torch.Size([40000])
     ```
     """
-    require_trimmable(tokenizer)
-    demanded = _check_request(tokenizer, counts, vocab_size, keep)
-    check_one_rule(vocab_size, min_count, coverage)
-    candidates = _candidates(tokenizer, counts, demanded)
-    kept = _chosen(candidates, vocab_size, min_count, coverage)
-    if pad_to_multiple_of is not None:
-        kept = _padded(candidates, kept, pad_to_multiple_of)
-    return torch.tensor(sorted(kept))
+    return TokenSelector(tokenizer, counts, keep).select(vocab_size, min_count, coverage, pad_to_multiple_of)
+
+
+class TokenSelector:
+    """[`select_tokens`] for as many sizes as are asked: the tokenizer, which takes seconds, is read once.
+
+    Args:
+        tokenizer, counts, keep: As in [`select_tokens`].
+
+    Raises:
+        ValueError: If `counts` has the wrong length, `keep` a token that does not exist, or the tokenizer cannot be trimmed.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, keep: Sequence[str] = ()) -> None:
+        require_trimmable(tokenizer)
+        vocab = tokenizer.get_vocab()
+        self._tokens = len(vocab)
+        demanded = _check_request(vocab, id_count(tokenizer), counts, keep)
+        self._candidates = _candidates(tokenizer, vocab, counts, demanded)
+
+    def select(
+        self,
+        vocab_size: int | None = None,
+        min_count: float | None = None,
+        coverage: float | None = None,
+        pad_to_multiple_of: int | None = None,
+    ) -> torch.Tensor:
+        """The ids that [`select_tokens`] chooses."""
+        check_one_rule(vocab_size, min_count, coverage)
+        if vocab_size is not None and vocab_size > self._tokens:
+            raise ValueError(f"vocab_size {vocab_size} is a vocabulary larger than the tokenizer's {self._tokens}")
+        kept = _chosen(self._candidates, vocab_size, min_count, coverage)
+        if pad_to_multiple_of is not None:
+            kept = _padded(self._candidates, kept, pad_to_multiple_of)
+        return torch.tensor(sorted(kept))
 
 
 def check_one_rule(vocab_size: int | None, min_count: float | None, coverage: float | None) -> None:
@@ -148,9 +175,10 @@ def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, fl
     return sum(shares, start=torch.zeros_like(shares[0]))
 
 
-def _candidates(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, demanded: Sequence[int]) -> Candidates:
+def _candidates(
+    tokenizer: PreTrainedTokenizerFast, vocab: Mapping[str, int], counts: torch.Tensor, demanded: Sequence[int]
+) -> Candidates:
     """What there is to choose from, where the tokens `demanded` stay."""
-    vocab = tokenizer.get_vocab()
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     special = set(special_ids(tokenizer, state))
     required = special | _fixed(tokenizer, state, vocab) | set(demanded)
@@ -172,17 +200,10 @@ def _fixed(tokenizer: PreTrainedTokenizerFast, state: dict, vocab: Mapping[str, 
     return single_bytes | {i for i in vocab.values() if i < padding}
 
 
-def _check_request(
-    tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int | None, keep: Sequence[str]
-) -> list[int]:
+def _check_request(vocab: Mapping[str, int], ids: int, counts: torch.Tensor, keep: Sequence[str]) -> list[int]:
     """The ids of `keep`."""
-    size = len(tokenizer)
-    ids = id_count(tokenizer)
-    vocab = tokenizer.get_vocab()
     if counts.shape != (ids,):
         raise ValueError(f"counts must have one entry for each of the {ids} tokens, got shape {list(counts.shape)}")
-    if vocab_size is not None and vocab_size > size:
-        raise ValueError(f"vocab_size {vocab_size} is a vocabulary larger than the tokenizer's {size}")
     strangers = [token for token in keep if token not in vocab]
     if strangers:
         raise ValueError(

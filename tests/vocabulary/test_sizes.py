@@ -9,7 +9,7 @@ from trained_tokenizers import bert, clip, gemma, llama3, xlm_roberta
 from hf_lrcompress import count_tokens, select_tokens
 from hf_lrcompress.vocabulary.candidates import Candidates, covered_share
 from hf_lrcompress.vocabulary.curve import measure_curve
-from hf_lrcompress.vocabulary.selection import weighted_counts
+from hf_lrcompress.vocabulary.selection import TokenSelector, weighted_counts
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
 
@@ -59,6 +59,13 @@ def test_smaller_sizes_cover_less(case, share):
     for fewer in range(1, 4):
         smaller = size_that_works(tokenizer, counts, len(keep_ids) - fewer)
         assert smaller is None or covered(counts, smaller) < share
+
+
+def test_a_choice_does_not_depend_on_those_before(case):
+    tokenizer, counts = case
+    selector = TokenSelector(tokenizer, counts)
+    for rule in ({"coverage": 1.0}, {"vocab_size": 650}, {"min_count": 3, "pad_to_multiple_of": 64}, {"coverage": 0.5}):
+        assert torch.equal(selector.select(**rule), select_tokens(tokenizer, counts, **rule))
 
 
 def test_coverage_is_that_of_the_curve():
