@@ -13,6 +13,7 @@ from hf_lrcompress.evaluation.adapters import load_for_task
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.rebuilding import masked_lm_on_meta
+from hf_lrcompress.models.weights import all_finite
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
 RUNTIME_KEYS = {
@@ -183,3 +184,14 @@ def test_a_new_head_takes_the_place_of_none(directory):
     )
     with pytest.raises(ValueError, match="lacks 16 weights .*layer.2.*; choose a complete checkpoint"):
         load_masked_lm(str(directory), new_head_seed=1)
+
+
+@pytest.mark.parametrize("values", [[], [1, -2], [6e4, 6e4]])
+def test_finite_values_can_have_an_infinite_sum(values):
+    assert all_finite(torch.tensor(values, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_that_is_not_finite_is_found(value):
+    assert not all_finite(torch.tensor([0, value, 0]))
+    assert not all_finite(torch.tensor([float("inf"), 0, value]))
