@@ -89,9 +89,9 @@ def survived(case: dict) -> bool:
 
 def table(cases: list[dict]) -> str:
     """Cases, survived and lost, a row for each walk and kind of trouble."""
-    found = Counter((case["walk"], case["kind"], survived(case)) for case in cases)
-    names = sorted({name[:2] for name in found})
-    rows = [(*name, found[*name, True] + found[*name, False], found[*name, True], found[*name, False]) for name in names]
+    total = Counter((case["walk"], case["kind"]) for case in cases)
+    well = Counter((case["walk"], case["kind"]) for case in cases if survived(case))
+    rows = [(*name, total[name], well[name], total[name] - well[name]) for name in sorted(total)]
     return tabulate(rows, headers=["walk", "trouble", "cases", "survived", "lost"])
 
 

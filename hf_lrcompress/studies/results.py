@@ -38,7 +38,9 @@ def result_of(planned: PlannedPoint, report: Mapping[str, Any], shared: Mapping[
     last = rows[-1]
     trained = [row for row in rows if "evaluations" in row]
     # the curve of a stage that settings after it share says nothing of them; the last stage's is the point's, whoever has made it
-    own_curve = bool(trained) and (trained[-1] is last or trained[-1]["stage"] not in shared)
+    with_curve = trained[-1] if trained else {}
+    if with_curve is not last and with_curve.get("stage") in shared:
+        with_curve = {}
     scores = [row for row in report.get("scores", ()) if row["model"] == last["stage"]]
     elsewhere = sum(each["seconds"] for each in shared.values())
     return {
@@ -48,8 +50,8 @@ def result_of(planned: PlannedPoint, report: Mapping[str, Any], shared: Mapping[
         "measures": {key: last[key] for key in MEASURES if key in last},
         "masked_text": last["masked_text"],
         "scores": scores,
-        "curve_of": trained[-1]["stage"] if own_curve else None,
-        "curve": trained[-1]["evaluations"] if own_curve else [],
+        "curve_of": with_curve.get("stage"),
+        "curve": with_curve.get("evaluations", []),
         "seconds": report["total"]["seconds"] - elsewhere,
         "shared": {stage: each["run"] for stage, each in shared.items()},
         "settings": report["settings"],
@@ -130,10 +132,10 @@ def _averages(results: Results) -> list[float]:
 
 def _comparable(results: Results) -> list[str]:
     """The measures that all have, but for those whose places in the text are not the same for all settings."""
+    seeds = {result["seed"] for result in results}
     places = {(result["seed"], result["masked_text"]) for result in results}
-    same = len(places) == len({seed for seed, _ in places})
-    measured = [set(result["measures"]) for result in results]
-    keys = [key for key in MEASURES if measured and key in set.intersection(*measured)]
+    same = len(places) == len(seeds)
+    keys = [key for key in MEASURES if results and all(key in result["measures"] for result in results)]
     return [key for key in keys if same or key == "sentence_similarity"]
 
 

@@ -306,10 +306,10 @@ def test_wrong_pairs_are_refused(student, teacher, dataset, tmp_path, model_type
 
 def test_tokenizers_that_differ_are_refused_by_id(student, teacher, tmp_path):
     words = [*"abcdefgh", "[UNK]", "[PAD]", "[MASK]"]
-    tokenizers = [
-        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({w: i for i, w in enumerate(order)}, "[UNK]")))
-        for order in (words, [*words[:3], "x", *words[4:], "more"])
-    ]
+    others = [*words[:3], "x", *words[4:], "more"]
+    vocabularies = [{word: i for i, word in enumerate(order)} for order in (words, others)]
+    backends = [Tokenizer(WordLevel(vocabulary, "[UNK]")) for vocabulary in vocabularies]
+    tokenizers = [PreTrainedTokenizerFast(tokenizer_object=backend) for backend in backends]
     args = DistillationConfig(output_dir=str(tmp_path), use_cpu=True)
     with pytest.raises(ValueError, match=r"differ at 2 ids, such as 3 \('d' and 'x'\), 11 \(None and 'more'\); trim the teacher"):
         DistillationTrainer(

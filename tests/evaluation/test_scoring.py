@@ -99,14 +99,12 @@ def test_tags_are_on_the_first_token_or_on_all():
     example = Example(example.inputs, tuple("ab"[i % 2] for i in range(len(example.inputs))))
     words = tokenizer(list(example.inputs), is_split_into_words=True).word_ids()
     for label_all in (False, True):
-        (feature,), (first,) = (lambda split: (split.features, split.first_tokens))(
-            encode([example], tokenizer, ["a", "b"], 500, label_all)
-        )
-        naive = [
-            IGNORED if word is None or (not label_all and words.index(word) != i) else word % 2 for i, word in enumerate(words)
-        ]
-        assert feature["labels"] == naive
-        assert first == [words.index(word) for word in range(len(example.inputs))]
+        split = encode([example], tokenizer, ["a", "b"], 500, label_all)
+        naive = [IGNORED if word is None else word % 2 for word in words]
+        if not label_all:
+            naive = [naive[i] if words.index(word) == i else IGNORED for i, word in enumerate(words)]
+        assert split.features[0]["labels"] == naive
+        assert split.first_tokens[0] == [words.index(word) for word in range(len(example.inputs))]
     assert len(words) > len(example.inputs) + 2
 
 
@@ -149,15 +147,21 @@ def test_words_beyond_the_maximum_length_get_the_default():
 
 @pytest.mark.parametrize("task", ["tc", "ner"])
 def test_scores_repeat_with_a_seed_and_come_from_the_saved_predictions(inputs, task):
-    model, data = ModelUnderTest("large", str(inputs / "large")), load_task(TASKS[task], SLOVAK, inputs / task)
+    model = ModelUnderTest("large", str(inputs / "large"))
+    data = load_task(TASKS[task], SLOVAK, inputs / task)
     encoded = EncodedTask.encode(data, model, label_all_tokens=False)
     first, second = (train_and_score(model, encoded, TaskTraining(epochs=2), seed=3) for _ in range(2))
     assert first | {"seconds": 0} == second | {"seconds": 0}
     rows = first["predictions"]
-    gold, predicted = [list(row["gold"]) if task == "ner" else row["gold"] for row in rows], [row["predicted"] for row in rows]
-    direct = seqeval_f1(gold, predicted) if task == "ner" else f1_score(gold, predicted, average="macro")
+    gold = [row["gold"] for row in rows]
+    predicted = [row["predicted"] for row in rows]
+    if task == "ner":
+        direct = seqeval_f1([list(labels) for labels in gold], predicted)
+    else:
+        direct = f1_score(gold, predicted, average="macro")
     assert first["scores"][TASKS[task].metric] == pytest.approx(direct)
-    assert sorted(row.inputs for row in data.test) == sorted(row["tokens" if task == "ner" else "text"] for row in rows)
+    inputs_of = "tokens" if task == "ner" else "text"
+    assert sorted(row.inputs for row in data.test) == sorted(row[inputs_of] for row in rows)
 
 
 @pytest.fixture
