@@ -137,9 +137,9 @@ def _paint_stages(stages: Sequence[Row], left: "Axes", right: "Axes") -> None:
         measured = [place for place in places if stages[place].get(key) is not None]
         if measured:
             right.plot([stages[place][key] for place in measured], measured, marker="o", label=STAGE_COLUMNS[key][0])
-    right.set(yticks=places, yticklabels=[], xlim=(0, 1.05), xlabel="1 is the teacher's")
+    right.set(yticks=places, yticklabels=[], xlim=(0, 1.05), xlabel="similarity (1 is the teacher's), accuracy")
     right.grid(axis="x", alpha=0.4)
-    right.legend(fontsize="small", loc="lower left")
+    right.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1))
     for axes in (left, right):
         axes.set_ylim(len(stages) - 0.5, -0.5)  # the teacher on top
 
@@ -161,7 +161,12 @@ def _paint_scores(scores: Sequence[Row], models: Sequence[Row], axes: "Axes") ->
         if rows:
             _paint_task(axes, name.upper(), rows, place_of)
     labels = [f"{row['model']}\n{row['size_mb']:.0f} MB" for row in models]
-    axes.set(xticks=range(len(models)), xticklabels=labels, ylim=(0, 100), ylabel="score × 100")
+    axes.set_xticks(range(len(models)), labels, rotation=25, ha="right", rotation_mode="anchor")  # names can be long
+    axes.set(ylim=(0, 100), ylabel="score × 100")
+    if baseline_rows(scores):
+        axes.plot([], [], color="grey", linestyle="--", linewidth=1, label=MAJORITY)
+    if UNDISTILLED in place_of:
+        axes.plot([], [], color="grey", marker="x", linestyle="", label=UNDISTILLED)
     axes.grid(axis="y", alpha=0.4)
     _title_and_legend(axes, scores)
 
@@ -171,17 +176,15 @@ def _paint_task(axes: "Axes", title: str, rows: Sequence[Row], place_of: Mapping
     compressed = [row for row in rows if row["model"] != UNDISTILLED]
     x = [place_of[row["model"]] for row in compressed]
     deviations = [100 * row["std"] for row in compressed]
-    line = axes.errorbar(x, [100 * row["mean"] for row in compressed], yerr=deviations, marker="o", capsize=3, label=title)
+    line = axes.errorbar(x, [100 * row["mean"] for row in compressed], yerr=deviations, marker="o", capsize=3)
+    line[0].set_label(title)
     color = line[0].get_color()
-    for row in rows:
-        if row["model"] == UNDISTILLED:
-            label = f"{title}, {UNDISTILLED}"
-            axes.plot(place_of[UNDISTILLED], 100 * row["mean"], marker="x", linestyle="", color=color, label=label)
+    alone = [100 * row["mean"] for row in rows if row["model"] == UNDISTILLED]
+    axes.plot([place_of[UNDISTILLED] for _ in alone], alone, marker="x", linestyle="", color=color)
     for baseline in baseline_rows(rows):
-        axes.axhline(100 * baseline["mean"], color=color, linestyle="--", linewidth=1, label=f"{title}, {MAJORITY}")
+        axes.axhline(100 * baseline["mean"], color=color, linestyle="--", linewidth=1)
     if title == "POS":
-        accuracies = [100 * row["extra"]["accuracy"] for row in compressed]
-        axes.plot(x, accuracies, marker=".", linestyle=":", color=color, label="POS accuracy")
+        axes.plot(x, [100 * row["extra"]["accuracy"] for row in compressed], ".:", color=color, label="POS accuracy")
 
 
 def _paint_capacity(capacity: Sequence[Row], axes: "Axes") -> None:

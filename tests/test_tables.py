@@ -155,6 +155,8 @@ def test_the_figure_of_scores_has_the_models_by_size_and_all_of_the_scale(tmp_pa
     plot_scores([*SCORES, alone], [*EFFICIENCY, EFFICIENCY[1] | {"model": UNDISTILLED}], tmp_path / "scores.png")
     (axes,) = drawn["scores.png"].axes
     sizes = [float(label.get_text().split("\n")[1].removesuffix(" MB")) for label in axes.get_xticklabels()]
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(named) == sorted(["TC", "POS", "POS accuracy", UNDISTILLED])
     assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True) and axes.get_ylim() == (0, 100)
 
 

@@ -18,7 +18,7 @@ from hf_lrcompress.publishing.model_card import render_model_card
 from hf_lrcompress.publishing.report import render_report
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
-REPORT = Path(__file__).parents[2] / "model_cards" / "sk-paper-method" / "report.json"
+REPORT = Path(__file__).parents[1] / "report_of_a_masked_lm.json"
 BASELINES = {"tc": 0.057, "sa": 0.472, "ner": 0.0, "pos": 0.06}
 
 
@@ -118,7 +118,9 @@ def test_the_baseline_stands_beside_every_score(drawn, tmp_path):
     plot_scores(report["scores"], report["efficiency"], tmp_path / "scores.png")
     plot_capacity(report["scores"], tmp_path / "capacity.png")
     legends = [[text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn]
-    assert f"TC, {MAJORITY}" in legends[0] and f"NER, {MAJORITY}" in legends[0] and MAJORITY in legends[1]
+    assert legends[0] == ["TC", "NER", MAJORITY] and MAJORITY in legends[1]
+    dashed = [line.get_ydata()[0] for line in drawn[0].axes[0].lines if line.get_linestyle() == "--" and len(line.get_ydata())]
+    assert dashed == [pytest.approx(100 * BASELINES[task]) for task in ("tc", "ner")]
     assert MAJORITY in capacity_table(report["scores"])
 
 
