@@ -15,7 +15,7 @@ from hf_lrcompress.commands.evaluate import read_training
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.entries import majority_scores
 from hf_lrcompress.evaluation.scoring import Comparison, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining
+from hf_lrcompress.evaluation.settings import TaskTraining, chosen_seeds
 from hf_lrcompress.evaluation.tables import score_notes
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
@@ -148,13 +148,17 @@ def test_what_was_trained_at_the_papers_rate_serves_the_choice(comparison, train
     assert asked == [(1e-1, 3)]
 
 
-def test_every_reduction_factor_chooses_and_quick_has_one_seed(comparison, trained):
+def test_every_reduction_factor_chooses(comparison, trained):
     asked, given = trained
     given[1e-2] = (0.9, 0.9)
-    quick = replace(comparison, training=replace(comparison.training, quick=True))
-    rows = score_factors(quick, [16, 4])
+    rows = score_factors(replace(comparison, seeds=(3,)), [16, 4])
     assert [(row["reduction_factor"], row["learning_rate"], row["seeds"]) for row in rows] == [(16, 1e-2, [3]), (4, 1e-2, [3])]
     assert asked == [(1e-4, 3), (1e-2, 3)] * 2
+
+
+@pytest.mark.parametrize(("given", "quick", "seeds"), [((), False, (42, 43, 44)), ((), True, (42,)), ((7, 8), True, (7, 8))])
+def test_quick_has_one_seed_unless_some_are_given(given, quick, seeds):
+    assert chosen_seeds(given, quick) == seeds
 
 
 def test_a_real_choice_is_that_of_the_results_and_resumes_piece_by_piece(comparison, inputs):
