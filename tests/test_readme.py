@@ -134,6 +134,12 @@ def test_the_tables_of_methods_are_those_of_the_results():
     assert f"it fills in {shares[0]} of masked tokens, the paper's method {shares[1]}." in README
 
 
+def test_the_scores_of_the_configuration_are_those_of_its_card():
+    report = json.loads((ROOT / "model_cards" / "sk" / "report.json").read_text(encoding="utf-8"))
+    for row in report["scores"]:
+        assert f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" in OF_BENCHMARKS, row["task"]
+
+
 def test_the_memory_for_more_text_is_that_of_the_results():
     results = json.loads((RECIPES / "benchmarks" / "results" / "memory.json").read_text(encoding="utf-8"))
     largest = max(results["times_the_memory_of_the_smallest_text"].values())
