@@ -7,6 +7,7 @@ from hf_lrcompress.evaluation.settings import chosen_seeds
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
+from hf_lrcompress.stages.evaluate import Evaluate
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.training_arguments import training_arguments
 from hf_lrcompress.texts.languages import Language
@@ -271,3 +272,10 @@ def test_deep_nesting_is_refused_in_one_line():
 def test_a_key_that_is_no_text_is_refused():
     with pytest.raises(ValueError, match="1 is no key of a configuration; give one such as training.alpha"):
         override({}, 1, 2)
+
+
+def test_seeds_that_are_taken_decide_whether_scores_are_made_again():
+    settings = [Evaluate(**given).settings_that_matter({}) for given in ({}, {"seeds": (42, 43, 44)}, {"quick": True})]
+    assert settings[0] == settings[1] != settings[2]
+    quick_with_three = Evaluate(quick=True, seeds=(42, 43, 44)).settings_that_matter({})
+    assert quick_with_three != settings[2] and Evaluate(quick=True, seeds=(42,)).settings_that_matter({}) == settings[2]
