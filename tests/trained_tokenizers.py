@@ -28,7 +28,8 @@ def bert(lowercase: bool = False) -> BertTokenizerFast:
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    first = [*BERT_SPECIAL, *(f"##{character}" for character in CHARACTERS)]
+    inside = [f"##{character}" for character in CHARACTERS]
+    first = [*BERT_SPECIAL, *inside]
     backend.train_from_iterator(TRAIN, trainers.WordPieceTrainer(vocab_size=900, special_tokens=first, show_progress=False))
     backend = without_added(backend, keep=BERT_SPECIAL)
     ids = [("[SEP]", 3), ("[CLS]", 2)]

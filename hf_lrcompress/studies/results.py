@@ -1,5 +1,6 @@
 """What a study has found: a line for every finished point, and all of them as table and figure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,8 @@ def _comparable(results: Results) -> list[str]:
     seeds = {result["seed"] for result in results}
     places = {(result["seed"], result["masked_text"]) for result in results}
     same = len(places) == len(seeds)
-    keys = [key for key in MEASURES if results and all(key in result["measures"] for result in results)]
+    having = Counter(key for result in results for key in result["measures"])
+    keys = [key for key in MEASURES if having[key] == len(results) > 0]
     return [key for key in keys if same or key == "sentence_similarity"]
 
 
