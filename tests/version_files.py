@@ -12,7 +12,7 @@ import transformers
 from conftest import COUNTS_FROM_PADDING, MODEL_TYPES, SHARED_LAYERS, SPECIAL_NAMES, tiny_model
 from made_up_texts import TEXTS
 from safetensors.torch import save_file
-from tiny_surgeries import SURGERIES
+from tiny_surgeries import COPYING, SURGERIES
 from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -47,9 +47,9 @@ def _compressed(family: str, tokenizer):
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in SPECIAL_NAMES}
     model = tiny_model(family, vocab_size=len(tokenizer), max_position_embeddings=130, **special)
-    for name, cut in SURGERIES.items():
+    for name in COPYING:
         if name != "reduce_layers" or family not in SHARED_LAYERS:
-            model = cut(model)
+            model = SURGERIES[name](model)
     trimmed = trim_vocab(model, tokenizer, select_tokens(tokenizer, count_tokens(tokenizer, TEXTS), VOCAB_SIZE))
     return trimmed.model, trimmed.tokenizer
 

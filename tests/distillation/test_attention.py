@@ -17,14 +17,24 @@ def heads(dtype):
     return [torch.randn(2, 3, 7, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
 
 
-@pytest.mark.parametrize("mask", [None, torch.zeros(2, 1, 7, 7, dtype=torch.bfloat16), torch.ones(2, 1, 7, 7, dtype=torch.bool)])
+def without_the_last(visible, hidden, dtype):
+    mask = torch.full((2, 1, 7, 7), visible, dtype=dtype)
+    mask[..., -1] = hidden
+    return mask
+
+
+MASKS = [None, without_the_last(0, -10_000, torch.bfloat16), without_the_last(True, False, torch.bool)]
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=["none", "added", "boolean"])
 def test_attention_is_computed_in_fp32_though_autocast_says_bf16(mask):
     given = heads(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16), attention_for_training(CPU):
         mixed = F.scaled_dot_product_attention(*given, attn_mask=mask)
     assert mixed.dtype == torch.bfloat16
     whole = [tensor.detach().float().requires_grad_() for tensor in given]
-    expected = F.scaled_dot_product_attention(*whole)
+    exact_mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+    expected = F.scaled_dot_product_attention(*whole, attn_mask=exact_mask)
     assert torch.equal(mixed, expected.bfloat16())
     mixed.float().sum().backward()
     expected.sum().backward()
