@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.evaluation.adapters import check_task_classes
-from hf_lrcompress.evaluation.examples import check_cut_off
+from hf_lrcompress.evaluation.examples import Example, TaskData, check_cut_off
 from hf_lrcompress.evaluation.metrics import score
-from hf_lrcompress.evaluation.task_data import Example, TaskData
 from hf_lrcompress.models.architectures import architecture_of
 from hf_lrcompress.models.loading import load_config, load_tokenizer
 from hf_lrcompress.vocabulary.ids import check_rows
@@ -45,7 +44,10 @@ class EncodedSplit:
 
     @property
     def words_cut_off(self) -> int:
-        """How many words have no token: they lie beyond the maximum length, and are not predicted."""
+        """How many words have no token, so that they are not predicted.
+
+        They lie beyond the maximum length, or the tokenizer makes nothing of them, as of a lone soft hyphen.
+        """
         return sum(tokens.count(None) for tokens in self.first_tokens)
 
     def decode(self, predicted: Sequence, labels: list[str], default: str) -> list[str | list[str]]:
@@ -106,20 +108,31 @@ class _Encoder:
         return _Row(example, feature, [])
 
     def words(self, example: Example) -> _Row:
-        """Words with their tags: a word's first token has its tag, the others too or none."""
-        words = list(example.inputs)
-        encoded = self.tokenizer(words, is_split_into_words=True, truncation=True, max_length=self.max_length)
-        first: list[int | None] = [None] * len(words)
+        """Words with their tags: a word's first token has its tag, the others too or none.
+
+        They are read as running text, with a space between them. As a list, byte-level BPE would lose where words begin.
+        """
+        encoded = self.tokenizer(" ".join(example.inputs), truncation=True, max_length=self.max_length)
+        words = _words_of_characters(example.inputs)
+        first: list[int | None] = [None] * len(example.inputs)
         labels = []
-        for position, word in enumerate(encoded.word_ids()):
+        for position, (start, end) in enumerate(encoded.encodings[0].offsets):
             label = IGNORED
-            if word is not None and (first[word] is None or self.label_all_tokens):
-                label = self.ids[example.tags[word]]
-            if word is not None and first[word] is None:
-                first[word] = position
+            for word in dict.fromkeys(words[start:end]):
+                begins = first[word] is None
+                if begins:
+                    first[word] = position
+                if label == IGNORED and (begins or self.label_all_tokens):
+                    label = self.ids[example.tags[word]]
             labels.append(label)
         feature = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"], "labels": labels}
         return _Row(example, feature, first)
+
+
+def _words_of_characters(words: Sequence[str]) -> list[int]:
+    """Of every character of the words with a space between them the word's index; a space belongs to the word behind it."""
+    indices = [index for index, word in enumerate(words) for _ in range(len(word) + 1)]
+    return indices[1:]
 
 
 @dataclass(frozen=True)
@@ -191,12 +204,12 @@ class EncodedTask:
         return encoded
 
     def _say_what_is_cut_off(self, name: str, model_name: str) -> None:
-        """How many words of a split are not predicted; refused if most."""
+        """Say how many words of a split are not predicted; refuse most."""
         split = self.splits[name]
         words = sum(map(len, split.first_tokens))
         check_cut_off(self.data.task, name, split.words_cut_off, words, self.max_length)
         if split.words_cut_off:
-            said = "%s, %s: %d of %d words in the %s split lie beyond the first %d tokens and count as %r"
+            said = "%s, %s: %d of %d words in the %s split have no token among the first %d and count as %r"
             task = self.data.task.name
             default = self.data.most_frequent_label
             logger.warning(said, model_name, task, split.words_cut_off, words, name, self.max_length, default)

@@ -41,7 +41,7 @@ class TaskData:
         source (`str`, *optional*): Data set on the Hub, or name of the local folder.
 
     Raises:
-        ValueError: If a split is empty, has one label only or one that `train` lacks, or most of its words would be cut off.
+        ValueError: If a split is empty, has one label only, or most of its words would be cut off.
     """
 
     task: Task
@@ -59,12 +59,6 @@ class TaskData:
         if not examples:
             raise ValueError(f"{self.task.name}: the {name} split is empty; every task needs train, validation and test")
         labels = sorted(_labels_of(examples))
-        unknown = sorted(set(labels) - set(self.labels))
-        if unknown:
-            raise ValueError(
-                f"{self.task.name}: label {unknown[0]!r} in the {name} split is not in train; "
-                "correct it or leave out its examples"
-            )
         if len(labels) == 1:
             raise ValueError(
                 f"{self.task.name}: {labels[0]!r} is the only label in the {name} split: there is nothing to tell apart; "
@@ -76,8 +70,17 @@ class TaskData:
 
     @property
     def labels(self) -> list[str]:
-        """The labels, sorted; what a model predicts is an index into them."""
-        return sorted(_labels_of(self.train))
+        """The labels of all splits, sorted; what a model predicts is an index into them."""
+        return sorted(_labels_of(self.train + self.validation + self.test))
+
+    def not_in_train(self) -> str | None:
+        """Says which label is in another split only, so that nothing can learn it; `None` if there is none."""
+        learned = _labels_of(self.train)
+        for name in SPLITS:
+            unknown = sorted(_labels_of(getattr(self, name)) - learned)
+            if unknown:
+                return f"{self.task.name}: label {unknown[0]!r} in the {name} split is not in train"
+        return None
 
     @property
     def most_frequent_label(self) -> str:

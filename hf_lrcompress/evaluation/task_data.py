@@ -1,5 +1,6 @@
 """Reading a task's data, from a local folder or the Hub. Errors are one line."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from datasets.exceptions import DatasetNotFoundError
 from hf_lrcompress.evaluation.examples import SPLITS, Example, TaskData, checked_example
 from hf_lrcompress.evaluation.local_tasks import read_split
 from hf_lrcompress.evaluation.tasks import HubSource, Task
+from hf_lrcompress.evaluation.word_lines import MISSING
 from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.texts.readers import PARQUET_BRANCH, load_parquet_branch
+
+logger = logging.getLogger(__name__)
 
 
 def load_task(
@@ -38,7 +42,10 @@ def load_task(
     """
     if folder is not None:
         train, validation, test = (tuple(read_split(Path(folder), names, task, columns)) for names in SPLITS.values())
-        return TaskData(task, train, validation, test, Path(folder).resolve().name)
+        data = TaskData(task, train, validation, test, Path(folder).resolve().name)
+        if unlearned := data.not_in_train():
+            raise ValueError(f"{unlearned}; correct it or leave out its examples")
+        return data
     source = task.source(language)
     if source is None:
         return None
@@ -52,7 +59,10 @@ def load_task(
     except ConnectionError as error:
         unreachable = f"{task.name}: the Hugging Face Hub cannot be reached to load {source.path}"
         raise ConnectionError(f"{unreachable}; {give_local_files(task.name)}") from error
-    return TaskData(task, train, validation, test, source.path)
+    data = TaskData(task, train, validation, test, source.path)
+    if unlearned := data.not_in_train():
+        logger.warning("%s of %s; no model can know it: it counts as an error", unlearned, source.path)
+    return data
 
 
 def give_local_files(task_name: str) -> str:
@@ -68,13 +78,22 @@ def _read_hub(source: HubSource, name: str | None, split: str, task: Task) -> It
     feature = rows.features[source.labels]
     names = _class_names(feature)
     for index, row in enumerate(rows):
+        inputs = row[source.inputs]
         labels = row[source.labels]
         if names and task.tokens:
             labels = [names[label] for label in labels]
         elif names:
             labels = names[labels]
+        if task.tokens and len(inputs) == len(labels):
+            inputs, labels = _without_missing(inputs, labels)
         if labels != source.without:
-            yield checked_example(row[source.inputs], labels, task, f"{source.path}, {split}, row {index}")
+            yield checked_example(inputs, labels, task, f"{source.path}, {split}, row {index}")
+
+
+def _without_missing(words: list[str], tags: list[str]) -> tuple[list[str], list[str]]:
+    """Leave out what has no tag: in a treebank "im" has none, whose parts "in" and "dem" follow it."""
+    kept = [(word, tag) for word, tag in zip(words, tags, strict=True) if tag not in MISSING]
+    return [word for word, _ in kept], [tag for _, tag in kept]
 
 
 def _load_rows(source: HubSource, name: str | None, split: str, task: Task) -> Dataset:

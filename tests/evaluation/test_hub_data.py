@@ -14,7 +14,8 @@ from hub_server import File, HubServer
 ROOT = Path(__file__).parent.parent.parent
 PARQUET = "refs/convert/parquet"
 TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
-UPOS = ["NOUN", "PUNCT", "ADP", "NUM"]
+UPOS = ["NOUN", "PUNCT", "ADP", "_", "INTJ"]
+TREEBANKS = "universal-dependencies/universal_dependencies"
 READ = """
 import json, sys
 from hf_lrcompress.evaluation.task_data import load_task
@@ -68,22 +69,30 @@ def answers(tmp_path_factory):
         tagged = parquet(
             folder, [{"tokens": ["Pes", "."], "upos": [0, 1]}], tokens=plain, upos=ListFeature(ClassLabel(names=UPOS))
         )
+        parts = [{"tokens": ["im", "in", "dem", "Haus"], "upos": [3, 2, 2, 0]}]
+        unseen = [{"tokens": ["Ach", "Haus"], "upos": [4, 0]}]
+        treebank = {"train": parts, "validation": parts, "test": unseen}
         rated = [{"tweet": text, "label": i} for i, text in enumerate(["Vibaya", "Sawa", "Nzuri"])]
         three = ClassLabel(names=["negative", "neutral", "positive"])
         for repo, name, file in (
-            ("universal-dependencies/universal_dependencies", "sk_snk", tagged),
+            (TREEBANKS, "sk_snk", tagged),
             ("masakhane/masakhapos", "swa", tagged),
             ("masakhane/afrisenti", "swa", parquet(folder, rated, tweet=Value("string"), label=three)),
         ):
             added = server.add(repo, {"script.py": b"raise ValueError"})
             added.add_commit(PARQUET, {f"{name}/{split}/0000.parquet": File(file, False) for split in splits})
 
+        features = {"tokens": plain, "upos": ListFeature(ClassLabel(names=UPOS))}
+        german = {f"de_gsd/{split}/0000.parquet": parquet(folder, rows, **features) for split, rows in treebank.items()}
+        sk_and_de = server.files(TREEBANKS, PARQUET) | german
+        server.repositories[TREEBANKS].add_commit(PARQUET, {path: File(content, False) for path, content in sk_and_de.items()})
+
         rated = parquet(folder, [{"text": "Dobré", "label": 1}, {"text": "Zlé", "label": 0}], text=Value("string"), label=label)
         server.add("DGurgurov/slovak_sa", {f"data/{split}-00000-of-00001.parquet": rated for split in splits})
         server.add("DGurgurov/maltese_sa", {f"{split}.csv": b"sentence,label\nTajjeb,1\n" for split in splits})
 
         wanted = [("tc", "sk"), ("ner", "sk"), ("pos", "sk"), ("pos", "sw"), ("sa", "sw"), ("sa", "sk")]
-        wanted += [("tc", "mt"), ("pos", "th"), ("sa", "mt"), ("pos", "mt")]
+        wanted += [("tc", "mt"), ("pos", "th"), ("sa", "mt"), ("pos", "mt"), ("pos", "de")]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {
             "HF_ENDPOINT": server.url,
@@ -101,7 +110,7 @@ def answers(tmp_path_factory):
     [
         ("tc", "sk", "Davlan/sib200", [['Hokej "je" hra', "sports"], ["Voľby", "politics"]]),
         ("ner", "sk", "unimelb-nlp/wikiann", [[["Anna", "spí"], ["B-PER", "O"]]]),
-        ("pos", "sk", "universal-dependencies/universal_dependencies", [[["Pes", "."], ["NOUN", "PUNCT"]]]),
+        ("pos", "sk", TREEBANKS, [[["Pes", "."], ["NOUN", "PUNCT"]]]),
         ("pos", "sw", "masakhane/masakhapos", [[["Pes", "."], ["NOUN", "PUNCT"]]]),
         ("sa", "sw", "masakhane/afrisenti", [["Vibaya", "negative"], ["Nzuri", "positive"]]),
         ("sa", "sk", "DGurgurov/slovak_sa", [["Dobré", "positive"], ["Zlé", "negative"]]),
@@ -109,6 +118,11 @@ def answers(tmp_path_factory):
 )
 def test_every_data_set_is_read(answers, task, language, source, rows):
     assert answers[task, language] == [source, [rows] * 3]
+
+
+def test_a_word_that_only_has_parts_is_left_out_and_a_tag_that_train_lacks_counts(answers):
+    parts = [[["in", "dem", "Haus"], ["ADP", "ADP", "NOUN"]]]
+    assert answers["pos", "de"][1] == [parts, parts, [[["Ach", "Haus"], ["INTJ", "NOUN"]]]]
 
 
 def test_a_language_without_data_has_none(answers):
@@ -119,5 +133,4 @@ def test_what_is_wrong_is_one_line(answers):
     assert answers["sa", "mt"] == ["ValueError", "DGurgurov/maltese_sa has no column 'text'; there are: sentence, label"]
     kind, message = answers["pos", "mt"]
     assert kind == "FileNotFoundError"
-    source = "universal-dependencies/universal_dependencies"
-    assert message == f"pos: {source} has no mt_mudt; give a folder of local files as the data of pos"
+    assert message == f"pos: {TREEBANKS} has no mt_mudt; give a folder of local files as the data of pos"

@@ -14,7 +14,7 @@ from evaluation.tiny_tasks import SPLITS, save_models_and_tasks, write_lines
 from made_up_texts import make_texts
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
-from trained_tokenizers import xlm_roberta
+from trained_tokenizers import bert, gemma, llama3, modernbert, xlm_roberta
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -106,6 +106,21 @@ def test_tags_are_on_the_first_token_or_on_all():
         assert split.features[0]["labels"] == naive
         assert split.first_tokens[0] == [words.index(word) for word in range(len(example.inputs))]
     assert len(words) > len(example.inputs) + 2
+
+
+@pytest.mark.parametrize("kind", [bert, xlm_roberta, modernbert, llama3, gemma])
+def test_words_are_read_as_running_text_and_every_token_belongs_to_its_word(kind):
+    """Byte-level BPE has a space in front of a word in its tokens: a list of words would lose it."""
+    tokenizer = kind()
+    words = max(make_texts(20, 5), key=len).split()
+    split = encode([Example(tuple(words), ("a",) * len(words))], tokenizer, ["a", "b"], 500, False)
+    ids = split.features[0]["input_ids"]
+    (first,) = split.first_tokens
+    assert ids == tokenizer(" ".join(words))["input_ids"]
+    assert len(ids) > len(words) + 2
+    ends = [*first[1:], len(ids) - 1]
+    found = [tokenizer.decode(ids[start:end]) for start, end in zip(first, ends, strict=True)]
+    assert ["".join(text.split()) for text in found] == words
 
 
 def test_small_models_can_have_their_own_factor():
@@ -227,7 +242,7 @@ def damaged(folder, inputs, task, split, rows):
 @pytest.mark.parametrize(
     "task, split, rows, message",
     [
-        ("tc", "test", [{"text": "x", "label": "new"}], "label 'new' in the test split is not in train"),
+        ("tc", "test", [{"text": t, "label": t} for t in ("a", "new")], "label 'new' in the test split is not in train"),
         ("tc", "dev", [], "the validation split is empty"),
         (
             "ner",
