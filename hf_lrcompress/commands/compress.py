@@ -24,7 +24,7 @@ from hf_lrcompress.machine import Meter, hold_little_memory
 from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
-from hf_lrcompress.publishing.licence import check_license, license_of, teacher_license
+from hf_lrcompress.publishing.licence import check_license, license_of, recorded_license, teacher_license
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.further_languages import read_languages, with_languages
@@ -105,7 +105,7 @@ def publish_target(arguments: argparse.Namespace) -> Publish | None:
         return None
     if not arguments.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
-    return Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+    return Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision)  # --overwrite is of the run folder
 
 
 def check_gpus(prepared: PreparedRun) -> None:
@@ -129,7 +129,8 @@ def publish(target: Publish, output_dir: Path) -> int:
     """Publish the complete run; the exit code."""
     try:
         report = read_complete_run(output_dir)
-        print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license_of(report))}")
+        license = license_of(report, recorded_license(report))
+        print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license)}")
     except (ValueError, OSError) as error:
         later = f"hf-lrcompress publish {output_dir} {target.hub_model_id}"
         print_error(error, f"; the model is in {output_dir / MODEL_DIR}; later: {later}")

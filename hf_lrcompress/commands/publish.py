@@ -5,7 +5,7 @@ import argparse
 from hf_lrcompress.commands.process import full_disk_named, print_error, set_verbosity
 from hf_lrcompress.messages import check_settings
 from hf_lrcompress.publishing.hub import Publish
-from hf_lrcompress.publishing.licence import check_license, license_of, stated_license
+from hf_lrcompress.publishing.licence import check_license, license_of, recorded_license
 from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
 from hf_lrcompress.run.yaml_files import values_in
@@ -29,8 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_settings(values_in(vars(arguments)))
         target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
         report = read_complete_run(arguments.run_dir)
-        license = license_of(report) if arguments.license is None else {"license": arguments.license}
-        check_license(license, stated_license(report["stages"][0]), report["teacher"])
+        of_teacher = recorded_license(report)
+        license = license_of(report, of_teacher) if arguments.license is None else {"license": arguments.license}
+        check_license(license, of_teacher, report["teacher"])
         eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
         with full_disk_named(arguments.run_dir):
             url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)

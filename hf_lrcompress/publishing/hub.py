@@ -124,7 +124,7 @@ class Publish:
             whose = f"run {there}" if there else "no run of hf_lrcompress"
             raise ValueError(
                 f"{self.hub_model_id} holds files of {whose}, not of run {fingerprint}; "
-                "give another `hub_model_id`, or set `overwrite` to replace them"
+                "give another `hub_model_id`, or replace them by hf-lrcompress publish with `overwrite`"
             )
 
     def _fingerprint_there(self, api: HfApi, info: ModelInfo) -> str | None:

@@ -19,14 +19,17 @@ REFUSALS: tuple[type[Exception], ...] = (*HTTP_ERRORS, OSError, RuntimeError)
 
 
 @contextmanager
-def one_line_errors(doing: str) -> Iterator[None]:
+def one_line_errors(doing: str, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Raise one `OSError` with advice for all that the Hub or the network can refuse while the block runs.
 
     Args:
         doing (`str`): What is done in the block; the message begins with it.
+        but (`type[Exception]`, *optional*): What is raised as it is.
     """
     try:
         yield
+    except but:
+        raise
     except REFUSALS as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
         raise OSError(f"{doing}: {_explanation(cause)}") from error

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import hf_hub_download, hf_hub_url
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from huggingface_hub.repocard import metadata_load
 
 from hf_lrcompress.demo.texts import DEMO_TEACHER_LICENSE
 from hf_lrcompress.messages import one_line
+from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.licences import check_license_name
 
@@ -19,22 +20,75 @@ LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
 def teacher_license(config: RunConfig) -> dict[str, Any]:
-    """What the teacher's card says of its licence: `license`, and `license_name` and `license_link` where they are stated.
+    """What the teacher's card states of its licence: `license`, and `license_name` and `license_link` where they are stated.
 
-    Empty where the teacher has no card or its card names no licence.
+    Empty where the teacher has no card or its card names no licence, and where a machine that is offline has no copy of the card.
 
     Args:
         config ([`RunConfig`]): The run; its teacher may be on the Hub.
 
     Raises:
         ValueError: If the card of a local teacher has a header that is not YAML, or a licence that is no text.
-        OSError: If the Hub cannot be asked.
+        OSError: If the Hub refuses.
     """
     if config.teacher == DEMO:
         return {"license": DEMO_TEACHER_LICENSE}
-    card = _teacher_card(config)
-    if card is None:
+    if config.base_model is None:
+        card = Path(config.teacher) / "README.md"
+        return _read(card) if card.is_file() else {}
+    try:
+        return _on_hub(config.base_model, config.teacher_revision)
+    except LocalEntryNotFoundError:
         return {}
+
+
+def recorded_license(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the teacher's card states, see [`teacher_license`], as a run has recorded it.
+
+    Where it recorded nothing of a teacher on the Hub it may have been offline: then the Hub is asked.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+
+    Raises:
+        ValueError, OSError: As [`teacher_license`]; or if the Hub would have to be asked and cannot be.
+    """
+    stated = stated_license(report["stages"][0])
+    teacher = report["base_model"]
+    if stated or teacher is None:
+        return stated
+    try:
+        return _on_hub(teacher, report["settings"].get("teacher_revision"))
+    except LocalEntryNotFoundError as error:
+        raise OSError(f"the Hugging Face Hub cannot be asked for the licence of {teacher}; publish when it can be reached") from error
+
+
+def _on_hub(teacher: str, revision: str | None) -> dict[str, Any]:
+    """What a card on the Hub states.
+
+    Raises:
+        LocalEntryNotFoundError: If the Hub cannot be asked, and the card has not been downloaded before.
+    """
+    with one_line_errors(f"reading the card of {teacher}", but=LocalEntryNotFoundError):
+        try:
+            card = hf_hub_download(teacher, "README.md", revision=revision)
+        except LocalEntryNotFoundError:  # a kind of the next one, though the card may exist
+            raise
+        except EntryNotFoundError:
+            return {}
+    stated = _read(Path(card))
+    link = stated.get("license_link")
+    if link and "://" not in link:  # a file beside that card
+        stated["license_link"] = hf_hub_url(teacher, link, revision=revision)
+    return stated
+
+
+def _read(card: Path) -> dict[str, Any]:
+    """What the header of a card states.
+
+    Raises:
+        ValueError: If it is not YAML, or a licence is no text.
+    """
     try:
         stated = stated_license(metadata_load(card) or {})
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -55,15 +109,16 @@ def stated_license(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: facts[key] for key in LICENSE_KEYS if key in facts}
 
 
-def license_of(report: Mapping[str, Any]) -> dict[str, Any]:
+def license_of(report: Mapping[str, Any], stated: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The licence of a run's model: the one its configuration gives, otherwise the teacher's.
 
     Args:
         report (`Mapping`): What `report.json` holds.
+        stated (`Mapping`, *optional*): What the teacher's card states, if the report does not say it.
     """
     if report["settings"].get("license"):
         return {"license": report["settings"]["license"]}
-    return stated_license(report["stages"][0])
+    return dict(stated) if stated is not None else stated_license(report["stages"][0])
 
 
 def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any], teacher: str) -> None:
@@ -91,14 +146,3 @@ def _names(license: Mapping[str, Any]) -> list[str]:
     """The licences that a card's header states: one, several or none."""
     stated = license.get("license") or []
     return list(map(str, stated if isinstance(stated, list) else [stated]))
-
-
-def _teacher_card(config: RunConfig) -> Path | None:
-    """The file with the teacher's card; `None` if it has none, or if it is not in the cache of a machine that is offline."""
-    if config.base_model is None:
-        card = Path(config.teacher) / "README.md"
-        return card if card.is_file() else None
-    try:
-        return Path(hf_hub_download(config.teacher, "README.md", revision=config.teacher_revision))
-    except EntryNotFoundError:
-        return None

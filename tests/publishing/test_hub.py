@@ -299,11 +299,14 @@ def test_the_modules_of_sentence_transformers_are_published_too(hub, work, run):
     assert {path for path in hub.files(REPO) if "/" in path} == {"1_Pooling/config.json"} and "modules.json" in hub.files(REPO)
 
 
-def test_somebody_elses_repository_is_left_alone_without_overwrite(hub, work, run):
+def test_somebody_elses_repository_is_left_alone_without_overwrite(hub, compress, work, run):
     theirs = {"README.md": b"---\nhf_lrcompress_fingerprint: other\n---\n", "pytorch_model.bin": b"theirs"}
     for files in (theirs, {"thesis.tex": b"theirs"}):
         hub.add(REPO, files, private=True)
         assert_error(work("publish.py", run, REPO), f"{REPO} holds files of", "`overwrite`")
+        assert hub.files(REPO) == files
+        answer = compress(run, "--overwrite", "--push_to_hub", "--hub_model_id", REPO)  # that is of the run folder
+        assert_error(answer, f"{REPO} holds files of")
         assert hub.files(REPO) == files
     assert work("publish.py", run, REPO, "--overwrite")["code"] == 0
     assert "model.safetensors" in hub.files(REPO) and "thesis.tex" not in hub.files(REPO)
@@ -484,6 +487,30 @@ def test_a_teacher_from_the_hub_and_its_licence(hub, compress, inputs, tmp_path,
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(card.split("---")[1])
     assert (metadata["base_model"], metadata["license"]) == (name, "mit") and f"huggingface.co/{name}" in card
+
+
+def test_a_licence_that_could_not_be_asked_for_is_asked_for_before_publishing(hub, compress, work, inputs, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
+    hub.add("lab/nd", files | {"README.md": b"---\nlicense: cc-by-nc-nd-4.0\n---\n"})
+    hub.fail("HEAD", "/lab/nd/resolve/.*/README.md", 503, times=100)
+    answer = compress(tmp_path / "run", "--teacher", "lab/nd", "--license", "mit")
+    assert answer["code"] == 0, answer["err"]
+    assert_error(work("publish.py", tmp_path / "run", REPO), "cannot be asked for the licence of lab/nd")
+    hub.failures.clear()
+    hub.fail("GET", "/lab/nd/resolve/.*/README.md", None, times=100)
+    assert_error(work("publish.py", tmp_path / "run", REPO), "reading the card of lab/nd: the Hub cannot be reached")
+    hub.failures.clear()
+    assert_error(work("publish.py", tmp_path / "run", REPO), "cc-by-nc-nd-4.0, forbids derivatives")
+    assert REPO not in hub.repositories
+
+
+def test_a_link_to_the_teachers_licence_leads_there(hub, compress, inputs, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
+    card = b"---\nlicense: other\nlicense_name: own-terms\nlicense_link: LICENSE\n---\n"
+    hub.add("lab/own-terms", files | {"README.md": card, "LICENSE": b"terms"})
+    assert compress(tmp_path / "run", "--teacher", "lab/own-terms")["code"] == 0
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(card.split("---")[1])["license_link"] == f"{hub.url}/lab/own-terms/resolve/main/LICENSE"
 
 
 def test_a_teacher_with_code_of_its_own_is_run_only_if_trusted(hub, compress, work, inputs, tmp_path):
