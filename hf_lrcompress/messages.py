@@ -9,6 +9,9 @@ from typing import Any
 SECRET = re.compile(r"\bhf_[A-Za-z0-9]{30,}|(?<=\w\w:/)/?[^\s/@]+@")
 """What access tokens of the Hub look like, and user and password in a URL."""
 
+UNREACHABLE = re.compile("couldn't connect|connection error|offline mode", re.IGNORECASE)
+"""What `transformers` says where the Hub cannot be reached; "connect" alone may stand in the name of a model."""
+
 LONGEST_VALUE = 100
 LONGEST_LINE = 2000
 
@@ -100,5 +103,4 @@ def check_settings(values: Iterable[Any]) -> None:
 
 def is_unreachable(error: Exception) -> bool:
     """Whether an error of `transformers` says that the Hub cannot be reached, or is not to be."""
-    said = str(error).lower()
-    return "connect" in said or "offline" in said
+    return UNREACHABLE.search(str(error)) is not None

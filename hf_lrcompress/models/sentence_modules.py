@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 from safetensors.torch import load_file, save
 from transformers.utils import cached_file
 
@@ -201,14 +202,20 @@ def _with_files(module: SentenceModule, name_or_dir: str, revision: str | None) 
 
 def _find(name_or_dir: str, file: str, revision: str | None) -> str | None:
     """Where a file is; `None` where there is none, or where nobody can say."""
+    path = None
     try:
-        return cached_file(name_or_dir, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        path = cached_file(name_or_dir, file, revision=revision, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
         if not is_unreachable(error):
             raise
-    if file == MODULES_FILE:
+    if path is None and file == MODULES_FILE and not _is_known_to_lack(name_or_dir, file, revision):
         logger.warning("whether %s has a %s is not known, the Hub cannot be reached: mean pooling is taken", name_or_dir, file)
-    return None
+    return path
+
+
+def _is_known_to_lack(name_or_dir: str, file: str, revision: str | None) -> bool:
+    """Whether a directory has no such file, or the Hub has said so of a repository."""
+    return Path(name_or_dir).is_dir() or try_to_load_from_cache(name_or_dir, file, revision=revision) is _CACHED_NO_EXIST
 
 
 def _read_json(name_or_dir: str, file: str, revision: str | None) -> Any:

@@ -60,7 +60,8 @@ def recorded_license(report: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _on_hub(teacher, report["settings"].get("teacher_revision"))
     except LocalEntryNotFoundError as error:
-        raise OSError(f"the Hugging Face Hub cannot be asked for the licence of {teacher}; publish when it can be reached") from error
+        asked = f"the Hugging Face Hub cannot be asked for the licence of {teacher}"
+        raise OSError(f"{asked}; publish when it can be reached") from error
 
 
 def _on_hub(teacher: str, revision: str | None) -> dict[str, Any]:

@@ -64,8 +64,9 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     Raises:
         ValueError: If a stage does not fit what comes before it, or its training arguments are wrong.
     """
-    streamed = ["streamed"] if inputs.train.streaming else []  # its order is the file's
-    read = fingerprint(*inputs.text_hashes.values(), inputs.block_size, inputs.seed, inputs.objective, inputs.examples, *streamed)
+    unusual = ["streamed"] if inputs.train.streaming else []  # its order is the file's
+    unusual += [inputs.sentence_pooling] if inputs.sentence_pooling != "mean" else []  # a file of the teacher says it
+    read = fingerprint(*inputs.text_hashes.values(), inputs.block_size, inputs.seed, inputs.objective, inputs.examples, *unusual)
     parent = inputs.teacher_identity
     measured = fingerprint(parent, read)
     plan = [PlannedStage("teacher", "00-teacher", None, teacher.config, teacher.num_parameters(), measured)]

@@ -504,6 +504,29 @@ def test_a_licence_that_could_not_be_asked_for_is_asked_for_before_publishing(hu
     assert REPO not in hub.repositories
 
 
+def test_how_a_teacher_pools_decides_what_a_run_is_and_not_to_know_it_is_said(hub, compress, inputs, tmp_path):
+    """A teacher whose files are in the cache but for that of its modules, which nobody had asked for."""
+    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    pooling = {"word_embedding_dimension": 24, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    beside = {"modules.json": modules, "1_Pooling/config.json": pooling}
+    hub.add("lab/first", files | {path: json.dumps(content).encode() for path, content in beside.items()})
+    representation = ("--set", "objective=representation", "--set", "prune_ffn.method=refit")
+    command = (tmp_path / "run", "--teacher", "lab/first", *representation)
+    hub.fail("HEAD", "modules.json", 503, times=100)
+    answer = compress(*command)
+    assert answer["code"] == 0 and "mean pooling is taken" in answer["err"], answer["err"]
+    hub.failures.clear()
+    assert_error(compress(*command), "was made with other settings")
+    answer = compress(*command, "--overwrite")
+    assert answer["code"] == 0 and "mean pooling" not in answer["err"]
+    found = json.loads((tmp_path / "run" / "model" / "1_Pooling" / "config.json").read_text())
+    assert found["pooling_mode_cls_token"]
+
+
 def test_a_link_to_the_teachers_licence_leads_there(hub, compress, inputs, tmp_path):
     files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
     card = b"---\nlicense: other\nlicense_name: own-terms\nlicense_link: LICENSE\n---\n"
