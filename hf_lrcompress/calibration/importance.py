@@ -49,6 +49,9 @@ class GradientImportanceCallback(TrainerCallback):
                 "set gradient_accumulation_steps=1, max_grad_norm=0 and fp16=False, and launch without DeepSpeed"
             )
         model = kwargs["model"]
+        for layer, linears in enumerate(ffn_inputs_of(model)):
+            if not all(parameter.requires_grad for linear in linears for parameter in linear.parameters()):
+                raise ValueError(f"importance needs gradients: the feed-forward network of layer {layer} is frozen, thaw it")
         self.scores = torch.zeros(len(ffn_inputs_of(model)), intermediate_size_of(model.config))
         if state.global_step:
             checkpoint = Path(f"{args.output_dir}/checkpoint-{state.global_step}")

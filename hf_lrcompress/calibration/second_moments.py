@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_lrcompress.models.architectures import layer_pattern
+from hf_lrcompress.models.eval_mode import in_eval_mode
 from hf_lrcompress.surgery.moments import LAST_HIDDEN_STATE, Moments
 
 
@@ -23,20 +24,18 @@ def collect_moments(model: PreTrainedModel, batches: Iterable[Mapping[str, torch
             What the encoder is given: `input_ids` and `attention_mask`, each of shape `(batch, sequence)`. As text, or masked.
 
     Returns:
-        [`Moments`]: In fp64, on the model's device. A module that was given fewer inputs than it has dimensions is left out.
+        [`Moments`]: In fp64, on the model's device. A linear map that was given fewer inputs than it has dimensions is
+        left out.
 
     Raises:
         ValueError: If there are fewer tokens than a layer's inputs have dimensions.
     """
     sums: dict[str, torch.Tensor] = {}
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with in_eval_mode(model), torch.no_grad():
         for batch in batches:
             inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
             with _measuring(model, sums, inputs.get("attention_mask")):
                 _run(model, inputs)
-    model.train(was_training)
     return _measured(model, sums)
 
 
@@ -101,8 +100,9 @@ def _add(sums: dict[str, torch.Tensor], mask: torch.Tensor | None, path: str, gi
 
 
 def _measured(model: PreTrainedModel, sums: dict[str, torch.Tensor]) -> Moments:
-    """The moments of all modules that were given enough inputs."""
+    """The moments of all modules that were given enough inputs: a linear map needs as many as it has dimensions."""
     pattern = layer_pattern(model.config)
+    linear = {path for path, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv1d)}
     enough = {}
     for path, moment in sums.items():
         count = round(moment[-1, -1].item())
@@ -111,6 +111,8 @@ def _measured(model: PreTrainedModel, sums: dict[str, torch.Tensor]) -> Moments:
             enough[path] = moment
         elif pattern.match(path) or path == LAST_HIDDEN_STATE:
             raise ValueError(f"the calibration text has {count} tokens, but {path} has {size} dimensions; give at least {size}")
+        elif path not in linear:
+            enough[path] = moment
     if not enough:
         raise ValueError("there is no calibration text")
     return Moments(enough)

@@ -31,7 +31,9 @@ def attention_for_training(device: torch.device, compiled: bool = False) -> Iter
 
 
 def _in_fp32(fused: Callable, query: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """Fused attention of tensors that are cast, and its result cast back."""
+    """Fused attention of tensors that are cast, and its result cast back; without gradients in bf16, which is faster then."""
+    if not torch.is_grad_enabled():
+        return fused(query, *args, **kwargs)
     with torch.autocast("cpu", enabled=False):
         given = [_cast(value) for value in (query, *args)]
         result = fused(*given, **{name: _cast(value) for name, value in kwargs.items()})

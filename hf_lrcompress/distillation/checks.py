@@ -1,5 +1,6 @@
 """What a student and a teacher must have in common."""
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_lrcompress.distillation.config import DistillationConfig
@@ -21,9 +22,14 @@ def check_student_and_teacher(
     """Refuse a pair that cannot be distilled by the losses of `args`.
 
     Raises:
+        TypeError: If `args` is no [`DistillationConfig`].
         ValueError: If a teacher is needed and there is none, it is the student or in training mode, or has another vocabulary; if
-            a loss or `head_steps` needs a head and a model has none; if heads or layers do not fit.
+            a loss or `head_steps` needs a head and a model has none; if heads or layers do not fit; if the student's weights are
+            too coarse to be trained.
     """
+    if not isinstance(args, DistillationConfig):
+        raise TypeError(f"args must be a DistillationConfig, got {type(args).__name__}")
+    _check_precision(student, args)
     _check_head("the student", student, that_need("features", args.loss_weights))
     if args.head_steps and student.get_output_embeddings() is None:
         raise ValueError(f"head_steps={args.head_steps}, but {type(student).__name__} has no head to learn first; set it to 0")
@@ -44,6 +50,17 @@ def check_student_and_teacher(
         _check_relations(student, teacher, args)
     if that_need("hidden_states", compared) and args.hidden_layers is not None:
         _check_hidden_layers(student, teacher, args.hidden_layers)
+
+
+def _check_precision(student: PreTrainedModel, args: DistillationConfig) -> None:
+    """Refuse weights whose steps are smaller than their rounding; a learning rate of 0 only measures."""
+    trained = {parameter.dtype for parameter in student.parameters() if parameter.requires_grad}
+    coarse = sorted(str(dtype).removeprefix("torch.") for dtype in trained & {torch.bfloat16, torch.float16})
+    if coarse and args.learning_rate:
+        raise ValueError(
+            f"the student's weights are {coarse[0]}, in which small steps are rounded away; load it with dtype=torch.float32 "
+            "(bf16=True computes in bf16)"
+        )
 
 
 def _no_teacher(args: DistillationConfig) -> str:

@@ -6,11 +6,18 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from hf_lrcompress.distillation.loss_table import LOSSES, unit_of
+from hf_lrcompress.distillation.loss_table import LOSSES, that_need, unit_of
 
 DISTILLATION_LOSSES = ("mse", "kl")
 DISTILLATION_POSITIONS = ("all", "masked")
 SENTENCE_POOLINGS = ("mean", "cls")
+
+ONLY: dict[str, tuple[Any, str]] = {
+    "label_smoothing_factor": (0.0, "the losses are not of logits alone, and mlm is the plain cross-entropy"),
+    "batch_eval_metrics": (False, "what is measured of a batch is small already"),
+    "eval_do_concat_batches": (True, "the losses of an evaluation are means over all of its batches"),
+}
+"""Arguments of a Trainer that have one value here, and why."""
 
 
 @dataclass
@@ -105,7 +112,23 @@ class DistillationConfig(TrainingArguments):
         _check_whole("head_steps", self.head_steps, least=0)
         for index in self.hidden_layers or ():
             _check_whole("hidden_layers", index, least=0)
+        for name, (only, why) in ONLY.items():
+            if getattr(self, name) != only:
+                raise ValueError(f"{name} must be {only}: {why}")
         super().__post_init__()
+        self._take_checkpointing_that_keeps_graphs()
+        if self.torch_compile and that_need("attention", self.loss_weights):
+            raise ValueError("relations are read inside the layers, which cannot be compiled then; set torch_compile=False")
+
+    def _take_checkpointing_that_keeps_graphs(self) -> None:
+        """Checkpoint activations without reentrant passes: what such a pass shows of a layer's inside has no gradient."""
+        name = "activation_checkpointing" if hasattr(self, "activation_checkpointing") else "gradient_checkpointing"
+        if not getattr(self, name):
+            return
+        settings = {"use_reentrant": False} | (getattr(self, f"{name}_kwargs") or {})
+        if settings["use_reentrant"] and that_need("attention", self.loss_weights):
+            raise ValueError("relations have no gradient where use_reentrant is true; set it to false, or leave it out")
+        setattr(self, f"{name}_kwargs", settings)
 
     @property
     def loss_weights(self) -> dict[str, float]:

@@ -11,8 +11,9 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.distillation.losses import linear_predictions
 from hf_lrcompress.distillation.observing import Wanted, observe
-from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, in_eval_mode, shared_spans
+from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, shared_spans
 from hf_lrcompress.files import fingerprint
+from hf_lrcompress.models.eval_mode import in_eval_mode
 
 Predictions = tuple[torch.Tensor, torch.Tensor]
 """Of masked tokens the cross-entropies and whether they were found, each of shape `(masked tokens,)`."""

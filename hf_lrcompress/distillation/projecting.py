@@ -23,6 +23,7 @@ from hf_lrcompress.distillation.projections import (
     same_relative_depth,
 )
 from hf_lrcompress.distillation.sharding import ShardingTrainer, load_whole_model, whole_state
+from hf_lrcompress.models.eval_mode import in_eval_mode
 
 PROJECTIONS_FILE = "projections.safetensors"
 
@@ -70,10 +71,8 @@ class ProjectingTrainer(ShardingTrainer):
             return
         if self.train_dataset is None:
             raise ValueError("the projections of hidden states start from training data: give a train_dataset")
-        was_training = self.model.training
-        self.model.eval()
-        state = least_squares_start(self._moments())
-        self.model.train(was_training)
+        with in_eval_mode(self.model):
+            state = least_squares_start(self._moments())
         state = {name: tensor.to(self.args.device) for name, tensor in state.items()}
         load_whole_model(self.projections, broadcast(state))
         self._projections_started = True

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from tokenizers import Encoding
-from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 TEXTS_AT_ONCE = 256
 """Texts whose tokens are held at once: what is known of a token takes some hundred times its text."""
@@ -75,17 +74,6 @@ def batches_by_length(texts: Sequence[str], batch_size: int) -> Iterator[list[in
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
-
-
-@contextmanager
-def in_eval_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Switch dropout off, and back to what it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def _encoded(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[Encoding]:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.distillation.feature_losses import pooled
-from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, in_eval_mode, shared_spans
+from hf_lrcompress.distillation.shared_tokens import Span, batches_by_length, encode_with_places, shared_spans
+from hf_lrcompress.models.eval_mode import in_eval_mode
 
 MOST_SENTENCES = 512
 MOST_TOKENS = 2000

@@ -52,7 +52,7 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         teacher_processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             The teacher's tokenizer, to be compared with `processing_class`.
         kwargs: What [`~transformers.Trainer`] takes besides (`train_dataset`, `eval_dataset`, `processing_class`,
-            `callbacks`, `optimizers`, …), except `compute_metrics`.
+            `callbacks`, `optimizers`, …), except `compute_metrics` and `compute_loss_func`.
 
     Raises:
         ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
@@ -74,6 +74,9 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
+        for name in ("compute_metrics", "compute_loss_func"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"{name} would not be called: losses and metrics are those of args.losses")
         super().__init__(
             model,
             args,
@@ -108,7 +111,8 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
 
     def _get_train_sampler(self, *args: Any) -> Sampler | None:
         lengths = lengths_of(self.train_dataset)
-        if lengths is None:
+        strategy = getattr(self.args, "train_sampling_strategy", "random")  # transformers 4 has none
+        if lengths is None or strategy not in ("random", "group_by_length"):
             return super()._get_train_sampler(*args)
         return GroupedByLength(lengths, self.args.train_batch_size, self.args.seed)
 

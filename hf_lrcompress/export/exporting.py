@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.distillation.shared_tokens import in_eval_mode
 from hf_lrcompress.distillation.similarity import correlation
 from hf_lrcompress.evaluation.efficiency import LENGTH, median_seconds
 from hf_lrcompress.export.graphs import input_names, output_name, to_onnx
@@ -17,6 +16,7 @@ from hf_lrcompress.export.int8 import quantize
 from hf_lrcompress.export.running import OnnxModel
 from hf_lrcompress.files import written_whole
 from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.eval_mode import in_eval_mode
 
 if TYPE_CHECKING:
     import onnx

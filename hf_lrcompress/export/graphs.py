@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.distillation.shared_tokens import in_eval_mode
 from hf_lrcompress.messages import one_line
+from hf_lrcompress.models.eval_mode import in_eval_mode
 
 if TYPE_CHECKING:
     import onnx_ir

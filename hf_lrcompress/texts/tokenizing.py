@@ -76,13 +76,16 @@ def _tokenizing(tokenizer: PreTrainedTokenizerFast, block_size: int) -> dict[str
         raise ValueError("the tokenizer has no cls_token or no sep_token; set both, blocks begin and end with them")
     if not 3 <= block_size <= tokenizer.model_max_length:
         raise ValueError(f"block_size {block_size} must be from 3 to the tokenizer's {tokenizer.model_max_length}")
-    return {"tokenizer_json": tokenizer.backend_tokenizer.to_str(), "ends": ends, "block_size": block_size}
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    plain.no_truncation()
+    plain.no_padding()
+    return {"tokenizer_json": plain.to_str(), "ends": ends, "block_size": block_size}
 
 
 def _cut_documents(
     corpus: Dataset | IterableDataset, tokenizer_json: str, ends: tuple[int, int], block_size: int
 ) -> Iterator[dict[str, Any]]:
-    tokenizer = _plain_tokenizer(tokenizer_json)
+    tokenizer = Tokenizer.from_str(tokenizer_json)
     found = False
     for batch in corpus.iter(batch_size=_BATCH_SIZE):
         for encoding in tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False):
@@ -94,17 +97,10 @@ def _cut_documents(
         raise ValueError("no document of the text has a token; is it in the tokenizer's script?")
 
 
-def _plain_tokenizer(tokenizer_json: str) -> Tokenizer:
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
 def _blocks(
     corpus: Dataset | IterableDataset, tokenizer_json: str, ends: tuple[int, int], block_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    tokenizer = _plain_tokenizer(tokenizer_json)
+    tokenizer = Tokenizer.from_str(tokenizer_json)
     mask = np.ones(block_size, dtype=np.int8)
     rest = None
     found = False

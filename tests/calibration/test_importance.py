@@ -100,6 +100,13 @@ def test_settings_that_would_bend_the_scores_are_refused(dataset, tmp_path, sett
         run(without_dropout(model_type), dataset, arguments(tmp_path, **settings))
 
 
+def test_frozen_neurons_are_refused(dataset, tmp_path):
+    model = without_dropout("bert")
+    model.bert.encoder.layer[1].requires_grad_(False)
+    with pytest.raises(ValueError, match="the feed-forward network of layer 1 is frozen"):
+        run(model, dataset, arguments(tmp_path))
+
+
 def test_high_scores_matter_more_than_low_ones(dataset, tmp_path):
     """Pruning the neurons with the lowest scores must change the outputs less than pruning those with the highest."""
     model = without_dropout("bert")

@@ -4,7 +4,9 @@ import pytest
 import torch
 from conftest import keep_two_layers, tiny_model
 
+from hf_lrcompress import reduce_layers
 from hf_lrcompress.calibration.layer_errors import last_states, measure_layers, unexplained_share
+from hf_lrcompress.models.architectures import layers_of
 
 
 def batches(seed: int = 0) -> list[dict[str, torch.Tensor]]:
@@ -36,6 +38,22 @@ def test_layers_that_do_nothing_go_first():
                 output.LayerNorm.weight.fill_(1)
                 output.LayerNorm.bias.zero_()
     assert measure_layers(model, 2, batches()) == [0, 3]
+
+
+def test_where_kinds_alternate_layers_are_exchanged_for_better_ones():
+    """A global layer every third of ModernBERT: without any one layer those behind it are of other kinds."""
+    model = tiny_model("modernbert", num_hidden_layers=12)
+    with torch.no_grad():
+        for layer in layers_of(model)[1:6]:  # these do next to nothing
+            layer.attn.Wo.weight.mul_(1e-3)
+            layer.mlp.Wo.weight.mul_(1e-3)
+    kept = measure_layers(model, 6, batches())
+    states = last_states(model, batches())
+    shares = [
+        unexplained_share(last_states(reduce_layers(model, layers), batches()), states) for layers in (kept, list(range(6)))
+    ]
+    assert kept[0] == 0 and len(set(kept) & set(range(6, 12))) >= 4
+    assert shares[0] < shares[1] / 3
 
 
 def test_every_family_has_a_choice_that_fits(model, model_type):

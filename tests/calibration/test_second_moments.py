@@ -4,7 +4,7 @@ from conftest import tiny_model
 from tiny_surgeries import batches
 from transformers import AutoModel
 
-from hf_lrcompress import Moments, collect_moments
+from hf_lrcompress import Moments, collect_moments, truncate_hidden
 from hf_lrcompress.models.architectures import architecture_of, layers_of
 from hf_lrcompress.surgery.moments import LAST_HIDDEN_STATE, centred
 
@@ -92,6 +92,13 @@ def test_too_few_tokens_are_refused_with_the_number_that_is_needed():
         collect_moments(tiny_model("bert"), batches(count=1, rows=2))
     with pytest.raises(ValueError, match="there is no calibration text"):
         collect_moments(tiny_model("bert"), [])
+
+
+def test_a_norm_over_few_relative_positions_is_measured():
+    """mDeBERTa's has as many inputs as there are relative positions, whatever the text: a norm needs no inverse of them."""
+    model = tiny_model("deberta-v2", hidden_size=96, num_attention_heads=4)
+    moments = collect_moments(model, batches(count=1, rows=20))
+    assert truncate_hidden(model, 48, "calibrated", moments).config.hidden_size == 48
 
 
 def test_what_was_measured_on_another_model_is_refused():

@@ -94,3 +94,11 @@ def test_a_training_on_documents_resumes_in_a_later_epoch_as_if_it_was_not_inter
     train(documents, tmp_path / "part", max_steps=18)
     resumed = train(documents, tmp_path / "part", resume=str(tmp_path / "part" / "checkpoint-14"), max_steps=18)
     assert resumed[-4:] == pytest.approx(whole[-4:], rel=1e-5)
+
+
+def test_an_order_that_is_asked_for_is_kept(documents, tmp_path):
+    if "train_sampling_strategy" not in DistillationConfig.__dataclass_fields__:
+        pytest.skip("transformers 4 has no train_sampling_strategy")
+    args = DistillationConfig(str(tmp_path), alpha=1.0, use_cpu=True, train_sampling_strategy="sequential")
+    trainer = DistillationTrainer(tiny_model("bert"), args, train_dataset=documents, processing_class=unigram())
+    assert list(trainer._get_train_sampler()) == list(range(40))

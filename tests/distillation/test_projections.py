@@ -177,6 +177,18 @@ def test_accumulation_gives_the_losses_of_one_large_batch(student, teacher, data
     assert history(parts, "grad_norm") == pytest.approx(history(whole, "grad_norm"), rel=1e-4)
 
 
+def test_relations_have_their_gradients_where_activations_are_computed_again(student, teacher, dataset, tmp_path):
+    losses = {"relations": 1.0}
+    kept = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, losses=losses)
+    again = make_trainer(student, teacher, dataset, tmp_path, losses=losses, gradient_checkpointing=True)
+    kept.train(), again.train()
+    assert min(history(kept, "grad_norm")) > 0
+    assert history(again, "grad_norm") == pytest.approx(history(kept, "grad_norm"), rel=1e-4)
+    reentrant = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    with pytest.raises(ValueError, match="relations have no gradient where use_reentrant is true"):
+        make_trainer(student, teacher, dataset, tmp_path, losses=losses, **reentrant)
+
+
 def test_the_best_checkpoint_comes_back_with_its_projections(student, teacher, dataset, tmp_path):
     settings = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "max_steps": 6}
     settings |= {"load_best_model_at_end": True, "learning_rate": 0.5}

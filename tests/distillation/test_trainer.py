@@ -8,7 +8,7 @@ from tiny_trainers import collate, history, make_trainer, naive_parts
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch.nn import functional as F
-from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast, TrainerCallback
+from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers, truncate_hidden
 from hf_lrcompress.models.architectures import layers_of
@@ -344,11 +344,26 @@ def test_several_gpus_in_one_process_are_refused(student, tmp_path):
         ({"hidden_layers": [0, 1.5]}, "hidden_layers must be a whole number"),
         ({"head_steps": -1}, "head_steps must be a whole number, 0 or more"),
         ({"mlm_probability": 0.0}, "mlm_probability must be between"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor must be 0.0: the losses are not of logits alone"),
+        ({"batch_eval_metrics": True}, "batch_eval_metrics must be False"),
+        ({"eval_do_concat_batches": False}, "eval_do_concat_batches must be True"),
+        ({"losses": {"relations": 1.0}, "torch_compile": True}, "relations are read inside the layers, which cannot be compiled"),
     ],
 )
 def test_wrong_arguments_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         DistillationConfig(output_dir=str(tmp_path), **settings)
+
+
+def test_what_would_be_ignored_or_rounded_away_is_refused(student, teacher, dataset, tmp_path):
+    with pytest.raises(TypeError, match="args must be a DistillationConfig, got TrainingArguments"):
+        DistillationTrainer(student, TrainingArguments(str(tmp_path), use_cpu=True), teacher_model=teacher)
+    args = DistillationConfig(str(tmp_path), use_cpu=True)
+    for name in ("compute_loss_func", "compute_metrics"):
+        with pytest.raises(ValueError, match=f"{name} would not be called"):
+            DistillationTrainer(student, args, teacher_model=teacher, data_collator=collate, **{name: print})
+    with pytest.raises(ValueError, match="weights are bfloat16, in which small steps are rounded away; load it"):
+        make_trainer(copy.deepcopy(student).bfloat16(), teacher, dataset, tmp_path)
 
 
 def test_compiled_layers_compute_the_same(student, teacher, dataset, tmp_path):

@@ -326,10 +326,12 @@ def test_blocks_take_four_bytes_a_token(tokenizer):
 
 def test_the_tokenizer_is_left_alone_and_its_truncation_ignored(tokenizer, caplog):
     corpus = Dataset.from_dict({"text": [" ".join(TEXTS)]})
-    plain = list(tokenize_corpus(corpus, tokenizer, 32))
+    plain = tokenize_corpus(corpus, tokenizer, 32)
+    plain, fingerprint = list(plain), plain._fingerprint
     tokenizer(TEXTS[:2], truncation=True, max_length=5, padding="max_length")
     before = tokenizer.backend_tokenizer.to_str()
-    assert list(tokenize_corpus(corpus, tokenizer, 32)) == plain
+    again = tokenize_corpus(corpus, tokenizer, 32)
+    assert list(again) == plain and again._fingerprint == fingerprint
     assert tokenizer.backend_tokenizer.to_str() == before
     assert "longer than" not in caplog.text
     tokenizer.backend_tokenizer.no_truncation()
