@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,22 @@ class Comparison:
                 entries.append(Entry(model, data, both, training, self.seeds, self.output_dir))
         return entries
 
+    def check(self) -> None:
+        """Refuse a folder with results of other data, settings or models.
+
+        Raises:
+            FileExistsError: If `output_dir` holds one under the name of a training that may be needed.
+        """
+        for entry in self.entries():
+            for rate, seed in product(entry.rates, entry.seeds):
+                entry.job(rate, seed).is_done()
+
+    def with_factor(self, factor: int) -> "Comparison":
+        """The same with adapters of another reduction factor. What differs goes into a folder of its own."""
+        training = replace(self.training, reduction_factor=factor, small_reduction_factor=None)
+        folder = self.output_dir if training == self.training else self.output_dir / f"r{factor}"
+        return replace(self, training=training, output_dir=folder)
+
 
 def score_models(comparison: Comparison) -> list[dict[str, Any]]:
     """Score models on tasks; what is done is not done again, and several processes share the work.
@@ -163,7 +180,7 @@ def score_factors(comparison: Comparison, factors: Sequence[int]) -> list[dict[s
     """[`score_models`] with adapters of several sizes (arXiv 2505.16956, figure 10).
 
     Args:
-        comparison ([`Comparison`]): Models, tasks and settings. What differs from them goes into a folder of its own.
+        comparison ([`Comparison`]): Models, tasks and settings.
         factors (`Sequence[int]`): The reduction factors.
 
     Returns:
@@ -171,10 +188,6 @@ def score_factors(comparison: Comparison, factors: Sequence[int]) -> list[dict[s
     """
     rows = []
     for factor in factors:
-        training = replace(comparison.training, reduction_factor=factor, small_reduction_factor=None)
-        folder = comparison.output_dir
-        if training != comparison.training:
-            folder = folder / f"r{factor}"
         logger.info("adapters of reduction factor %d", factor)
-        rows += score_models(replace(comparison, training=training, output_dir=folder))
+        rows += score_models(comparison.with_factor(factor))
     return rows
