@@ -47,10 +47,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 1 for what failed on the way and 2 for bad input."""
+    """Run a command; the exit code."""
     parsed = parse_arguments(arguments)
+    from hf_lrcompress.commands.process import run_command  # here: it is slow, and a typo need not wait for it
+
     command = import_module(f"hf_lrcompress.commands.{parsed.command}")
-    return command.run(parsed)
+    return run_command(command.run, parsed)
 
 
 def start(arguments: Sequence[str] | None = None) -> int:

@@ -15,11 +15,19 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import RECIPES
+from safetensors import SafetensorError
 from test_readme import COMMANDS
 from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.__main__ import main
-from hf_lrcompress.commands.process import set_verbosity, use_all_cores
+from hf_lrcompress.commands.process import (
+    LostProcessError,
+    lost_process_named,
+    on_the_way,
+    run_command,
+    set_verbosity,
+    use_all_cores,
+)
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
@@ -107,6 +115,52 @@ sys.exit(", ".join(sorted(slow)) or 0)
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0, done.stderr
+
+
+def checks(error):
+    def run(arguments):
+        raise error
+
+    return run
+
+
+def works(error):
+    def run(arguments):
+        with on_the_way(), lost_process_named():
+            raise error
+
+    return run
+
+
+AGAIN = "; the same command goes on from there"
+LOST = "another process of this run does not answer; it may have said why (Timed out)"
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "said", "beside"),
+    [
+        (checks(ValueError("a\nb")), 2, "a b", False),
+        (checks(ImportError("a")), 2, "a", False),
+        (checks(LostProcessError(LOST)), 1, LOST, True),
+        (works(ValueError("a\nb")), 1, f"a b{AGAIN}", True),
+        (works(SafetensorError("a")), 1, f"a{AGAIN}", True),
+        (works(RuntimeError("Timed out")), 1, f"{LOST}{AGAIN}", True),
+    ],
+)
+@pytest.mark.parametrize("main_process", [True, False])
+def test_an_error_is_one_line_and_the_exit_code_says_whether_work_had_begun(
+    run, code, said, beside, main_process, monkeypatch, capsys
+):
+    """What is wrong with the input is said once; what fails on the way by the process that it happens to."""
+    monkeypatch.setattr("hf_lrcompress.commands.process.join_processes", lambda: main_process)
+    assert run_command(run, argparse.Namespace(command="compress")) == code
+    assert capsys.readouterr().err == (f"error: {said}\n" if main_process or beside else "")
+
+
+def test_a_mistake_of_the_package_is_no_line():
+    for run in (checks, works):
+        with pytest.raises(TypeError):
+            run_command(run(TypeError("a")), argparse.Namespace(command="compare"))
 
 
 @pytest.fixture

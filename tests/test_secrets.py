@@ -79,7 +79,14 @@ def test_a_secret_in_a_command_is_refused_and_not_repeated(compress, arguments):
     assert TOKEN.encode() not in everything and PASSWORD.encode() not in everything
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("evaluate", ["--lang", "sk", "--model", URL]), ("publish", [URL, "lab/x"])])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("evaluate", ["--lang", "sk", "--model", URL]),
+        ("publish", [URL, "lab/x"]),
+        ("benchmark", ["surgery", "--output", f"{URL}.json"]),
+    ],
+)
 def test_the_other_commands_repeat_no_secret_either(name, arguments, capfd):
     assert main([name, *arguments]) == 2
     error = capfd.readouterr().err

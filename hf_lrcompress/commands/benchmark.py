@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hf_lrcompress.benchmarks.results import benchmark_module, machine, render
 from hf_lrcompress.commands.options import OneLineParser
-from hf_lrcompress.commands.process import BAD_INPUT, print_error
 from hf_lrcompress.files import write_atomically
 
 
@@ -22,12 +21,8 @@ def read_options(benchmark: str, options: list[str]) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; the exit code."""
     given = read_options(arguments.benchmark, arguments.options)
-    try:
-        check_output(given.output)
-        result = benchmark_module(arguments.benchmark).run(given)
-    except BAD_INPUT as error:
-        print_error(error)
-        return 2
+    check_output(given.output)
+    result = benchmark_module(arguments.benchmark).run(given)
     result = {"benchmark": arguments.benchmark, "machine": machine()} | result
     print(render(result))
     if given.output:

@@ -7,10 +7,9 @@ from pathlib import Path
 import datasets
 from transformers.utils import CONFIG_NAME, has_file
 
-from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, print_error, set_verbosity
-from hf_lrcompress.messages import check_settings, cut
+from hf_lrcompress.commands.process import full_disk_named
+from hf_lrcompress.messages import cut
 from hf_lrcompress.models.loading import load_config, load_encoder, load_tokenizer
-from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.tables import certificate_table, hundredfold
 from hf_lrcompress.texts.corpus import CorpusSource, load_corpus
 from hf_lrcompress.vocabulary.comparison import ComparedText, VocabularyComparison, kept_tokens
@@ -26,7 +25,6 @@ def compare(arguments: argparse.Namespace) -> tuple[ComparedText, VocabularyComp
     Raises:
         ValueError, OSError: One line that says what is wrong and what to do.
     """
-    check_settings(values_in(vars(arguments)))
     corpus = load_corpus(CorpusSource(files=tuple(arguments.text)))
     paths = arguments.base, arguments.trimmed
     base, trimmed = (load_tokenizer(path) for path in paths)
@@ -76,12 +74,7 @@ def _first_difference(text: ComparedText, index: int) -> Iterator[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and print what was found; 1 if a sentence made of kept tokens is tokenised otherwise."""
-    set_verbosity(arguments)
-    try:
-        with full_disk_named(Path(datasets.config.HF_DATASETS_CACHE)):
-            text, comparison = compare(arguments)
-    except BAD_INPUT as error:
-        print_error(error)
-        return 2
+    with full_disk_named(Path(datasets.config.HF_DATASETS_CACHE)):
+        text, comparison = compare(arguments)
     print("\n".join(told(text, comparison)))
     return 1 if text.changed else 0

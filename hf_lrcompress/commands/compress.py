@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from safetensors import SafetensorError
 
 from hf_lrcompress.commands.process import (
-    BAD_INPUT,
-    LostProcessError,
     full_disk_named,
-    join_processes,
     lost_process_named,
-    print_error,
-    set_verbosity,
+    on_the_way,
     use_all_cores,
 )
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter, hold_little_memory
-from hf_lrcompress.messages import check_settings, noted, read_all, refuse, shown
+from hf_lrcompress.messages import noted, read_all, refuse, shown
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, recorded_license, teacher_license
@@ -31,7 +26,7 @@ from hf_lrcompress.run.further_languages import read_languages, with_languages
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
-from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml, values_in
+from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 
 
@@ -41,7 +36,6 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     Raises:
         ValueError: All that is wrong with both.
     """
-    check_settings(values_in(vars(arguments)))
     mapping: dict[str, Any] = read_yaml(find_configuration(arguments.config))
     found: list[str] = []
     mapping |= given_inputs(arguments)
@@ -125,17 +119,13 @@ def check_publish(target: Publish | None, prepared: PreparedRun) -> None:
     target.check(prepared.plan[-1].fingerprint)
 
 
-def publish(target: Publish, output_dir: Path) -> int:
-    """Publish the complete run; the exit code."""
-    try:
+def publish(target: Publish, output_dir: Path) -> None:
+    """Publish the complete run."""
+    later = f"hf-lrcompress publish {output_dir} {target.hub_model_id}"
+    with on_the_way(f"; the model is in {output_dir / MODEL_DIR}; later: {later}"):
         report = read_complete_run(output_dir)
         license = license_of(report, recorded_license(report))
         print(f"Published: {target.run(output_dir / MODEL_DIR, report['fingerprint'], license)}")
-    except (ValueError, OSError) as error:
-        later = f"hf-lrcompress publish {output_dir} {target.hub_model_id}"
-        print_error(error, f"; the model is in {output_dir / MODEL_DIR}; later: {later}")
-        return 2
-    return 0
 
 
 @dataclass(frozen=True)
@@ -147,7 +137,7 @@ class PlannedRun:
     meter: Meter | None
 
 
-def plan(arguments: argparse.Namespace, main_process: bool) -> PlannedRun:
+def plan(arguments: argparse.Namespace) -> PlannedRun:
     """Read and check what was given.
 
     Raises:
@@ -158,7 +148,7 @@ def plan(arguments: argparse.Namespace, main_process: bool) -> PlannedRun:
         budget=partial(budget_of, arguments),
         target=partial(publish_target, arguments),
     )
-    if given.config.machine_written and main_process and not arguments.quiet:
+    if given.config.machine_written and PartialState().is_main_process and not arguments.quiet:
         print(DEMO_NOTICE, flush=True)
     meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
     prepared = prepare(given.config, given.budget)
@@ -177,38 +167,23 @@ def make_pipeline(planned: PlannedRun, output_dir: Path, arguments: argparse.Nam
 
 def run(arguments: argparse.Namespace) -> int:
     """Compress, or only plan to; the exit code."""
-    main_process = join_processes()
-    set_verbosity(arguments, main_process)
     use_all_cores()
     hold_little_memory()
-    try:
-        with lost_process_named(), full_disk_named(Path(arguments.output_dir or "runs")):
-            planned = plan(arguments, main_process)
-            if arguments.dry_run:
-                if main_process:
-                    print(make_table(summary(planned.prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
-                return 0
-            output_dir = Path(arguments.output_dir or default_output_dir(planned.prepared.given, arguments.config))
-            pipeline = make_pipeline(planned, output_dir, arguments)
-    except LostProcessError as error:
-        print_error(error)
-        return 1
-    except BAD_INPUT as error:
-        if main_process:
-            print_error(error)
-        return 2
-    try:
-        with lost_process_named(), full_disk_named(output_dir, pipeline.needed_bytes):
-            model_dir = pipeline.run()
-    except (FloatingPointError, MemoryError) as error:
-        print_error(error, "; give that with --overwrite, which begins these stages again")
-        return 1
-    except (ValueError, OSError, SafetensorError, LostProcessError) as error:
-        print_error(error, "; the same command goes on from there")
-        return 1
+    main_process = PartialState().is_main_process
+    with lost_process_named(), full_disk_named(Path(arguments.output_dir or "runs")):
+        planned = plan(arguments)
+        if arguments.dry_run:
+            if main_process:
+                print(make_table(summary(planned.prepared.plan), STAGE_COLUMNS, style="simple", missing="–"))
+            return 0
+        output_dir = Path(arguments.output_dir or default_output_dir(planned.prepared.given, arguments.config))
+        pipeline = make_pipeline(planned, output_dir, arguments)
+    again = on_the_way("; give that with --overwrite, which begins these stages again", (FloatingPointError, MemoryError))
+    with again, on_the_way(), lost_process_named(), full_disk_named(output_dir, pipeline.needed_bytes):
+        model_dir = pipeline.run()
     if main_process:
         print((output_dir / "report.md").read_text(encoding="utf-8"))
         print(f"The model: {model_dir}")
         if planned.target:
-            return publish(planned.target, output_dir)
+            publish(planned.target, output_dir)
     return 0

@@ -3,21 +3,13 @@
 import argparse
 import json
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
 
-from hf_lrcompress.commands.process import (
-    BAD_INPUT,
-    LostProcessError,
-    full_disk_named,
-    join_processes,
-    lost_process_named,
-    print_error,
-    set_verbosity,
-)
+from hf_lrcompress.commands.process import full_disk_named, lost_process_named, on_the_way
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
@@ -26,10 +18,9 @@ from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_t
 from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
-from hf_lrcompress.messages import check_settings, read_all
+from hf_lrcompress.messages import read_all
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.publishing.report import CAPACITY_FIGURE, SCORES_FIGURE
-from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.texts.languages import Language
 
 SCORES_FILE = "scores.json"
@@ -75,10 +66,23 @@ def read_training(arguments: argparse.Namespace) -> TaskTraining:
     return TaskTraining(**values | {"learning_rates": read_rates(arguments.learning_rates)})
 
 
-def evaluate(arguments: argparse.Namespace) -> str:
-    """Score and measure; the table as text, from the main process."""
+@dataclass(frozen=True)
+class PlannedEvaluation:
+    """An evaluation that nothing is wrong with so far."""
+
+    comparison: Comparison
+    factors: list[int]
+    language: str
+    skipped: list[str]
+
+
+def plan(arguments: argparse.Namespace) -> PlannedEvaluation:
+    """Read and check what was given.
+
+    Raises:
+        ValueError, OSError, ImportError: All that is wrong with it.
+    """
     given = read_all(
-        settings=partial(check_settings, values_in(vars(arguments))),
         models=partial(named_models, arguments.model),
         seeds=partial(read_numbers, "seeds", arguments.seeds),
         factors=partial(read_numbers, "reduction_factors", arguments.reduction_factors),
@@ -102,18 +106,27 @@ def evaluate(arguments: argparse.Namespace) -> str:
     check_output_dir(output_dir)
     first = models[0].name
     comparison = Comparison(models, tasks, given.training, seeds, output_dir, reference=first, workers=arguments.workers)
+    for each in (comparison, *map(comparison.with_factor, given.factors)):
+        each.check()
+    return PlannedEvaluation(comparison, given.factors, arguments.lang, skipped)
+
+
+def evaluate(planned: PlannedEvaluation) -> str:
+    """Score and measure; the table as text, from the main process."""
+    comparison = planned.comparison
+    output_dir = comparison.output_dir
     scores = score_models(comparison)
-    capacity = score_factors(comparison, given.factors)
+    capacity = score_factors(comparison, planned.factors)
     if not PartialState().is_main_process:
         return ""
-    efficiency = measure_efficiency(models)
-    content = {"language": arguments.lang, "scores": scores, "efficiency": efficiency, "skipped": skipped}
+    efficiency = measure_efficiency(comparison.models)
+    content = {"language": planned.language, "scores": scores, "efficiency": efficiency, "skipped": planned.skipped}
     content |= {"capacity": capacity} if capacity else {}
     for name in (SCORES_FIGURE, CAPACITY_FIGURE):
         (output_dir / name).unlink(missing_ok=True)  # it may be of other models
     write_atomically(output_dir / SCORES_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     plot_scores(scores, efficiency, output_dir / SCORES_FIGURE)
-    lines = [score_table(scores, efficiency), "", *score_notes(scores, skipped)]
+    lines = [score_table(scores, efficiency), "", *score_notes(scores, planned.skipped)]
     if capacity:
         plot_capacity(capacity, output_dir / CAPACITY_FIGURE)
         lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]
@@ -123,27 +136,21 @@ def evaluate(arguments: argparse.Namespace) -> str:
 
 
 def check_output_dir(output_dir: Path) -> None:
-    """Refuse a folder whose scores.json is of somebody else; that of an earlier evaluation is made again."""
+    """Refuse a folder whose scores.json is of somebody else; that of an earlier evaluation is made again. Make the folder."""
     path = output_dir / SCORES_FILE
     if path.exists() and "efficiency" not in read_object(path, "give another --output_dir"):
         raise FileExistsError(f"{path} is no result of an evaluation; give another --output_dir")
+    output_dir.mkdir(parents=True, exist_ok=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and print the table; the exit code."""
-    main_process = join_processes()
-    set_verbosity(arguments, main_process)
     hold_little_memory()
-    try:
-        with lost_process_named(), full_disk_named(Path(arguments.output_dir)):
-            text = evaluate(arguments)
-    except LostProcessError as error:
-        print_error(error, "; the same command goes on from there")
-        return 1
-    except BAD_INPUT as error:
-        if main_process:
-            print_error(error)
-        return 2
-    if main_process:
+    output_dir = Path(arguments.output_dir)
+    with lost_process_named(), full_disk_named(output_dir):
+        planned = plan(arguments)
+    with on_the_way(), lost_process_named(), full_disk_named(output_dir):
+        text = evaluate(planned)
+    if text:
         print(text)
     return 0

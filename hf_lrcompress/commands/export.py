@@ -3,14 +3,12 @@
 import argparse
 from pathlib import Path
 
-from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, print_error, set_verbosity
+from hf_lrcompress.commands.process import full_disk_named
 from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
 from hf_lrcompress.export.graphs import check_exportable, require_onnx
-from hf_lrcompress.messages import check_settings
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
 from hf_lrcompress.models.sentence_modules import MODULES_FILE
-from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.tables import EXPORT_COLUMNS, make_table
 
 
@@ -25,7 +23,6 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 def export(arguments: argparse.Namespace) -> str:
     """Export; the table of what was measured."""
-    check_settings(values_in(vars(arguments)))
     folder: Path = arguments.model_dir
     require_onnx()
     check_folder(folder, arguments.overwrite)
@@ -42,12 +39,6 @@ def export(arguments: argparse.Namespace) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print sizes and latency; the exit code."""
-    set_verbosity(arguments)
-    try:
-        with full_disk_named(arguments.model_dir):
-            text = export(arguments)
-    except BAD_INPUT as error:
-        print_error(error)
-        return 2
-    print(text)
+    with full_disk_named(arguments.model_dir):
+        print(export(arguments))
     return 0

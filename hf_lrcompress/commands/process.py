@@ -16,18 +16,74 @@ from accelerate import PartialState
 from datasets import disable_progress_bars
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.utils import disable_progress_bars as disable_hub_progress_bars
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.evaluation.jobs import quiet_libraries
 from hf_lrcompress.files import free_bytes
-from hf_lrcompress.messages import one_line
+from hf_lrcompress.messages import check_settings, one_line
+from hf_lrcompress.run.yaml_files import values_in
 
-BAD_INPUT = (ValueError, OSError, ImportError)
-"""What is raised before any long work."""
+ERRORS = (ValueError, OSError, ImportError, SafetensorError)
+"""What is said in one line; any other is a mistake of this package."""
+IN_SEVERAL_PROCESSES = ("compress", "evaluate", "study")
+"""The commands that `accelerate launch` may have started; `study` joins the others to refuse that once."""
 SIGNS_OF_A_FULL_DISK = re.compile(r"No space left|Disk quota exceeded|iostream error|requested and \d+ written")
 """What the operating system, C++ (torch) and numpy say of it."""
 SIGNS_OF_A_LOST_PROCESS = re.compile(r"(reset|closed) by peer|remote process exited|communicator was aborted|[Tt]imed out")
 """What the libraries that connect processes say of it."""
+
+
+class FailedError(Exception):
+    """Work has failed that had begun."""
+
+
+class LostProcessError(FailedError):
+    """Another process of this run does not answer."""
+
+
+def run_command(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command, whose errors are one line each.
+
+    Args:
+        run (`Callable`): The command; it returns the exit code where nothing is wrong.
+        arguments (`argparse.Namespace`): What it is given.
+
+    Returns:
+        `int`: The exit code: also 1 if it failed on the way, see [`on_the_way`], and 2 if nothing was begun.
+    """
+    main_process = arguments.command not in IN_SEVERAL_PROCESSES or join_processes()
+    if "quiet" in arguments:  # a benchmark has no such option
+        set_verbosity(arguments, main_process)
+    try:
+        check_settings(values_in(vars(arguments)))
+        return run(arguments)
+    except FailedError as error:
+        print_error(error)  # whichever process it was: the others know nothing of it
+        return 1
+    except ERRORS as error:
+        if main_process:  # the input is the same in all
+            print_error(error)
+        return 2
+
+
+@contextmanager
+def on_the_way(
+    then: str = "; the same command goes on from there", errors: tuple[type[Exception], ...] = (*ERRORS, LostProcessError)
+) -> Iterator[None]:
+    """Mark the work that begins when all is checked: what it raises ends the command with exit code 1.
+
+    Args:
+        then (`str`, *optional*): What the line says after the error.
+        errors (`tuple`, *optional*): What is meant; others are passed on.
+
+    Raises:
+        FailedError: In place of these.
+    """
+    try:
+        yield
+    except errors as error:
+        raise FailedError(f"{one_line(error)}{then}") from error
 
 
 def join_processes() -> bool:
@@ -61,9 +117,9 @@ def use_all_cores() -> None:
         torch.set_num_threads(cores or 1)
 
 
-def print_error(error: Exception, then: str = "") -> None:
+def print_error(error: Exception | str) -> None:
     """Print an error without line breaks."""
-    print(f"error: {one_line(error)}{then}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
 
 
 @contextmanager
@@ -90,10 +146,6 @@ def full_disk_named(folder: Path, needed: Callable[[], int] = lambda: 0) -> Iter
         writes = f"the rest of the run writes about {to_come / 1e6:,.0f} MB to {folder}; " if to_come else ""
         free = f"{free_bytes(place) / 1e6:,.0f} MB are free"
         raise OSError(f"the disk is full at {place}, where {free} ({one_line(error)}); {writes}make room") from error
-
-
-class LostProcessError(Exception):
-    """Another process of this run does not answer."""
 
 
 @contextmanager

@@ -2,13 +2,11 @@
 
 import argparse
 
-from hf_lrcompress.commands.process import full_disk_named, print_error, set_verbosity
-from hf_lrcompress.messages import check_settings
+from hf_lrcompress.commands.process import full_disk_named
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, recorded_license
 from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
-from hf_lrcompress.run.yaml_files import values_in
 
 
 def read_benchmarks(values: list[str]) -> dict[str, str]:
@@ -24,19 +22,13 @@ def read_benchmarks(values: list[str]) -> dict[str, str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish, and print where the model is; the exit code."""
-    set_verbosity(arguments)
-    try:
-        check_settings(values_in(vars(arguments)))
-        target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
-        report = read_complete_run(arguments.run_dir)
-        of_teacher = recorded_license(report)
-        license = license_of(report, of_teacher) if arguments.license is None else {"license": arguments.license}
-        check_license(license, of_teacher, report["teacher"])
-        eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
-        with full_disk_named(arguments.run_dir):
-            url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
-    except (ValueError, OSError) as error:
-        print_error(error)
-        return 2
+    target = Publish(arguments.hub_model_id, arguments.public, arguments.hub_revision, arguments.overwrite)
+    report = read_complete_run(arguments.run_dir)
+    of_teacher = recorded_license(report)
+    license = license_of(report, of_teacher) if arguments.license is None else {"license": arguments.license}
+    check_license(license, of_teacher, report["teacher"])
+    eval_results = render_eval_results(report, read_benchmarks(arguments.eval_results))
+    with full_disk_named(arguments.run_dir):
+        url = target.run(arguments.run_dir / MODEL_DIR, report["fingerprint"], license, eval_results)
     print(f"Published: {url}")
     return 0

@@ -10,12 +10,12 @@ from accelerate import PartialState
 
 from hf_lrcompress.commands.compress import changed, given_inputs
 from hf_lrcompress.commands.evaluate import read_numbers, read_pairs
-from hf_lrcompress.commands.process import BAD_INPUT, full_disk_named, join_processes, print_error, set_verbosity
+from hf_lrcompress.commands.process import full_disk_named, on_the_way, print_error
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.evaluation.settings import check_seeds
 from hf_lrcompress.files import write_atomically
-from hf_lrcompress.messages import check_settings, noted, read_all, refuse
-from hf_lrcompress.run.yaml_files import find_configuration, override, read_yaml, values_in
+from hf_lrcompress.messages import noted, read_all, refuse
+from hf_lrcompress.run.yaml_files import find_configuration, override, read_yaml
 from hf_lrcompress.studies.definition import Study, read_study
 from hf_lrcompress.studies.estimate import Training, describe, trainings_of
 from hf_lrcompress.studies.folder import FIGURE_FILE, TABLE_FILE, StudyFolder
@@ -41,7 +41,6 @@ def read_points(arguments: argparse.Namespace) -> GivenStudy:
     Raises:
         ValueError, OSError: All that is wrong with both.
     """
-    check_settings(values_in(vars(arguments)))
     study = read_study(arguments.name)
     scale = study.scale(arguments.scale)
     given = read_all(
@@ -98,39 +97,28 @@ def report(given: GivenStudy, folder: StudyFolder, failed: dict[str, str]) -> st
 
 def run(arguments: argparse.Namespace) -> int:
     """Make what is not made yet, and report; the exit code."""
-    join_processes()
-    set_verbosity(arguments)
-    try:
-        if PartialState().num_processes > 1:
-            raise ValueError("a study starts its own processes; start it without accelerate launch, with --workers")
-        if arguments.workers < 1:
-            raise ValueError(f"--workers must be 1 or more, got {arguments.workers}")
-        given = read_points(arguments)
-        if given.points[0].config.machine_written and not arguments.quiet:
-            print(DEMO_NOTICE, flush=True)
-        planned, trainings = plan(given.points, arguments.dry_run)
-        name = Path(arguments.name).stem
-        tag = given.points[0].config.language.tag
-        output_dir = Path(arguments.output_dir or Path("runs") / f"{tag}-study-{name}-{given.scale}")
-        facts = {"study": name, "scale": given.scale}
-        folder = StudyFolder(output_dir, facts, planned, arguments.reuse)
-        folder.check(arguments.overwrite)
-        if arguments.dry_run:
-            finished = [result["fingerprint"] for result in folder.results()]
-            print(describe(planned, trainings, folder.complete_stages(), finished))
-            return 0
-        lock = folder.begin(arguments.overwrite)
-    except BAD_INPUT as error:
-        print_error(error)
-        return 2
-    try:
-        with lock, full_disk_named(folder.path):
-            failed = run_points(planned, folder, arguments.workers, partial(report, given, folder))
-            print(report(given, folder, failed))
-    except OSError as error:
-        print_error(error, "; the same command goes on from there")
-        return 1
+    if PartialState().num_processes > 1:
+        raise ValueError("a study starts its own processes; start it without accelerate launch, with --workers")
+    if arguments.workers < 1:
+        raise ValueError(f"--workers must be 1 or more, got {arguments.workers}")
+    given = read_points(arguments)
+    if given.points[0].config.machine_written and not arguments.quiet:
+        print(DEMO_NOTICE, flush=True)
+    planned, trainings = plan(given.points, arguments.dry_run)
+    name = Path(arguments.name).stem
+    tag = given.points[0].config.language.tag
+    output_dir = Path(arguments.output_dir or Path("runs") / f"{tag}-study-{name}-{given.scale}")
+    facts = {"study": name, "scale": given.scale}
+    folder = StudyFolder(output_dir, facts, planned, arguments.reuse)
+    folder.check(arguments.overwrite)
+    if arguments.dry_run:
+        finished = [result["fingerprint"] for result in folder.results()]
+        print(describe(planned, trainings, folder.complete_stages(), finished))
+        return 0
+    with folder.begin(arguments.overwrite), on_the_way(), full_disk_named(folder.path):
+        failed = run_points(planned, folder, arguments.workers, partial(report, given, folder))
+        print(report(given, folder, failed))
     print(f"The study: {folder.path / TABLE_FILE}")
     for name, reason in failed.items():
-        print_error(ValueError(f"{name}: {reason}"), "; the others are done, the same command tries it again")
+        print_error(f"{name}: {reason}; the others are done, the same command tries it again")
     return 1 if failed else 0

@@ -211,7 +211,23 @@ def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     assert evaluate("--quick", models=("large", "small"))[0] == 0
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.glob("*-42.json*")}
     code, _, error = evaluate("--quick", "--reduction_factor", "2", models=("large", "small"))
-    assert code == 2 and "other data, settings or another model" in error
+    assert code == 2 and "other data, settings or another model" in error and "goes on" not in error
+    (folder / "small-tc-42.json").unlink()
+    code, _, error = evaluate("--quick", "--reduction_factors", "2", models=("large", "small"))
+    assert code == 0, error
+    (folder / "r2" / "large-tc-42.json").write_text("{}", encoding="utf-8")
+    code, _, error = evaluate("--quick", "--reduction_factors", "2", "--seeds", "42,43", models=("large", "small"))
+    assert code == 2 and f"{folder / 'r2' / 'large-tc-42.json'} was made with other data" in error
+    assert not list(folder.glob("*-43.json"))
+
+
+def test_what_fails_on_the_way_is_one_line_and_exit_code_1(evaluate, monkeypatch):
+    def fails(*arguments, **settings):
+        raise OSError("the network drive is gone")
+
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.train_and_score", fails)
+    code, _, error = evaluate(tasks=("tc",))
+    assert (code, error) == (1, "error: the network drive is gone; the same command goes on from there\n")
 
 
 def test_given_seeds_are_taken_with_quick_too(evaluate):

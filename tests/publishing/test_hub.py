@@ -130,10 +130,10 @@ def run(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
 
 
-def assert_error(answer, *messages):
+def assert_error(answer, *messages, code=2):
     """One line that says what is wrong."""
     lines = [line for line in answer["err"].splitlines() if line.startswith("error: ")]
-    assert answer["code"] == 2 and len(lines) == 1 and "Traceback" not in answer["err"], answer
+    assert answer["code"] == code and len(lines) == 1 and "Traceback" not in answer["err"], answer
     assert all(message in lines[0] for message in messages), lines[0]
 
 
@@ -390,7 +390,7 @@ def test_an_upload_that_fails_once_is_tried_again(hub, work, run, status):
 def test_a_failed_push_of_the_recipe_says_how_to_push_later(hub, compress, run):
     hub.fail("POST", "/commit/", 503, times=9)
     answer = compress(run, "--push_to_hub", "--hub_model_id", REPO)
-    assert_error(answer, "answered 503", f"hf-lrcompress publish {run} {REPO}")
+    assert_error(answer, "answered 503", f"hf-lrcompress publish {run} {REPO}", code=1)
 
 
 def test_a_killed_push_leaves_no_commit_and_can_be_finished(hub, environment, work, run):
