@@ -72,7 +72,7 @@ class Pipeline:
             license = teacher_license(prepared.given)
         hashes = {"teacher": prepared.inputs.teacher_identity, **prepared.inputs.text_hashes}
         self.teacher_facts = {"own_code": has_own_code(prepared.inputs.teacher_config), "hashes": hashes, **license}
-        self.masked = prepared.masked
+        self.checked = prepared.check_texts()
 
     def run(self) -> Path:
         """Run what is not complete yet.
@@ -131,7 +131,7 @@ class Pipeline:
         planned = self.plan[position]
         record = self.folder.record(planned.directory)
         stage_dir = self.output_dir / planned.directory
-        measured = not planned.makes_model or record.metrics.get("masked_text") == self.masked.fingerprint
+        measured = not planned.makes_model or record.metrics.get("masked_text") == self.checked.masked.fingerprint
         done = "complete" if measured else "complete; measuring it at this run's masked places"
         logger.info("%d/%d %s%s", position, len(self.plan) - 1, planned.name, f": {done}" if record.complete else "")
         if record.fingerprint != planned.record.fingerprint:
@@ -190,12 +190,12 @@ class Pipeline:
             "parameters": parameters,
             "size_mb": size / 1e6,
             "reduction_percent": 100 * (1 - parameters / self.plan[0].parameters),
-            "masked_text": self.masked.fingerprint,
+            "masked_text": self.checked.masked.fingerprint,
         }
         tokenizer = load_tokenizer(source.path, source.revision)
         metrics |= similarity_retention(model, tokenizer, self._teacher_similarities)
         if self.prepared.inputs.objective == "masked_lm":
-            metrics |= masked_token_accuracy(model, tokenizer, self.masked)
+            metrics |= masked_token_accuracy(model, tokenizer, self.checked.masked)
         return metrics
 
     @cached_property
@@ -204,7 +204,7 @@ class Pipeline:
         inputs = self.prepared.inputs
         teacher = inputs.load_model(inputs.teacher).to(self.state.device)
         texts = inputs.validation_texts
-        sample = choose_sample(texts, self.prepared.tokenizers, inputs.block_size, inputs.seed, inputs.sentence_pooling)
+        sample = choose_sample(texts, self.checked.tokenizers, inputs.block_size, inputs.seed, inputs.sentence_pooling)
         return similarity_reference(teacher, inputs.tokenizer, sample)
 
     def _context(self, position: int) -> StageContext:
@@ -217,7 +217,7 @@ class Pipeline:
             stage_dir=self.output_dir / directory,
             models=self.prepared.models_before(position, self.output_dir),
             stages=stages,
-            masked=self.masked,
+            masked=self.checked.masked,
             similarities=lambda: self._teacher_similarities,
             at_checkpoint=lambda: self._record_spent(directory, own=True),
         )

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -23,6 +22,19 @@ from hf_lrcompress.texts.readers import DEMO_COMMAND
 from hf_lrcompress.vocabulary.ids import check_rows
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CheckedTexts:
+    """What is known of a run once its texts are read and every stage has checked them.
+
+    Args:
+        tokenizers (`list[PreTrainedTokenizerFast]`): The teacher's, then those that stages make of it.
+        masked ([`MaskedText`]): The places at which every stage's model is asked for a token.
+    """
+
+    tokenizers: list[PreTrainedTokenizerFast]
+    masked: MaskedText
 
 
 @dataclass(frozen=True)
@@ -66,17 +78,8 @@ class PreparedRun:
         """Where the model of a stage is, in a run folder."""
         return ModelSource(str(output_dir / self.plan[position].directory)) if position else self.inputs.teacher
 
-    def check_texts(self) -> None:
-        """Read and count the texts, and let every stage check them.
-
-        Raises:
-            ValueError, OSError, ImportError: If a text cannot be read, or a stage refuses it.
-        """
-        self.masked  # noqa: B018 - what it takes to make it is the check
-
-    @cached_property
-    def tokenizers(self) -> list[PreTrainedTokenizerFast]:
-        """The teacher's tokenizer and those that stages make of it; reads and counts the texts.
+    def check_texts(self) -> CheckedTexts:
+        """Read and count the texts, and let every stage check them; that may take long.
 
         Raises:
             ValueError, OSError, ImportError: If a text cannot be read, or a stage refuses it.
@@ -94,20 +97,12 @@ class PreparedRun:
                 except ValueError as error:
                     raise ValueError(f"{planned.name}: {error}") from error
                 tokenizers += [changed] if changed else []
-        return tokenizers
-
-    @cached_property
-    def masked(self) -> MaskedText:
-        """The places at which every stage's model is asked for a token.
-
-        Raises:
-            ValueError, OSError, ImportError: As [`PreparedRun.tokenizers`].
-        """
-        return mask_text(self.inputs.validation_texts, self.tokenizers, self.inputs.block_size, seed=self.inputs.seed)
+        masked = mask_text(self.inputs.validation_texts, tokenizers, self.inputs.block_size, seed=self.inputs.seed)
+        return CheckedTexts(tokenizers, masked)
 
 
 def prepare(config: RunConfig, budget: int | None = None) -> PreparedRun:
-    """Resolve and plan a run. No text is read yet, unless it decides a size; [`PreparedRun.masked`] reads them.
+    """Resolve and plan a run. No text is read yet, unless it decides a size; [`PreparedRun.check_texts`] reads them.
 
     Args:
         config ([`RunConfig`]): What to do.
