@@ -1,4 +1,4 @@
-"""The process that a command runs in: its part among others, and how much it says."""
+"""The process that a command runs in: its part among others, how much it says, and how an error ends it."""
 
 import argparse
 import logging
