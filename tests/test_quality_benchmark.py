@@ -74,7 +74,7 @@ def settings(tmp_path, **changes) -> Settings:
 
 
 def test_the_epochs_are_shared_and_surgery_alone_trains_nothing(tmp_path):
-    method = Method("small-cpu-paper.yaml", {"adapt_teacher": 2, "reduce_layers": 1, "truncate_hidden": 3})
+    method = Method("small-cpu-paper", {"adapt_teacher": 2, "reduce_layers": 1, "truncate_hidden": 3})
     row = Row("paper", method, settings(tmp_path))
     trained = row.config(trains=True).to_mapping()
     epochs = {stage: trained[stage]["training"]["num_train_epochs"] for stage in method.shares}
@@ -85,7 +85,7 @@ def test_the_epochs_are_shared_and_surgery_alone_trains_nothing(tmp_path):
 
 
 def test_the_pieces_of_a_row(tmp_path):
-    method = Method("small-cpu.yaml", {"truncate_hidden": 1})
+    method = Method("small-cpu", {"truncate_hidden": 1})
     pieces = {piece.title: piece.needs for piece in pieces_of(Row("ours", method, settings(tmp_path)))}
     assert not pieces[f"ours, {TRAINED}"] and not pieces[f"ours, {SURGERY}"]
     trials = {"ours, tc at 0.0005", "ours, tc at 0.001"}
@@ -94,7 +94,7 @@ def test_the_pieces_of_a_row(tmp_path):
     assert pieces["ours, tc"] == {"ours, tc, seed 42", "ours, tc, seed 43"}
     one_rate = settings(tmp_path, learning_rates=(1e-3,))
     assert {piece.title: piece.needs for piece in pieces_of(Row("t", None, one_rate))}["t, tc, seed 42"] == frozenset()
-    assert len(pieces_of(Row("short", Method("small-cpu.yaml", {}, short=True), one_rate))) == 2
+    assert len(pieces_of(Row("short", Method("small-cpu", {}, short=True), one_rate))) == 2
 
 
 def test_every_row_of_the_file_is_a_configuration(tmp_path):
@@ -108,10 +108,10 @@ def test_every_row_of_the_file_is_a_configuration(tmp_path):
 
 
 def test_scores_on_other_data_are_not_mixed_in(tmp_path):
-    folders = {name: tmp_path / name for name in ("tc", "ner", "other")}
+    folders = {name: tmp_path / name for name in ("tc", "ner", "other", "teacher")}
     for name, folder in folders.items():
         folder.mkdir()
-        (folder / "train.jsonl").write_text(name)
+        (folder / ("config.json" if name == "teacher" else "train.jsonl")).write_text(name)
     texts = {name: str(tmp_path / "tc" / "train.jsonl") for name in ("text", "held_out")}
     given = partial(settings, tmp_path, **texts)
     check_work_dir(given(task_data={"tc": str(folders["tc"])}))
@@ -121,14 +121,31 @@ def test_scores_on_other_data_are_not_mixed_in(tmp_path):
         check_work_dir(given(task_data={"tc": str(folders["other"])}))
     with pytest.raises(ValueError, match="made with other settings"):
         check_work_dir(given(task_data={}, seeds=(42,)))
+    check_work_dir(given(task_data={}, teacher=str(folders["teacher"].rename(tmp_path / "moved"))))
+    (tmp_path / "moved" / "config.json").write_text("another")
+    with pytest.raises(ValueError, match="made with other settings"):
+        check_work_dir(given(task_data={}, teacher=str(tmp_path / "moved")))
 
 
 def test_a_result_of_another_row_is_not_taken_for_this_ones(tmp_path):
     (tmp_path / "work").mkdir()
-    Row("ours", Method("small-cpu.yaml", {}), settings(tmp_path)).save(TRAINED, {"parameters": 1})
-    assert Row("ours", Method("small-cpu.yaml", {}), settings(tmp_path)).result(TRAINED)["parameters"] == 1
-    with pytest.raises(ValueError, match="made by another row 'ours'; rename the row"):
-        Row("ours", Method("small-cpu.yaml", {}, short=True), settings(tmp_path)).result(TRAINED)
+    Row("ours", Method("small-cpu", {}), settings(tmp_path)).save(TRAINED, {"parameters": 1})
+    assert Row("ours", Method("small-cpu", {}), settings(tmp_path)).result(TRAINED)["parameters"] == 1
+    with pytest.raises(ValueError, match="made by another row 'ours', or with another configuration; rename the row"):
+        Row("ours", Method("small-cpu", {}, short=True), settings(tmp_path)).result(TRAINED)
+
+
+def test_a_result_of_a_configuration_that_has_changed_is_not_taken(tmp_path):
+    (tmp_path / "work").mkdir()
+    config = tmp_path / "mine.yaml"
+    config.write_text("objective: representation")
+    row = Row("mine", Method(str(config), {}), settings(tmp_path))
+    row.save(TRAINED, {"parameters": 1})
+    config.write_text("# The same.\nobjective: representation")
+    assert row.result(TRAINED)["parameters"] == 1
+    config.write_text("objective: mlm")
+    with pytest.raises(ValueError, match="or with another configuration"):
+        row.result(TRAINED)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.evaluation.judging import is_at_baseline, retention
 from hf_lrcompress.evaluation.scoring import check_tasks
 from hf_lrcompress.files import file_hash, fingerprint, write_atomically
+from hf_lrcompress.models.identity import model_identity
 from hf_lrcompress.run.configuration import build
 from hf_lrcompress.run.yaml_files import read_yaml
 
@@ -153,11 +154,12 @@ def read_rows(arguments: argparse.Namespace, settings: Settings) -> list[Row]:
 
 
 def check_work_dir(settings: Settings) -> None:
-    """Refuse a work folder that was begun with other settings or data; which tasks are asked for may change."""
+    """Refuse a work folder that was begun with other settings, data or teacher; which tasks are asked for may change."""
     path = settings.work_dir / SETTINGS_FILE
     texts = {name: file_hash(Path(getattr(settings, name))) for name in ("text", "held_out")}
     tasks = {task: folder_hash(Path(folder)) for task, folder in settings.task_data.items()}
-    given = json.loads(json.dumps(asdict(settings) | texts | {"work_dir": None, "task_data": tasks}))
+    content = texts | {"teacher": model_identity(settings.teacher), "task_data": tasks}
+    given = json.loads(json.dumps(asdict(settings) | content | {"work_dir": None}))
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else given
     tasks_before = before.get("task_data", {})
     others_differ = any(before.get(name) != value for name, value in given.items() if name != "task_data")

@@ -21,10 +21,9 @@ from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import prepare
-from hf_lrcompress.run.yaml_files import override, read_yaml
+from hf_lrcompress.run.yaml_files import find_configuration, override, read_yaml
 from hf_lrcompress.texts.languages import Language
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 TEACHER = "teacher"
 TRAINED = "trained"
 SURGERY = "surgery alone"
@@ -85,14 +84,15 @@ class Row:
         """The result of a piece; empty where there is none.
 
         Raises:
-            ValueError: If it was made when the row was another.
+            ValueError: If it was made when the row, or its configuration, was another.
         """
         path = self.file(piece)
         if not path.exists():
             return {}
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["row"] != self._definition():
-            raise ValueError(f"{path} was made by another row {self.name!r}; rename the row, or delete the file and its model")
+            what = f"another row {self.name!r}, or with another configuration"
+            raise ValueError(f"{path} was made by {what}; rename the row, or delete the file and its model")
         return content
 
     def save(self, piece: str, content: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Row:
         write_atomically(self.file(piece), json.dumps(content, indent=2) + "\n")
 
     def _definition(self) -> dict[str, Any] | None:
-        return asdict(self.method) if self.method else None
+        return asdict(self.method) | {"config": read_yaml(find_configuration(self.method.config))} if self.method else None
 
     def run_dir(self, piece: str) -> Path:
         """The run folder of a model."""
@@ -112,7 +112,7 @@ class Row:
         """The configuration that makes its model, with its trainings or with the surgeries alone."""
         assert self.method is not None
         given = self.settings
-        mapping = read_yaml(CONFIGS / self.method.config)
+        mapping = read_yaml(find_configuration(self.method.config))
         mapping |= {"teacher": given.teacher, "train": {"files": [given.text]}, "validation": {"files": [given.held_out]}}
         changes = {"training.disable_tqdm": True} | self.method.set
         epochs = self.method.times * (given.short_epochs if self.method.short else given.epochs)
