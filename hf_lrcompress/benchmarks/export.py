@@ -39,11 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=15, help="turns of every model (default: 15)")
 
 
-def summary(result: dict[str, Any]) -> list[dict[str, str]]:
-    """Nothing of the table of all benchmarks: the numbers are those of models, not of methods."""
-    return []
-
-
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Rows by outputs, threads and model; `times_faster` is by `cpu_ms` with one thread, and otherwise by `ms`."""
     require_onnx()

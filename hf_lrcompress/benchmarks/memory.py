@@ -82,11 +82,6 @@ def growth(rows: list[dict[str, Any]], stage: str) -> float:
     return peaks[-1] / peaks[0]
 
 
-def summary(result: dict[str, Any]) -> list[dict[str, str]]:
-    """Nothing of the README's table: there is nothing beside."""
-    return []
-
-
 def write_text(path: Path, lines: list[str], megabytes: int) -> None:
     """A text of a size, as the module says."""
     order = random.Random(42)

@@ -67,11 +67,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def summary(result: dict[str, Any]) -> list[dict[str, str]]:
-    """For the README's table of speeds: nothing."""
-    return []
-
-
 def scored_tasks(result: dict[str, Any]) -> list[str]:
     """The tasks that models were scored on, as the rows call them."""
     return [task.upper() for task in result["task_epochs"] if task.upper() in result["rows"][0]]

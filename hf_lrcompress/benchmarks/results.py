@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 
 def benchmark_module(benchmark: str) -> ModuleType:
-    """The module of a benchmark, which has `add_arguments`, `run` and `summary`."""
+    """The module of a benchmark: it has `add_arguments` and `run`, and `summary` where it measures beside something else."""
     return importlib.import_module(f"hf_lrcompress.benchmarks.{benchmark}")
 
 
@@ -46,5 +46,8 @@ def render(result: dict[str, Any]) -> str:
 
 def overview(results: Iterable[dict[str, Any]]) -> str:
     """A table of several results: ratios to what was measured beside."""
-    rows = [row for result in results for row in benchmark_module(result["benchmark"]).summary(result)]
+    rows: list[dict[str, str]] = []
+    for result in results:
+        module = benchmark_module(result["benchmark"])
+        rows += module.summary(result) if hasattr(module, "summary") else []
     return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)

@@ -55,11 +55,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def summary(result: dict[str, Any]) -> list[dict[str, str]]:
-    """Nothing of the README's table: there is nothing beside."""
-    return []
-
-
 def measure(name: str) -> dict[str, float]:
     """One surgery, in this process: seconds of the surgery alone, and the peak beside the size of the model it is given."""
     torch.manual_seed(42)
