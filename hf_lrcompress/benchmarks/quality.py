@@ -17,6 +17,7 @@ from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, M
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.evaluation.judging import is_at_baseline, retention
 from hf_lrcompress.evaluation.scoring import check_tasks
+from hf_lrcompress.evaluation.settings import read_pairs
 from hf_lrcompress.files import file_hash, fingerprint, write_atomically
 from hf_lrcompress.models.identity import model_identity
 from hf_lrcompress.run.configuration import build
@@ -108,9 +109,9 @@ def headline(result: dict[str, Any]) -> str:
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """The settings as the pieces take them."""
-    folders = read_pairs("task_data", arguments.task_data)
+    folders = read_pairs("task_data", arguments.task_data, "TASK=DIR")
     check_tasks([], folders)
-    epochs = {"tc": 20, "sa": 3, "ner": 4, "pos": 4} | read_pairs("task_epochs", arguments.task_epochs or [])
+    epochs = {"tc": 20, "sa": 3, "ner": 4, "pos": 4} | read_pairs("task_epochs", arguments.task_epochs or [], "TASK=N")
     teacher = str(save_demo_teacher()) if arguments.teacher == DEMO else arguments.teacher
     rates = arguments.learning_rates.split(",")
     seeds = arguments.seeds.split(",")
@@ -127,14 +128,6 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         learning_rates=tuple(map(float, rates)),
         seeds=tuple(map(int, seeds)),
     )
-
-
-def read_pairs(option: str, values: list[str]) -> dict[str, Any]:
-    """TASK=VALUE, several times."""
-    for value in values:
-        if "=" not in value:
-            raise ValueError(f"--{option} {value}: give it as TASK=VALUE")
-    return dict(value.split("=", 1) for value in values)
 
 
 def read_rows(arguments: argparse.Namespace, settings: Settings) -> list[Row]:

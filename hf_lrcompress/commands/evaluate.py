@@ -13,7 +13,7 @@ from hf_lrcompress.commands.process import full_disk_named, lost_process_named, 
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
-from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds
+from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import read_object, write_atomically
@@ -32,17 +32,6 @@ def named_models(paths: list[str]) -> list[ModelUnderTest]:
     if len(set(paths)) < len(paths):
         raise ValueError("--model names the same model twice")
     return [ModelUnderTest(path if short.count(name) > 1 else name, path) for name, path in zip(short, paths, strict=True)]
-
-
-def read_pairs(option: str, values: list[str], form: str) -> dict[str, str]:
-    """What is given for single tasks, by task."""
-    pairs = {}
-    for value in values:
-        task, equals, given = value.partition("=")
-        if not equals:
-            raise ValueError(f"--{option} {value}: give it as {form}")
-        pairs[task] = given
-    return pairs
 
 
 def read_numbers(option: str, value: str) -> list[int]:

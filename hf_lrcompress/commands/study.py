@@ -9,10 +9,10 @@ from typing import Any
 from accelerate import PartialState
 
 from hf_lrcompress.commands.compress import changed, given_inputs
-from hf_lrcompress.commands.evaluate import read_numbers, read_pairs
+from hf_lrcompress.commands.evaluate import read_numbers
 from hf_lrcompress.commands.process import full_disk_named, on_the_way, print_error
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.evaluation.settings import check_seeds
+from hf_lrcompress.evaluation.settings import check_seeds, read_pairs
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.messages import noted, read_all, refuse
 from hf_lrcompress.run.yaml_files import find_configuration, override, read_yaml

@@ -50,6 +50,17 @@ def check_differ(name: str, values: Sequence[Any]) -> None:
         raise ValueError(f"{name} must differ from each other, got {list(values)}")
 
 
+def read_pairs(option: str, values: list[str], form: str) -> dict[str, str]:
+    """What is given for single tasks, by task."""
+    pairs = {}
+    for value in values:
+        task, equals, given = value.partition("=")
+        if not equals:
+            raise ValueError(f"--{option} {value}: give it as {form}")
+        pairs[task] = given
+    return pairs
+
+
 def _setting(default: Any, text: str) -> Any:
     """A field with what a command line says of it."""
     return field(default=default, metadata={"help": text})
