@@ -8,16 +8,15 @@ bytes depend on them. Every model has its turn in every round, once with one thr
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForMaskedLM
 
+from hf_lrcompress.evaluation.efficiency import median_seconds
 from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
 from hf_lrcompress.export.graphs import require_onnx
 from hf_lrcompress.export.running import OnnxModel
@@ -69,7 +68,8 @@ def _rows(outputs: str, threads: int, models: dict[str, PreTrainedModel], folder
         bytes_of.append((folder / file).stat().st_size)
     ids = torch.arange(5, 5 + TOKENS)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    medians = _medians([partial(call, **inputs) for call in calls.values()], rounds)
+    with torch.inference_mode():
+        medians = median_seconds([partial(call, **inputs) for call in calls.values()], rounds, _clocks)
     faster_by = 1 if threads == 1 else 0
     rows = []
     for name, size, measured in zip(calls, bytes_of, medians, strict=True):
@@ -79,14 +79,5 @@ def _rows(outputs: str, threads: int, models: dict[str, PreTrainedModel], folder
     return rows
 
 
-@torch.inference_mode()
-def _medians(calls: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds by the clock and of the process, a pair a call; the first round warms up."""
-    measured = [[_seconds(call) for call in calls] for _ in range(rounds + 1)]
-    return np.median(measured[1:], axis=0).tolist()
-
-
-def _seconds(call: Callable[[], object]) -> tuple[float, float]:
-    before = (time.perf_counter(), time.process_time())
-    call()
-    return time.perf_counter() - before[0], time.process_time() - before[1]
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()

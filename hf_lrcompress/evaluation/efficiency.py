@@ -52,20 +52,24 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
     return rows
 
 
-def median_seconds(calls: Sequence[Callable[[], object]]) -> list[float]:
+def median_seconds(
+    calls: Sequence[Callable[[], object]], rounds: int = ROUNDS, clock: Callable[[], Any] = time.perf_counter
+) -> list[Any]:
     """Seconds that each of several calls takes: the median of rounds in which every one has its turn, after one to warm up.
 
     Args:
         calls (`Sequence[Callable]`): What to measure, side by side.
+        rounds (`int`): Turns of every call that count.
+        clock (`Callable`): What time it is; by several clocks, if it returns several numbers.
     """
-    measured = [[_seconds(call) for call in calls] for _ in range(ROUNDS + 1)]
+    measured = [[_seconds(call, clock) for call in calls] for _ in range(rounds + 1)]
     return np.median(measured[1:], axis=0).tolist()
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _seconds(call: Callable[[], object], clock: Callable[[], Any]) -> np.ndarray:
+    started = clock()
     call()
-    return time.perf_counter() - started
+    return np.subtract(clock(), started)
 
 
 def _run(encoder: PreTrainedModel, batch: int) -> None:
