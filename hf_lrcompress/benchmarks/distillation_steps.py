@@ -85,15 +85,13 @@ def _examples(work: Work, tokenizer: PreTrainedTokenizerFast, text: str, count: 
     return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in sequences]
 
 
-def _reference_parts(
-    student: PreTrainedModel, teacher: PreTrainedModel, batch: Mapping[str, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masked-LM loss, and the mean squared error of all logits."""
+def authors_loss(student: PreTrainedModel, teacher: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Half the masked-LM loss, and half the mean squared error of all logits."""
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     with torch.no_grad():
         target = teacher(**inputs).logits
     outputs = student(**inputs, labels=batch["labels"])
-    return outputs.loss, F.mse_loss(outputs.logits, target)
+    return 0.5 * outputs.loss + 0.5 * F.mse_loss(outputs.logits, target)
 
 
 def _padded(batch: dict[str, torch.Tensor], pad_id: int) -> dict[str, torch.Tensor]:
@@ -112,9 +110,7 @@ def _reference(work: Work, text: str) -> dict[str, float]:
         rows = examples[step * work.batch_size :][: work.batch_size]
         batch = _padded(collate(rows), tokenizer.pad_token_id)
         start = time.perf_counter()
-        mlm, mse = _reference_parts(student, teacher, batch)
-        (0.5 * mlm + 0.5 * mse).backward()
-        del mlm, mse
+        authors_loss(student, teacher, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
         if step:  # the first warms up

@@ -5,14 +5,12 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from torch.nn import functional as F
 from transformers import (
     AutoModelForMaskedLM,
     PreTrainedModel,
@@ -21,6 +19,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from hf_lrcompress.benchmarks.distillation_steps import authors_loss
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.machine import peak_memory_mb
@@ -145,15 +144,11 @@ def reference(work: Work) -> dict[str, Any]:
     for _ in range(WARM_UP + work.steps):
         ids = random_ids(shape, work.batch_size).to(device)
         masked = torch.rand(ids.shape, device=device) < MASKED
-        labels = ids.masked_fill(~masked, -100)
-        inputs = {"input_ids": ids.masked_fill(masked, tokenizer.mask_token_id), "attention_mask": torch.ones_like(ids)}
-        with torch.autocast(device, torch.bfloat16) if work.precision == "bf16" else nullcontext():
-            with torch.no_grad():
-                target = teacher(**inputs).logits
-            outputs = student(**inputs, labels=labels)
-            loss = 0.5 * outputs.loss + 0.5 * F.mse_loss(outputs.logits, target)
+        batch = {"input_ids": ids.masked_fill(masked, tokenizer.mask_token_id), "attention_mask": torch.ones_like(ids)}
+        batch["labels"] = ids.masked_fill(~masked, -100)
+        with torch.autocast(device, torch.bfloat16, enabled=work.precision == "bf16"):
+            loss = authors_loss(student, teacher, batch)
         loss.backward()
-        del outputs, target, loss
         optimizer.step()
         optimizer.zero_grad()
         clock.mark()
