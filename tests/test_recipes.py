@@ -13,7 +13,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from conftest import RECIPES
 from packaging.requirements import Requirement
 
-from hf_lrcompress.benchmarks import distillation_steps
+from hf_lrcompress.benchmarks import distillation, distillation_steps
 from hf_lrcompress.benchmarks.results import render
 from hf_lrcompress.commands.benchmark import check_output
 
@@ -65,6 +65,17 @@ def test_a_benchmark_refuses_what_is_not_there_and_overwrites_nothing(tmp_path):
             check_output(tmp_path / name)
     check_output(tmp_path / "new" / "a.json")
     assert (tmp_path / "new").is_dir()
+
+
+def test_a_step_that_the_system_kills_is_tried_with_half_the_batch(monkeypatch, tmp_path):
+    script = "import json, os, sys\n"
+    script += "os.kill(os.getpid(), 9 * (json.loads(sys.argv[1])['batch_size'] > int(sys.argv[2])))\nprint('{}')"
+    (tmp_path / "step.py").write_text(script)
+    monkeypatch.setattr(distillation_steps, "__file__", str(tmp_path / "step.py"))
+    work = distillation_steps.Work("e5-small", 40_000, "full", "reference", 4)
+    assert distillation._measure(work, "2")["batch_size"] == 2
+    with pytest.raises(OSError, match="failed: exit code -9$"):
+        distillation._measure(work, "0")
 
 
 @pytest.mark.slow

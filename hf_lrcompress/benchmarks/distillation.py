@@ -6,14 +6,14 @@ vocabulary, mean squared error over all of them, fp32. Ours is `DistillationTrai
 
 import argparse
 import json
-import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.benchmarks import distillation_steps
 from hf_lrcompress.benchmarks.distillation_steps import Work
+from hf_lrcompress.benchmarks.processes import measured_by
 
 
 def works(model: str, short_batch: int) -> list[list[Work]]:
@@ -80,10 +80,9 @@ def _same_work(row: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _measure(work: Work, text: str) -> dict[str, Any]:
-    command = [sys.executable, distillation_steps.__file__, json.dumps(asdict(work)), text]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode == -9 and work.batch_size > 1:  # the system was out of memory
-        return _measure(Work(**asdict(work) | {"batch_size": work.batch_size // 2}), text)
-    if done.returncode:
-        raise OSError(f"the measurement of {work} failed with exit code {done.returncode}")
-    return asdict(work) | json.loads(done.stdout.splitlines()[-1])
+    try:
+        return asdict(work) | measured_by([sys.executable, distillation_steps.__file__, json.dumps(asdict(work)), text])
+    except ChildProcessError:
+        if work.batch_size == 1:
+            raise
+    return _measure(replace(work, batch_size=work.batch_size // 2), text)
