@@ -131,7 +131,7 @@ def _add_trust(group: argparse._ArgumentGroup) -> None:
 
 def _add_texts(group: argparse._ArgumentGroup) -> None:
     """What takes the place of a configuration's teacher and texts."""
-    group.add_argument("--teacher", help="Hub id or directory of a multilingual masked LM")
+    group.add_argument("--teacher", help="Hub id or directory of a multilingual encoder")
     group.add_argument("--train_file", nargs="+", help=".txt, .jsonl, .csv, .tsv (or .gz of them) or .parquet files to train on")
     group.add_argument("--validation_file", nargs="+", help="the same, to validate on")
 

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
-from hf_lrcompress.evaluation.cheap_training import attention_for_training
+from hf_lrcompress.evaluation.cheap_training import attention_implementation
 from hf_lrcompress.models.loading import has_own_code, load_encoder
 
 
@@ -106,7 +106,7 @@ def load_for_task(
         config=config,
         state_dict=encoder.state_dict(),
         dtype=torch.float32,
-        attn_implementation=attention_for_training(),
+        attn_implementation=attention_implementation(),
     )
     if tuning == "seq_bn":
         add_task_adapter(model, reduction_factor)

@@ -41,7 +41,7 @@ def dropout_by_words(input: torch.Tensor, p: float = 0.5, training: bool = True,
     return input * kept.mul_(1 / (1 - dropped / 2**RANDOM_BITS))
 
 
-def attention_for_training() -> str | None:
+def attention_implementation() -> str | None:
     """The attention to load a model with; `None` is the library's own choice.
 
     On a CPU torch's fused attention has no dropout, and in bf16 its backward pass is several times slower for short texts.

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.models.architectures import most_tokens
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
 from hf_lrcompress.models.loading import load_config, load_encoder
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
@@ -26,18 +27,18 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
         models (`Sequence[ModelUnderTest]`): The first is what the others are compared with.
 
     Returns:
-        `list[dict]`: For each model `parameters` and `size_mb` (fp32; with the masked-LM head, where it has one),
-        `latency_ms_batch_1` and `latency_ms_batch_32` (128 tokens a text), `tokens_per_second` (batch 32), `speedup` (of that
-        against the first model).
+        `list[dict]`: For each model `parameters` and `size_mb` (fp32; with the masked-LM head, where all have one),
+        `latency_ms_batch_1` and `latency_ms_batch_32` (128 tokens a text, or as many as the model has positions),
+        `tokens_per_second` (batch 32), `speedup` (of the latter latency against the first model).
     """
     encoders = [load_encoder(model.path, model.revision).eval() for model in models]
     with torch.inference_mode():
         seconds = {batch: median_seconds([partial(_run, encoder, batch) for encoder in encoders]) for batch in BATCHES}
+    counted = masked_lm_on_meta if all(has_masked_lm_head(model.path, model.revision) for model in models) else encoder_on_meta
     rows = []
     for index, model in enumerate(models):
         config = load_config(model.path, model.revision)
-        has_head = has_masked_lm_head(model.path, model.revision)
-        parameters = (masked_lm_on_meta(config) if has_head else encoder_on_meta(config)).num_parameters()
+        parameters = counted(config).num_parameters()
         rows.append(
             {
                 "model": model.name,
@@ -45,7 +46,7 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
                 "size_mb": parameters * 4 / 1e6,
                 "latency_ms_batch_1": 1000 * seconds[1][index],
                 "latency_ms_batch_32": 1000 * seconds[32][index],
-                "tokens_per_second": 32 * LENGTH / seconds[32][index],
+                "tokens_per_second": 32 * _length(config) / seconds[32][index],
                 "speedup": seconds[32][0] / seconds[32][index],
             }
         )
@@ -73,6 +74,10 @@ def _seconds(call: Callable[[], object], clock: Callable[[], Any]) -> np.ndarray
 
 
 def _run(encoder: PreTrainedModel, batch: int) -> None:
-    length = min(LENGTH, encoder.config.max_position_embeddings - 2)
-    ids = torch.full((batch, length), encoder.config.vocab_size // 2)
+    ids = torch.full((batch, _length(encoder.config)), encoder.config.vocab_size // 2)
     encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+
+
+def _length(config: PretrainedConfig) -> int:
+    """Tokens of a text."""
+    return min(LENGTH, most_tokens(config))

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.examples import Example, TaskData, check_cut_off
 from hf_lrcompress.evaluation.metrics import score
-from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.architectures import architecture_of, most_tokens
 from hf_lrcompress.models.loading import load_config, load_tokenizer
 from hf_lrcompress.vocabulary.ids import check_rows
 
@@ -194,8 +194,7 @@ class EncodedTask:
         """
         tokenizer = model.load_tokenizer()
         config = load_config(model.path, model.revision)
-        positions = config.max_position_embeddings - architecture_of(config).position_offset
-        max_length = min(data.task.max_length, positions)
+        max_length = min(data.task.max_length, most_tokens(config))
         examples = {"train": data.train, "validation": data.validation, "test": data.test}
         splits = {name: encode(x, tokenizer, data.labels, max_length, label_all_tokens) for name, x in examples.items()}
         encoded = cls(data, tokenizer, max_length, splits)

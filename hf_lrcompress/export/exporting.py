@@ -1,4 +1,4 @@
-"""The export: two files, checked before they are kept, and what they cost beside PyTorch."""
+"""The export: fp32 is kept only if it equals PyTorch, int8 is measured beside it, and so is what both cost."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from hf_lrcompress.export.graphs import input_names, output_name, to_onnx
 from hf_lrcompress.export.int8 import quantize
 from hf_lrcompress.export.running import OnnxModel
 from hf_lrcompress.files import written_whole
-from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.architectures import most_tokens
 from hf_lrcompress.models.eval_mode import in_eval_mode
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def export_model(
     folder = directory / ONNX_DIR
     folder.mkdir(parents=True, exist_ok=True)
     with in_eval_mode(model):
-        with _checked(graph, folder / FILES["ONNX fp32"]) as partial_file:
+        with _written(graph, folder / FILES["ONNX fp32"]) as partial_file:
             _check_equal(*compare(model, OnnxModel(partial_file), samples))
-        with _checked(quantize(graph), folder / FILES["ONNX int8"]):
+        with _written(quantize(graph), folder / FILES["ONNX int8"]):
             pass
         return _measured(model, folder, samples, measure)
 
@@ -100,7 +100,7 @@ def _check_equal(difference: float, correlated: float, largest: float) -> None:
 def _samples(model: PreTrainedModel, names: list[str]) -> Iterator[Inputs]:
     """Random tokens: batches of one and more, short and as long as they may be, without padding and with it."""
     config = model.config
-    longest = min(MOST_TOKENS, config.max_position_embeddings - architecture_of(config).position_offset)
+    longest = min(MOST_TOKENS, most_tokens(config))
     generator = torch.Generator().manual_seed(0)
     for batch, length in ((1, 2), (1, longest // 2), (3, longest // 3), (2, longest)):
         ids = torch.randint(config.vocab_size, (batch, length), generator=generator)
@@ -116,7 +116,7 @@ def _samples(model: PreTrainedModel, names: list[str]) -> Iterator[Inputs]:
 
 
 @contextmanager
-def _checked(graph: "onnx.ModelProto | Any", path: Path) -> Iterator[Path]:
+def _written(graph: "onnx.ModelProto | Any", path: Path) -> Iterator[Path]:
     """A graph in a file beside `path`, which becomes `path` where the block raises nothing."""
     import onnx  # here: it is optional
     import onnx_ir

@@ -174,6 +174,11 @@ def intermediate_size_of(config: PretrainedConfig) -> int:
     return getattr(config, architecture_of(config).intermediate_size)
 
 
+def most_tokens(config: PretrainedConfig) -> int:
+    """Tokens of the longest text that a model has positions for."""
+    return config.max_position_embeddings - architecture_of(config).position_offset
+
+
 def write_transformers_4_keys(config: PretrainedConfig) -> None:
     """Set in `config`, in place, what transformers 4 looks for in the saved file: without it, it silently takes defaults."""
     for key, (first, *rest) in architecture_of(config).transformers_4_keys.items():

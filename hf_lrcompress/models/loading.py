@@ -1,4 +1,4 @@
-"""Where a model comes from: its config, weights, fast tokenizer and identity, and code of its own where the user trusts it."""
+"""Where a model comes from: its config, weights, fast tokenizer, and code of its own where the user trusts it."""
 
 from collections.abc import Mapping
 from json import JSONDecodeError
@@ -40,7 +40,7 @@ DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError,
 """What transformers raises at weights, or an index of them, that it cannot read."""
 
 TOKENIZER_FILE = "tokenizer.json"
-"""What a stage leaves beside its model: it changes when the model is measured again, the model does not."""
+"""The fast tokenizer's file."""
 
 
 def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:

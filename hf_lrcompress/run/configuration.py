@@ -37,7 +37,7 @@ class RunConfig:
 
     Args:
         language ([`Language`]): The target language.
-        teacher (`str`): Hub id or directory of a multilingual masked LM, or `"demo"`.
+        teacher (`str`): Hub id or directory of a multilingual encoder, or `"demo"`; for masked LM with its head.
         train, validation ([`CorpusSource`] or `"demo"`): The texts.
         stages (`Mapping[str, Stage]`): The stages to run and their settings, in order.
         training (`Mapping`): Training arguments of all stages.

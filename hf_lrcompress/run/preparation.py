@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
 from hf_lrcompress.messages import is_unreachable
-from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.architectures import most_tokens
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.planning import PlannedStage, make_plan
@@ -166,7 +166,7 @@ def _check_teacher(inputs: RunInputs) -> PreTrainedModel:
     except OSError as error:
         raise OSError(_why_no_teacher(name, error)) from error
     teacher = inputs.on_meta(config)
-    longest = config.max_position_embeddings - architecture_of(config).position_offset
+    longest = most_tokens(config)
     if not 8 <= inputs.block_size <= longest:
         raise ValueError(f"block_size {inputs.block_size} must be 8 to {longest}, the most positions {name} has")
     _check_tokenizer(inputs)

@@ -64,6 +64,18 @@ def test_a_config_that_asks_for_more_outputs_is_scored_all_the_same(inputs, plai
     assert measure_efficiency([ModelUnderTest("model", str(directory))])[0]["parameters"] > 0
 
 
+def test_a_head_is_counted_only_where_all_have_one_and_tokens_are_those_that_ran(tmp_path):
+    model = tiny_model("bert", max_position_embeddings=20)
+    model.save_pretrained(tmp_path / "masked-lm")
+    model.bert.save_pretrained(tmp_path / "encoder")
+    both = [ModelUnderTest(name, str(tmp_path / name)) for name in ("masked-lm", "encoder")]
+    rows = measure_efficiency(both)
+    assert rows[0]["parameters"] == rows[1]["parameters"] < model.num_parameters()
+    assert measure_efficiency(both[:1])[0]["parameters"] == model.num_parameters()
+    for row in rows:
+        assert row["tokens_per_second"] == pytest.approx(32 * 20 / (row["latency_ms_batch_32"] / 1000))
+
+
 @pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize("model_type", ["albert", "bert", "deberta-v2", "modernbert", "xlm-roberta"])
 def test_a_new_head_is_the_same_whatever_head_the_checkpoint_has(model_type, tokens, tmp_path):
