@@ -115,9 +115,9 @@ def read_study(name: str) -> Study:
         with noted(found):
             scales[str(scale)] = build(Scale, settings, f"{path}: scale {scale}")
     refuse(found)
-    return build(Study, _checked(mapping, str(path)) | {"scales": scales}, str(path))
+    return build(Study, _without_empty(mapping) | {"scales": scales}, str(path))
 
 
-def _checked(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _without_empty(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """The file without what is empty: `points:` with nothing after it is no points."""
     return {key: value for key, value in mapping.items() if value is not None}

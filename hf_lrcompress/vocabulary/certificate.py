@@ -73,7 +73,7 @@ def certify_vocabulary(
         trimmed ([`~transformers.PreTrainedTokenizerFast`]): What [`trim_tokenizer`] made of it.
         keep_ids (`torch.LongTensor` of shape `(vocab_size,)`): The kept tokens.
         texts (`Sequence[str]`): Held-out sentences; the first 10,000 are used.
-        models (`tuple[PreTrainedModel, PreTrainedModel]`, *optional*): The model before and after trimming, with or without a head; not changed.
+        models (`tuple[PreTrainedModel, PreTrainedModel]`, *optional*): Before and after trimming; not changed.
         counts (`torch.Tensor` of shape `(len(tokenizer),)`, *optional*): What the tokens were chosen by, to draw a curve.
 
     Raises:
