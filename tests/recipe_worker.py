@@ -6,6 +6,7 @@ Reads a JSON object a line from standard input and answers each with one.
 import contextlib
 import io
 import json
+import logging
 import os
 import runpy
 import sys
@@ -18,6 +19,7 @@ def run(task: dict) -> dict:
     out, err = io.StringIO(), io.StringIO()
     os.environ.update(task["environment"])
     sys.argv = task["argv"] or [task["script"]]
+    logging.getLogger().handlers.clear()  # they write to where the errors of the task before went
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             names = runpy.run_path(task["script"], run_name="__main__" if task["argv"] else "code")

@@ -291,7 +291,7 @@ def test_how_many_words_are_cut_off_is_said_and_most_are_refused(tmp_path, caplo
     cut = encoded.splits["test"].words_cut_off
     assert 0 < cut == sum(position is None for position in encoded.splits["test"].first_tokens[0])
     length = encoded.max_length
-    assert f"large, ner: {cut} of 30 words in the test split lie beyond the first {length} tokens" in caplog.text
+    assert f"large, ner: {cut} of 30 words in the test split have no token among the first {length}" in caplog.text
     long = Example(sentence.inputs * 3, sentence.labels * 3)
     with pytest.raises(ValueError, match="of 90 words in the test split are beyond the first"):
         EncodedTask.encode(TaskData(TASKS["ner"], (short,), (short,), (long,)), model, False)

@@ -113,6 +113,7 @@ def command(tmp_path, capsys):
     tokenizer = bert()
     model = tiny_model("bert", vocab_size=len(tokenizer), num_hidden_layers=1)
     model.bert.save_pretrained(tmp_path / "model"), save_tokenizer(tokenizer, tmp_path / "model")
+    capsys.readouterr()  # of the bar that saving draws
 
     def run(line):
         code = main([word.replace("model", str(tmp_path / "model"), 1) for word in shlex.split(line)])
