@@ -66,7 +66,14 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
             "benchmark vocabulary --txt a",
             "the following arguments are required: --text, --held_out, --work_dir; see hf-lrcompress benchmark",
         ),
-        ("publish runs/none a/b", "runs/none holds no complete run; start the same hf-lrcompress compress again to finish it"),
+        ("publish runs/none a/b", "runs/none does not exist; give the folder of a run"),
+        ("publish tests a/b", "tests is no run folder; give the --output_dir of a run"),
+        ("compress --lang sk --teacher ''", "--teacher is empty; give a Hub id or a directory, or leave it out"),
+        ("compress --lang sk --config demo --stages '' --dry_run", "stage"),
+        (
+            "compress --lang sk --config demo --set trim_vocab.vocab_size=3000 --dry_run",
+            "trim_vocab.min_count of the configuration decides how many tokens are kept; with --set trim_vocab.vocab_size also",
+        ),
     ],
 )
 def test_bad_command_lines_are_one_line(arguments, message, capsys):

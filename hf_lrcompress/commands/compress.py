@@ -41,11 +41,13 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     mapping |= given_inputs(arguments)
     if arguments.license is not None:
         mapping["license"] = arguments.license
-    if arguments.stages:
+    if arguments.stages is not None:
         mapping["stages"] = [name.strip() for name in arguments.stages.split(",")]
     for change in arguments.set:
         with noted(found):
             mapping = changed(mapping, change)
+    with noted(found):
+        check_vocabulary_size(mapping, arguments.set)
     languages = read_languages("en")
     with noted(found):
         languages = read_languages(arguments.lang)
@@ -60,7 +62,9 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
 def given_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
     """The teacher and the texts of the command line, as a configuration has them."""
     inputs: dict[str, Any] = {}
-    if arguments.teacher:
+    if arguments.teacher is not None:
+        if not arguments.teacher.strip():
+            raise ValueError("--teacher is empty; give a Hub id or a directory, or leave it out")
         inputs |= {"teacher": arguments.teacher, "teacher_revision": None}
     for name in ("train", "validation"):
         if files := getattr(arguments, f"{name}_file"):
@@ -83,6 +87,18 @@ def budget_of(arguments: argparse.Namespace) -> int | None:
     if arguments.target_parameters is not None:
         return parse_count(arguments.target_parameters)
     return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
+
+
+def check_vocabulary_size(mapping: dict[str, Any], changes: list[str]) -> None:
+    """Refuse a `vocab_size` that is set where another rule decides it."""
+    is_set = any(change.partition("=")[0].strip() == "trim_vocab.vocab_size" for change in changes)
+    section = mapping.get("trim_vocab")
+    if not is_set or not isinstance(section, dict):
+        return
+    for rule in ("min_count", "coverage"):
+        if section.get(rule) is not None:
+            decided = f"trim_vocab.{rule} of the configuration decides how many tokens are kept"
+            raise ValueError(f"{decided}; with --set trim_vocab.vocab_size also --set trim_vocab.{rule}=null")
 
 
 def default_output_dir(config: RunConfig, config_file: str) -> Path:

@@ -24,6 +24,7 @@ from hf_lrcompress.publishing.report import CAPACITY_FIGURE, SCORES_FIGURE
 from hf_lrcompress.texts.languages import Language
 
 SCORES_FILE = "scores.json"
+TABLE_FILE = "scores.md"
 
 
 def named_models(paths: list[str]) -> list[ModelUnderTest]:
@@ -120,15 +121,22 @@ def evaluate(planned: PlannedEvaluation) -> str:
         plot_capacity(capacity, output_dir / CAPACITY_FIGURE)
         lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]
     text = "\n".join(lines) + "\n"
-    write_atomically(output_dir / "scores.md", text)
+    write_atomically(output_dir / TABLE_FILE, text)
     return text
 
 
 def check_output_dir(output_dir: Path) -> None:
-    """Refuse a folder whose scores.json is of somebody else; that of an earlier evaluation is made again. Make the folder."""
+    """Refuse a folder with scores or figures of somebody else; those of an earlier evaluation are made again. Make the folder."""
+    other = "give another --output_dir"
     path = output_dir / SCORES_FILE
-    if path.exists() and "efficiency" not in read_object(path, "give another --output_dir"):
-        raise FileExistsError(f"{path} is no result of an evaluation; give another --output_dir")
+    if output_dir.exists() and not output_dir.is_dir():
+        raise FileExistsError(f"{output_dir} is a file; {other}")
+    if path.exists() and "efficiency" not in read_object(path, other):
+        raise FileExistsError(f"{path} is no result of an evaluation; {other}")
+    written = [output_dir / name for name in (TABLE_FILE, SCORES_FIGURE, CAPACITY_FIGURE)]
+    strange = [file for file in written if file.exists() and not path.exists()]
+    if strange:
+        raise FileExistsError(f"{strange[0]} is of no evaluation and would be replaced; {other}")
     output_dir.mkdir(parents=True, exist_ok=True)
 
 

@@ -18,7 +18,7 @@ from transformers.utils import (
     has_file,
 )
 
-from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.models.loading import damage_named, load_config
 from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 
 WEIGHT_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
@@ -51,7 +51,8 @@ def _saved_names(name_or_dir: str, revision: str | None) -> set[str]:
     found = [file for file in WEIGHT_FILES if has_file(name_or_dir, file, revision=revision)]
     if not found:
         raise OSError(f"{name_or_dir} has none of {', '.join(WEIGHT_FILES)}; choose a model with weights")
-    names = _names_in(Path(cast(str, cached_file(name_or_dir, found[0], revision=revision))))
+    with damage_named(name_or_dir):
+        names = _names_in(Path(cast(str, cached_file(name_or_dir, found[0], revision=revision))))
     return {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias") for name in names}
 
 

@@ -148,6 +148,10 @@ def _check_directory(directory: Path) -> None:
     if checkpoints and not (directory / CONFIG_NAME).is_file():
         newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
         raise ValueError(f"{directory} is the folder of a Trainer, with no model but its checkpoints; name one, such as {newest}")
+    if not any((directory / name).is_file() for name in (CONFIG_NAME, ADAPTER_FILE)):
+        inside = directory / "model"
+        meant = f"did you mean {inside}?" if (inside / CONFIG_NAME).is_file() else "give the folder of one"
+        raise FileNotFoundError(f"{directory} holds no model ({CONFIG_NAME}); {meant}")
 
 
 def _begins_with(path: Path, content: bytes) -> bool:

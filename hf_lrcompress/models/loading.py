@@ -1,8 +1,11 @@
 """Where a model comes from: its config, weights, fast tokenizer, and code of its own where the user trusts it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from errno import EINVAL
 from json import JSONDecodeError
 from pathlib import Path
+from pickle import UnpicklingError  # nosec B403  # the error alone
 from typing import Any
 
 import torch
@@ -36,7 +39,7 @@ from hf_lrcompress.models.weights import check_weights, in_encoder
 
 OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
-DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError, JSONDecodeError)
+DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError, JSONDecodeError, UnpicklingError, EOFError)
 """What transformers raises at weights, or an index of them, that it cannot read."""
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -157,12 +160,10 @@ def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreT
     """A model in fp32, and the names of the weights that its checkpoint lacks."""
     config = load_config(name_or_dir, revision)
     try:
-        model, info = auto_class.from_pretrained(
-            name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
-        )
-    except DAMAGE as error:
-        said = f"{type(error).__name__}: {one_line(error)}"
-        raise ValueError(f"the weights of {name_or_dir} are damaged ({said}); download or save them again") from error
+        with damage_named(name_or_dir):
+            model, info = auto_class.from_pretrained(
+                name_or_dir, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
+            )
     except RuntimeError as error:
         if "mismatch" not in str(error) and "alloc" not in str(error):
             raise
@@ -174,6 +175,19 @@ def _load(auto_class: Any, name_or_dir: str, revision: str | None) -> tuple[PreT
     write_transformers_4_keys(model.config)
     detach_from_repository(model.config)
     return model, sorted(info["missing_keys"])
+
+
+@contextmanager
+def damage_named(name_or_dir: str) -> Iterator[None]:
+    """Raise a `ValueError` that names a model for what the block raises at damaged weights, or a damaged index of them."""
+    try:
+        yield
+    except (*DAMAGE, RuntimeError, OSError) as error:
+        cut_off = "PytorchStreamReader" in str(error) or getattr(error, "errno", None) == EINVAL  # torch's words for it
+        if isinstance(error, RuntimeError | OSError) and not cut_off:
+            raise
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise ValueError(f"the weights of {name_or_dir} are damaged ({said}); download or save them again") from error
 
 
 def _check_complete(model: PreTrainedModel, missing: list[str], name_or_dir: str) -> None:

@@ -206,6 +206,11 @@ def read_complete_run(output_dir: Path) -> dict[str, Any]:
     Raises:
         ValueError: If one of them is not, or the model was changed.
     """
+    if not output_dir.is_dir():
+        raise FileNotFoundError(f"{output_dir} does not exist; give the folder of a run")
+    if not (output_dir / CONFIG_FILE).is_file():
+        inside = (output_dir.parent / CONFIG_FILE).is_file()
+        raise ValueError(f"{output_dir} is no run folder; give {output_dir.parent if inside else 'the --output_dir of a run'}")
     records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
     report = output_dir / REPORT_FILE
     last = records[-1] if records else None

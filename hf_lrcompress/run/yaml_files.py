@@ -49,9 +49,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML 1.2 file: `5e-5` is a number and `no` is a string.
 
     Raises:
-        ValueError: If it is not a YAML mapping, or has a key twice.
+        ValueError: If it is not UTF-8 or no YAML mapping, or has a key twice.
     """
-    mapping = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    mapping = parse_yaml(text, str(path))
     if not isinstance(mapping, dict):
         raise ValueError(f"{path} must be a YAML mapping (key: value lines)")
     return mapping

@@ -330,6 +330,16 @@ def test_somebody_elses_file_is_not_overwritten(evaluate, tmp_path):
     code, _, error = evaluate("--output_dir", str(tmp_path))
     assert code == 2 and f"{tmp_path / 'scores.json'} is no result of an evaluation" in error
     assert (tmp_path / "scores.json").read_text() == '{"mine": 1}'
+    (tmp_path / "scores.json").unlink()
+    for name in ("scores.md", "scores.png", "capacity.png"):
+        (tmp_path / name).write_text("mine")
+        code, _, error = evaluate("--output_dir", str(tmp_path))
+        assert code == 2 and f"{tmp_path / name} is of no evaluation and would be replaced" in error
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    (tmp_path / "file").write_text("mine")
+    code, _, error = evaluate("--output_dir", str(tmp_path / "file"))
+    assert code == 2 and "file is a file; give another --output_dir" in error
 
 
 def test_several_gpus_do_not_make_batches_larger(inputs, monkeypatch):

@@ -1,6 +1,7 @@
 """Checkpoints as people have them: each gives the right model, or one line that names the true cause."""
 
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from hf_lrcompress import truncate_hidden
 from hf_lrcompress.evaluation.adapters import load_for_task
 from hf_lrcompress.models.architectures import architecture_of
+from hf_lrcompress.models.checkpoints import has_masked_lm_head
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 from hf_lrcompress.models.weights import all_finite
@@ -130,6 +132,37 @@ def test_damaged_weights(directory, content):
     (directory / "model.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="the weights of .*bert are damaged .*; download or save them again"):
         load_masked_lm(str(directory))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("pytorch_model.bin", None),
+        ("pytorch_model.bin", b"no pickle"),
+        ("model.safetensors.index.json", b"{"),
+        ("model.safetensors.index.json", b'{"a": 1}'),
+    ],
+)
+def test_damaged_weights_of_other_kinds(directory, file, content):
+    weights = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    torch.save(weights, directory / "whole")
+    whole = (directory / "whole").read_bytes()
+    (directory / "whole").unlink()
+    (directory / file).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    for read in (load_masked_lm, has_masked_lm_head):
+        with pytest.raises(ValueError, match="the weights of .*bert are damaged .*; download or save them again"):
+            read(str(directory))
+
+
+def test_a_folder_that_holds_no_model(directory, tmp_path):
+    empty = tmp_path / "run"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"run holds no model \(config.json\); give the folder of one$"):
+        load_config(str(empty))
+    shutil.copytree(directory, empty / "model")
+    with pytest.raises(FileNotFoundError, match=f"run holds no model .*; did you mean {empty / 'model'}\\?$"):
+        load_config(str(empty))
 
 
 def test_a_config_that_is_a_list(directory):

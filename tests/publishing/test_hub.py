@@ -408,7 +408,8 @@ def test_a_killed_push_leaves_no_commit_and_can_be_finished(hub, environment, wo
 
 
 def test_a_run_that_is_not_complete_is_refused(hub, work, run, tmp_path):
-    assert_error(work("publish.py", tmp_path / "nowhere", REPO), "holds no complete run")
+    assert_error(work("publish.py", tmp_path / "nowhere", REPO), "nowhere does not exist")
+    assert_error(work("publish.py", run / "model", REPO), f"model is no run folder; give {run}")
     record = run / "02-prune_ffn" / "stage.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"complete": False}))
     assert_error(work("publish.py", run, REPO), "holds no complete run")

@@ -201,6 +201,13 @@ def test_a_name_is_the_packages_own_and_a_path_is_a_file(tmp_path, monkeypatch):
     assert find_configuration("demo") == CONFIGURATIONS["demo"] and find_configuration("./demo").read_text() == "teacher: mine"
 
 
+def test_a_configuration_that_is_not_utf_8_is_named(tmp_path):
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("# väzba\nseed: 1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=f"^{file} is not UTF-8 text; save it as UTF-8$"):
+        read_yaml(file)
+
+
 def test_files_that_are_no_configuration_are_refused(tmp_path):
     for text, message in (("a: [1", "is not valid YAML"), ("just text", "must be a YAML mapping")):
         (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
