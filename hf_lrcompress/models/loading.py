@@ -41,6 +41,8 @@ OWN_CODE_TAG = "custom_code"
 """The Hub's tag of models that bring their code."""
 DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError, JSONDecodeError, UnpicklingError, EOFError)
 """What transformers raises at weights, or an index of them, that it cannot read."""
+SAID_OF_DAMAGE = ("PytorchStreamReader", "Unable to load weights")
+"""What torch and transformers 4 say of it in errors that may mean something else."""
 
 TOKENIZER_FILE = "tokenizer.json"
 """The fast tokenizer's file."""
@@ -183,8 +185,8 @@ def damage_named(name_or_dir: str) -> Iterator[None]:
     try:
         yield
     except (*DAMAGE, RuntimeError, OSError) as error:
-        cut_off = "PytorchStreamReader" in str(error) or getattr(error, "errno", None) == EINVAL  # torch's words for it
-        if isinstance(error, RuntimeError | OSError) and not cut_off:
+        is_damage = getattr(error, "errno", None) == EINVAL or any(words in str(error) for words in SAID_OF_DAMAGE)
+        if isinstance(error, RuntimeError | OSError) and not is_damage:
             raise
         said = f"{type(error).__name__}: {one_line(error)}"
         raise ValueError(f"the weights of {name_or_dir} are damaged ({said}); download or save them again") from error
