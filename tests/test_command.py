@@ -69,7 +69,8 @@ result = {{"file": hf_lrcompress.__file__, "stages": stages}}
         ("publish runs/none a/b", "runs/none does not exist; give the folder of a run"),
         ("publish tests a/b", "tests is no run folder; give the --output_dir of a run"),
         ("compress --lang sk --teacher ''", "--teacher is empty; give a Hub id or a directory, or leave it out"),
-        ("compress --lang sk --config demo --stages '' --dry_run", "stage"),
+        ("compress --lang sk --config demo --stages '' --dry_run", "unknown stage: ''; there are: adapt_teacher"),
+        ("compress --lang sk --config demo --teacher tests --dry_run", "error: tests holds no model (config.json); give"),
         (
             "compress --lang sk --config demo --set trim_vocab.vocab_size=3000 --dry_run",
             "trim_vocab.min_count of the configuration decides how many tokens are kept; with --set trim_vocab.vocab_size also",

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -126,9 +127,9 @@ class Clock(TrainerCallback):
         marks = self._marks[WARM_UP - 1 :]
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-            seconds = [before.elapsed_time(after) / 1e3 for before, after in zip(marks, marks[1:], strict=False)]
+            seconds = [before.elapsed_time(after) / 1e3 for before, after in pairwise(marks)]
         else:
-            seconds = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+            seconds = [after - before for before, after in pairwise(marks)]
         return statistics.median(seconds)
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
-from hf_lrcompress.messages import is_unreachable
+from hf_lrcompress.messages import is_unreachable, one_line
 from hf_lrcompress.models.architectures import most_tokens
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
@@ -187,7 +187,8 @@ def _check_tokenizer(inputs: RunInputs) -> None:
 def _why_no_teacher(teacher: str, error: OSError) -> str:
     said = str(error).lower()
     if Path(teacher).exists():
-        return f"{teacher} holds no model: {' '.join(str(error).split())}"
+        line = one_line(error)
+        return line if line.startswith(teacher) else f"{teacher} holds no model: {line}"
     if is_unreachable(error):
         return f"the Hugging Face Hub cannot be reached to load {teacher}; for a run without it: {DEMO_COMMAND}"
     if "gated" in said:

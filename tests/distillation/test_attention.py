@@ -42,6 +42,15 @@ def test_attention_is_computed_in_fp32_though_autocast_says_bf16(mask):
         assert torch.equal(mine.grad, exact.grad.bfloat16())
 
 
+def test_without_gradients_it_stays_in_bf16():
+    given = heads(torch.bfloat16)
+    fused = F.scaled_dot_product_attention
+    with torch.no_grad(), attention_for_training(CPU):
+        result = F.scaled_dot_product_attention(*given)
+    in_bf16, in_fp32 = fused(*given), fused(*(tensor.float() for tensor in given)).bfloat16()
+    assert torch.equal(result, in_bf16) and not torch.equal(in_bf16, in_fp32)
+
+
 def test_what_is_in_fp32_already_is_left_alone():
     given = heads(torch.float32)
     with attention_for_training(CPU):

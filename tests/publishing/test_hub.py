@@ -526,6 +526,9 @@ def test_how_a_teacher_pools_decides_what_a_run_is_and_not_to_know_it_is_said(hu
     assert answer["code"] == 0 and "mean pooling" not in answer["err"]
     found = json.loads((tmp_path / "run" / "model" / "1_Pooling" / "config.json").read_text())
     assert found["pooling_mode_cls_token"]
+    hub.add("lab/plain", files)  # has no modules, and the Hub says so
+    answer = compress(tmp_path / "plain", "--teacher", "lab/plain", *representation)
+    assert answer["code"] == 0 and "is not known" not in answer["err"]
 
 
 def test_a_link_to_the_teachers_licence_leads_there(hub, compress, inputs, tmp_path):
