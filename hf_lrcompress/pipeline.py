@@ -55,7 +55,8 @@ class Pipeline:
         self.prepared = prepared
         self.plan = prepared.plan
         self.output_dir = Path(output_dir)
-        self.folder = RunFolder(self.output_dir, {planned.directory: planned.record for planned in self.plan})
+        records = {planned.directory: planned.record for planned in self.plan}
+        self.folder = RunFolder(self.output_dir, records, prepared.given.languages)
         self._lock = None
         if self.state.is_main_process:
             keep = [*prepared.paths(), *keep]

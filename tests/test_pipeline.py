@@ -137,6 +137,19 @@ def test_the_configuration_that_a_run_leaves_makes_the_same_model_again(finished
     assert report_of(tmp_path / "again")["hashes"] == report_of(finished / "bert")["hashes"]
 
 
+def test_a_finished_run_is_not_named_after_another_language(compress, copy_of):
+    run = copy_of("bert")
+    weights = {path: path.stat().st_mtime_ns for path in run.glob("0*/model.safetensors")}
+    code, _, errors = compress("--output_dir", run, family="bert", language="cs")
+    assert code == 2 and report_of(run)["language"] == "sk"
+    assert_one_line(errors, "model has a card that says language 'sk', not 'cs'")
+    code, _, errors = compress("--output_dir", run, "--overwrite", family="bert", language="cs")
+    assert code == 0, errors
+    card = (run / "model" / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(card.split("---")[1])["language"] == report_of(run)["language"] == "cs"
+    assert weights == {path: path.stat().st_mtime_ns for path in run.glob("0*/model.safetensors")}, "the texts are the same"
+
+
 def test_the_card_has_the_reports_numbers_and_metadata(finished):
     card = (finished / "xlm-roberta" / "model" / "README.md").read_text(encoding="utf-8")
     metadata = yaml.safe_load(card.split("---")[1])

@@ -19,7 +19,7 @@ from hf_lrcompress.figures import plot_capacity, plot_scores
 from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.messages import read_all
-from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.models.loading import load_config, load_encoder
 from hf_lrcompress.publishing.report import CAPACITY_FIGURE, SCORES_FIGURE
 from hf_lrcompress.texts.languages import Language
 
@@ -92,6 +92,7 @@ def plan(arguments: argparse.Namespace) -> PlannedEvaluation:
         for model in models:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
+            load_encoder(model.path)  # raises if a weight is missing or damaged
     output_dir = Path(arguments.output_dir)
     check_output_dir(output_dir)
     first = models[0].name

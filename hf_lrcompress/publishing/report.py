@@ -68,8 +68,7 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
         records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
     """
     return {
-        "language": config.language.tag,
-        "further_languages": [language.tag for language in config.further_languages],
+        **config.languages,
         "teacher": config.teacher_name,
         "base_model": config.base_model,
         "machine_written_text": config.machine_written,

@@ -141,6 +141,11 @@ class RunConfig:
         return self.base_model or Path(self.teacher).resolve().name
 
     @property
+    def languages(self) -> dict[str, Any]:
+        """The languages as a report has them; no stage depends on them where texts are files."""
+        return {"language": self.language.tag, "further_languages": [language.tag for language in self.further_languages]}
+
+    @property
     def machine_written(self) -> bool:
         """Whether the text is the demo's, so that no score means anything."""
         return DEMO in (self.train, self.validation)

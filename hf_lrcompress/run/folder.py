@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from hf_lrcompress.export.exporting import ONNX_DIR
 from hf_lrcompress.files import changed_file, file_hash, read_object, write_atomically
+from hf_lrcompress.messages import shown
 from hf_lrcompress.models.sentence_modules import names_of_module_files
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
@@ -24,6 +25,7 @@ CARD_FILE = "README.md"
 FIGURES = ("stages.png", "scores.png", "capacity.png")
 FOR_PEOPLE = (".md", ".png")
 CONFIG_HEADER = "# The configuration of a run of hf_lrcompress."
+REPORT_ADVICE = "delete it, it is made again"
 OTHER_SETTINGS = "was made with other settings"
 
 
@@ -34,10 +36,13 @@ class RunFolder:
     Args:
         path (`Path`): The folder; it need not exist.
         planned (`Mapping[str, StageRecord]`): The records that the stages will begin with, by the name of their directory.
+        stated (`Mapping[str, Any]`, *optional*): What the report will say besides, which no stage depends on but the model's card
+            repeats: its languages.
     """
 
     path: Path
     planned: Mapping[str, StageRecord]
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, overwrite: bool, inputs: Sequence[str] = ()) -> list[str]:
         """Refuse a folder that holds something else than this run, complete or begun. All files of complete stages are read.
@@ -125,10 +130,14 @@ class RunFolder:
         model_dir = self.path / MODEL_DIR
         if not model_dir.exists():
             return None
-        report = self.path / REPORT_FILE
+        path = self.path / REPORT_FILE
+        report = read_object(path, REPORT_ADVICE) if path.is_file() else None
         last = list(self.planned.values())[-1].fingerprint
-        if report.is_file() and read_object(report, "delete it, it is made again").get("fingerprint") != last:
+        if report and report.get("fingerprint") != last:
             return OTHER_SETTINGS
+        for key, value in self.stated.items():
+            if report and report.get(key, value) != value:
+                return f"has a card that says {key} {shown(report[key])}, not {shown(value)}"
         changed = changed_model_file(self.path)
         return f"has another {changed} than its last stage has made" if changed else None
 
@@ -216,7 +225,7 @@ def read_complete_run(output_dir: Path) -> dict[str, Any]:
     last = records[-1] if records else None
     done = all(record and record.complete for record in records)
     if last and done and report.is_file() and (output_dir / MODEL_DIR).is_dir():
-        content = read_object(report, "delete it, it is made again")
+        content = read_object(report, REPORT_ADVICE)
         if content.get("fingerprint") == last.fingerprint:
             changed = changed_model_file(output_dir)
             if changed:

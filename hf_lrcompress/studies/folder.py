@@ -132,7 +132,7 @@ class StudyFolder:
         Raises:
             FileExistsError: If one does.
         """
-        run = RunFolder(self.run_dir(planned), planned.records())
+        run = RunFolder(self.run_dir(planned), planned.records(), planned.point.config.languages)
         lock = run.lock()
         try:
             yield run

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,15 @@ def test_the_recipe_runs_as_a_script_beside_its_own_name(inputs, tmp_path):
     saved = [json.loads(line) for line in (tmp_path / "scores" / "small-ner-42.jsonl").read_text(encoding="utf-8").splitlines()]
     score = json.loads((tmp_path / "scores" / "scores.json").read_text(encoding="utf-8"))["scores"][0]["mean"]
     assert score == pytest.approx(seqeval_f1([row["gold"] for row in saved], [row["predicted"] for row in saved]))
+
+
+def test_weights_of_every_model_are_read_before_the_first_is_trained(evaluate, inputs, tmp_path):
+    shutil.copytree(inputs / "large", tmp_path / "half")
+    weights = tmp_path / "half" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, _, error = evaluate(models=("large", tmp_path / "half"))
+    assert code == 2 and "half are damaged" in error and error.count("\n") == 1
+    assert not list((tmp_path / "scores").glob("*"))
 
 
 def damaged(folder, inputs, task, split, rows):

@@ -83,6 +83,16 @@ def test_without_its_report_the_final_model_stays(run):
     assert RunFolder(run, PLANNED).check(overwrite=False) == []
 
 
+def test_a_card_of_another_language_is_not_taken_for_this_runs(run):
+    """No stage depends on the language where texts are files, but the card names it."""
+    (run / "report.json").write_text('{"fingerprint": "b", "language": "sk"}')
+    assert RunFolder(run, PLANNED, {"language": "sk", "further_languages": []}).check(overwrite=False) == []
+    other = RunFolder(run, PLANNED, {"language": "cs"})
+    with pytest.raises(FileExistsError, match="model has a card that says language 'sk', not 'cs'; .*--overwrite"):
+        other.check(overwrite=False)
+    assert other.check(overwrite=True) == ["model"]
+
+
 def test_a_changed_model_is_not_published(run):
     flip_a_bit(run / "model" / "model.safetensors")
     with pytest.raises(ValueError, match=r"model.safetensors was changed; delete model"):
