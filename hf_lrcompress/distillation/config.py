@@ -147,6 +147,12 @@ class DistillationConfig(TrainingArguments):
         return any(LOSSES[name].needs_teacher for name in self.loss_weights)
 
     @property
+    def evaluated(self) -> list[str]:
+        """What an evaluation measures, by the names that `metric_for_best_model` may have, with or without `eval_`."""
+        of_masked_tokens = ["mlm_accuracy"] if "mlm" in self.loss_weights else []
+        return ["loss", *of_masked_tokens, *(f"{name}_loss" for name in self.loss_weights)]
+
+    @property
     def needs_masked_tokens(self) -> bool:
         """Whether any of the losses is a mean over masked tokens; if none is, nothing is masked."""
         return any(unit_of(name, self.distillation_positions) == "masked_tokens" for name in self.loss_weights)

@@ -11,8 +11,11 @@ from transformers import Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.messages import shown
 
 STEPS = 1000
+WITHOUT_LIMIT = ("max_grad_norm",)
+"""What infinity turns off."""
 FROM_ZERO = ("dataloader_num_workers", "warmup_steps", "max_grad_norm")
 
 
@@ -30,6 +33,9 @@ def rehearse(args: DistillationConfig) -> None:
         raise ValueError(f"num_train_epochs is {args.num_train_epochs:g}, so nothing would be trained; give more, or max_steps")
     if args.save_strategy == "best" and args.metric_for_best_model is None:
         raise ValueError("save_strategy best needs metric_for_best_model, such as eval_loss; or save by steps or epoch")
+    if args.metric_for_best_model and args.metric_for_best_model.removeprefix("eval_") not in args.evaluated:
+        asked_for = shown(args.metric_for_best_model)
+        raise ValueError(f"metric_for_best_model must be one of {', '.join(args.evaluated)}, got {asked_for}")
     try:
         _make_parts(args)
     except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:
@@ -42,8 +48,9 @@ def rehearse(args: DistillationConfig) -> None:
 def _check_numbers(args: DistillationConfig) -> None:
     for field in fields(args):
         value = getattr(args, field.name)
-        if isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"{field.name} must be a number, got nan")
+        may_be_infinite = field.name in WITHOUT_LIMIT and value == math.inf
+        if isinstance(value, float) and not math.isfinite(value) and not may_be_infinite:
+            raise ValueError(f"{field.name} must be a finite number, got {value}")
     for name in FROM_ZERO:
         if getattr(args, name) < 0:
             raise ValueError(f"{name} must be 0 or more, got {getattr(args, name)}")

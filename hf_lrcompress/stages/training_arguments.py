@@ -53,6 +53,9 @@ WITHOUT_EFFECT = frozenset(
 EVALUATING = frozenset({"save_steps", "save_strategy", "eval_steps", "eval_strategy", "per_device_eval_batch_size"})
 """Of these, what decides where evaluations choose the weights or the learning rate."""
 
+COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+"""What must be 1 or more."""
+
 FOLLOWING = ("reduce_lr_on_plateau", "greedy")
 """Schedules of the learning rate that follow the evaluations."""
 
@@ -119,5 +122,5 @@ def _check_type(key: str, value: Any, default: Any) -> None:
         is_switch = isinstance(value, bool)
         if not isinstance(value, wanted) or is_switch != (wanted is bool):
             raise ValueError(f"training: {key} must be {name}, got {value!r}")
-    if key in ("per_device_train_batch_size", "gradient_accumulation_steps") and value < 1:
+    if key in COUNTS and value < 1:
         raise ValueError(f"training: {key} must be 1 or more, got {value}")

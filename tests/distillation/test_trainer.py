@@ -131,6 +131,13 @@ def test_evaluation_reports_masked_token_accuracy(student, teacher, dataset, tmp
     assert metrics["eval_loss"] == pytest.approx(0.5 * (mlm + mse).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("losses", [{"mlm": 0.5, "logits_kl": 0.5}, {"hidden_cosine": 1.0, "relations": 0.5}])
+def test_the_best_model_is_chosen_by_what_an_evaluation_measures(student, teacher, dataset, tmp_path, losses):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses=losses)
+    of_time = {"epoch", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_model_preparation_time"}
+    assert trainer.evaluate().keys() - of_time == {f"eval_{name}" for name in trainer.args.evaluated}
+
+
 def test_evaluations_do_not_change_the_training(student, teacher, dataset, tmp_path):
     """Dropout is drawn at random in each step, and so is a data loader's seed when it begins."""
     trained = []

@@ -226,6 +226,7 @@ def test_files_that_are_no_configuration_are_refused(tmp_path):
         ({"max_steps": 1e3}, "max_steps must be a whole number"),
         ({"learning_rate": "fast"}, "learning_rate must be a number"),
         ({"per_device_train_batch_size": 0}, "must be 1 or more"),
+        ({"per_device_eval_batch_size": 0}, "per_device_eval_batch_size must be 1 or more, got 0"),
     ],
 )
 def test_wrong_training_arguments_are_refused(settings, message):
