@@ -30,6 +30,15 @@ class Mistakes(ValueError):
 
 
 @contextmanager
+def named(what: str) -> Iterator[None]:
+    """Say of a `ValueError` of the block what it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+@contextmanager
 def noted(found: list[str]) -> Iterator[None]:
     """Append to `found` the mistakes by which the block ends, and go on after it."""
     try:

@@ -13,6 +13,7 @@ from hf_lrcompress.distillation.rehearsal import rehearse
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
 from hf_lrcompress.machine import peak_memory_mb
+from hf_lrcompress.messages import named
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.run.stage_record import StageRecord
@@ -53,16 +54,35 @@ class PlannedStage:
         return StageRecord(self.name, self.fingerprint)
 
 
+def check_training_arguments(inputs: RunInputs, stages: Mapping[str, Stage]) -> None:
+    """Refuse training arguments that no training can begin with; no text is read.
+
+    Args:
+        inputs ([`RunInputs`]): What the run starts from.
+        stages (`Mapping[str, Stage]`): The stages in order.
+
+    Raises:
+        ValueError: If a stage's are unknown, out of range or without an effect.
+    """
+    for name, stage in stages.items():
+        with named(name):
+            arguments = stage.arguments(inputs, output_dir=".")
+            if arguments:
+                rehearse(arguments)
+            if arguments and inputs.train.streaming and arguments.max_steps <= 0:
+                raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
+
+
 def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTrainedModel) -> list[PlannedStage]:
     """Work out every stage's sizes and fingerprint; computes nothing large.
 
     Args:
         inputs ([`RunInputs`]): What the run starts from.
-        stages (`Mapping[str, Stage]`): The stages in order, resolved and sized.
+        stages (`Mapping[str, Stage]`): The stages in order, resolved and sized, with training arguments that were checked.
         teacher ([`~transformers.PreTrainedModel`]): The teacher's class on the meta device.
 
     Raises:
-        ValueError: If a stage does not fit what comes before it, or its training arguments are wrong.
+        ValueError: If a stage does not fit what comes before it.
     """
     unusual = ["streamed"] if inputs.train.streaming else []  # its order is the file's
     unusual += [inputs.sentence_pooling] if inputs.sentence_pooling != "mean" else []  # a file of the teacher says it
@@ -73,11 +93,9 @@ def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTraine
     model = teacher
     made_so_far = {"teacher": teacher}
     for index, (name, stage) in enumerate(stages.items(), start=1):
-        try:
+        with named(name):
             made = stage.resized(model)
             memory = _check_training(stage, inputs, made, model, _teacher_of(stage, inputs, made_so_far))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
         further = [part for part in [stage.inputs(inputs.language)] if part]
         own = fingerprint(parent, read, name, stage.settings_that_matter(inputs.training), *further)
         plan.append(PlannedStage(name, f"{index:02d}-{name}", stage, made.config, made.num_parameters(), own, memory))
@@ -116,9 +134,6 @@ def _check_training(
     arguments = stage.arguments(inputs, output_dir=".")
     if arguments is None:
         return None
-    rehearse(arguments)
-    if inputs.train.streaming and arguments.max_steps <= 0:
-        raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
     trained = resized_on_meta(student, student.config)  # a stage that changes no size is given its parent itself
     check_student_and_teacher(trained, teacher.eval() if teacher else None, None, None, arguments)
     kept = 0.0 if parent is student or parent is teacher else 4 * parent.num_parameters() / 1e6  # what was cut is still there

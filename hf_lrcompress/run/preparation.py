@@ -9,11 +9,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
-from hf_lrcompress.messages import is_unreachable, one_line
+from hf_lrcompress.messages import is_unreachable, named, one_line
 from hf_lrcompress.models.architectures import most_tokens
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
-from hf_lrcompress.run.planning import PlannedStage, make_plan
+from hf_lrcompress.run.planning import PlannedStage, check_training_arguments, make_plan
 from hf_lrcompress.run.size_target import meet_budget
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -84,19 +84,17 @@ class PreparedRun:
         Raises:
             ValueError, OSError, ImportError: If a text cannot be read, or a stage refuses it.
         """
-        try:
-            self.inputs.blocks(self.inputs.validation, self.inputs.tokenizer)
-        except ValueError as error:
-            raise ValueError(f"validation: {error}") from error
-        tokenizers = [self.inputs.tokenizer]
         for position, planned in enumerate(self.plan):
             if planned.stage:
-                try:
+                with named(planned.name):
                     planned.stage.check(self.inputs, self.models_before(position, Path()))
-                    changed = planned.stage.changed_tokenizer(self.inputs)
-                except ValueError as error:
-                    raise ValueError(f"{planned.name}: {error}") from error
-                tokenizers += [changed] if changed else []
+        with named("validation"):
+            self.inputs.blocks(self.inputs.validation, self.inputs.tokenizer)
+        tokenizers = [self.inputs.tokenizer]
+        for name, stage in self.stages.items():  # counts the text
+            with named(name):
+                changed = stage.changed_tokenizer(self.inputs)
+            tokenizers += [changed] if changed else []
         masked = mask_text(self.inputs.validation_texts, tokenizers, self.inputs.block_size, seed=self.inputs.seed)
         return CheckedTexts(tokenizers, masked)
 
@@ -119,6 +117,7 @@ def prepare(config: RunConfig, budget: int | None = None) -> PreparedRun:
         proposal = meet_budget(teacher, budget, config.stages)
         logger.info("\n- ".join([f"{proposal.parameters:,} parameters, for a target of {budget:,}:", *proposal.reasons]))
         config = replace(config, stages=proposal.stages)
+    check_training_arguments(inputs, config.stages)
     config = replace(config, stages={name: stage.sized(inputs) for name, stage in config.stages.items()})
     plan = make_plan(inputs, _resolve_stages(config), teacher)
     return PreparedRun(config, inputs, tuple(plan), inputs.sentence_modules)

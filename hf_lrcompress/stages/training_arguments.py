@@ -11,7 +11,13 @@ import torch
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.machine import computes_in_bf16
 
-OWNED_BY_THE_STAGE = ("output_dir", "do_train", "resume_from_checkpoint", "seed")
+OWNED_BY_THE_STAGE = {
+    "output_dir": "a stage trains in its own folder",
+    "do_train": "leave a stage out of `stages`, or give it distil: false",
+    "resume_from_checkpoint": "a stage goes on from its last checkpoint by itself",
+    "seed": "give seed at the top of the configuration, or --set seed=42",
+}
+"""Training arguments that are no settings, and what to do instead."""
 OF_THE_HUB = ("hub_", "push_to_hub")
 """How the names of training arguments begin that publish checkpoints; one of them is an access token."""
 LOSS_ARGUMENTS = frozenset(
@@ -89,6 +95,8 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
     for key, value in settings.items():
         if key.startswith(OF_THE_HUB):
             raise ValueError(f"training: {key} is no setting; publish with --push_to_hub, and log in with hf auth login")
+        if key in OWNED_BY_THE_STAGE:
+            raise ValueError(f"training: {key} is no setting; {OWNED_BY_THE_STAGE[key]}")
         if key not in known:
             close = difflib.get_close_matches(str(key)[:40], known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "see transformers.TrainingArguments and DistillationConfig"

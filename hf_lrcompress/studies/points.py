@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_lrcompress.files import fingerprint
-from hf_lrcompress.messages import noted, refuse, shown
+from hf_lrcompress.messages import named, noted, refuse, shown
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.stage_record import StageRecord
@@ -169,13 +169,11 @@ def prepare_point(point: Point, check_texts: bool) -> PreparedRun:
     Raises:
         ValueError, OSError, ImportError: One line; what is wrong with the point alone begins with its name.
     """
-    try:
+    with named(point.setting):
         prepared = prepare(point.config)
         if check_texts:
             prepared.check_texts()
-        return prepared
-    except ValueError as error:
-        raise ValueError(f"{point.setting}: {error}") from error
+    return prepared
 
 
 def check_all_differ(planned: Sequence[PlannedPoint]) -> None:

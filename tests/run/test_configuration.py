@@ -220,7 +220,8 @@ def test_files_that_are_no_configuration_are_refused(tmp_path):
     ("settings", "message"),
     [
         ({"learning_rat": 1}, "unknown training argument 'learning_rat'"),
-        ({"output_dir": "x"}, "'output_dir'"),
+        ({"output_dir": "x"}, "training: output_dir is no setting; a stage trains in its own folder"),
+        ({"seed": 1}, "training: seed is no setting; give seed at the top of the configuration, or --set seed=42"),
         ({"alpha": 2.0}, "alpha must be from 0"),
         ({"bf16": "no"}, "bf16 must be true or false, got 'no'"),
         ({"max_steps": 1e3}, "max_steps must be a whole number"),

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import prepare
+from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.texts.languages import Language
 
 SPECIAL = {"unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
@@ -107,3 +108,29 @@ def test_no_stage_learns_from_a_head_that_is_untrained(teacher, settings, messag
     with pytest.raises(ValueError, match=message):
         run = prepared(teacher, **settings)
         run.stages["adapt_teacher"].check(run.inputs, run.models_before(len(run.plan) - 1, teacher))
+
+
+WRONG = {
+    "typo": ({"training": {"learning_rat": 1.0, "max_steps": 1}}, "reduce_layers: unknown training argument 'learning_rat'"),
+    "rate": ({"training": {"learning_rate": float("inf"), "max_steps": 1}}, "learning_rate must be a finite number"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_training_arguments_are_found_before_the_text_is_counted(teacher, monkeypatch, case):
+    settings, message = WRONG[case]
+    monkeypatch.setattr(RunInputs, "token_counts", lambda *arguments: pytest.fail("counted"))
+    with pytest.raises(ValueError, match=message):
+        prepared(teacher, stages=["trim_vocab", "reduce_layers"], trim_vocab={"coverage": 0.9}, **settings)
+
+
+def test_wrong_tasks_are_found_before_the_text_is_counted(teacher, monkeypatch):
+    run = prepared(
+        teacher,
+        stages=["trim_vocab", "evaluate"],
+        trim_vocab={"vocab_size": 4, "pad_to_multiple_of": 1},
+        evaluate={"data": {"tc": str(teacher.parent / "nowhere")}},
+    )
+    monkeypatch.setattr(RunInputs, "token_counts", lambda *arguments: pytest.fail("counted"))
+    with pytest.raises((ValueError, OSError), match="nowhere"):
+        run.check_texts()
