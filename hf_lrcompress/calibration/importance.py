@@ -36,6 +36,7 @@ class GradientImportanceCallback(TrainerCallback):
 
     Raises:
         ValueError: When training begins with gradient accumulation, clipping, an fp16 loss scaler or DeepSpeed.
+        FileNotFoundError: When it resumes in another `output_dir`, or from a checkpoint without scores.
     """
 
     def __init__(self) -> None:
@@ -54,8 +55,10 @@ class GradientImportanceCallback(TrainerCallback):
                 raise ValueError(f"importance needs gradients: the feed-forward network of layer {layer} is frozen, thaw it")
         self.scores = torch.zeros(len(ffn_inputs_of(model)), intermediate_size_of(model.config))
         if state.global_step:
-            checkpoint = Path(f"{args.output_dir}/checkpoint-{state.global_step}")
-            self.scores = load_file(checkpoint / SCORES_FILE)["scores"]
+            saved = Path(f"{args.output_dir}/checkpoint-{state.global_step}") / SCORES_FILE
+            if not saved.is_file():
+                raise FileNotFoundError(f"{saved} does not exist: resume importance with it, in the output_dir that it began in")
+            self.scores = load_file(saved)["scores"]
 
     def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Add the first-order terms of a step's gradients."""

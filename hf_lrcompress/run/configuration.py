@@ -218,6 +218,8 @@ def _check_stages(names: Any) -> None:
         raise ValueError(f"stages must be a list of different stage names, got {shown(names)}")
     for name in names:
         _check_known(name, STAGES, "stage")
+    if not any(STAGES[name].makes_model for name in names):
+        raise ValueError(f"stages: there is none that makes a model; for the teacher itself: hf-lrcompress {names[0]}")
     final = next((index for index, name in enumerate(names) if STAGES[name].of_final_model), len(names))
     after = [name for name in names[final:] if STAGES[name].makes_model]
     if after:

@@ -94,6 +94,13 @@ def test_scores_survive_a_checkpoint(dataset, tmp_path, model_type="bert"):
     torch.testing.assert_close(resumed, whole, rtol=1e-5, atol=1e-8)
 
 
+def test_scores_are_not_begun_again_in_the_middle(dataset, tmp_path):
+    run(without_dropout("bert"), dataset, arguments(tmp_path / "first", save_strategy="steps", save_steps=1))
+    elsewhere = arguments(tmp_path / "second")
+    with pytest.raises(FileNotFoundError, match="second/checkpoint-2/.* does not exist: resume importance with it"):
+        run(without_dropout("bert"), dataset, elsewhere, resume=str(tmp_path / "first" / "checkpoint-2"))
+
+
 @pytest.mark.parametrize("settings", [{"max_grad_norm": 1.0}, {"gradient_accumulation_steps": 2}])
 def test_settings_that_would_bend_the_scores_are_refused(dataset, tmp_path, settings, model_type="bert"):
     with pytest.raises(ValueError, match="gradient_accumulation_steps=1, max_grad_norm=0"):

@@ -109,6 +109,7 @@ def test_a_key_that_is_there_twice_is_refused(text, key, lines, tmp_path):
         ({"reduce_layers": {"num_hidden_layers": "six"}}, "reduce_layers: num_hidden_layers must be a whole number, got 'six'"),
         ({"reduce_layers": {"num_hidden_layers": True}}, "num_hidden_layers must be a whole number, got True"),
         ({"reduce_layers": 6}, "reduce_layers must be a section"),
+        ({"stages": ["evaluate"]}, "stages: there is none that makes a model; for the teacher itself: hf-lrcompress evaluate"),
         ({"stages": ["reduce_layer"]}, "unknown stage: 'reduce_layer'; did you mean 'reduce_layers'"),
         ({"stages": []}, "stages must be a list of different stage names"),
         ({"stages": ["prune_ffn", "prune_ffn"]}, "stages must be a list of different stage names"),
