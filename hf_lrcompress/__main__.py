@@ -40,9 +40,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, (summary, add_options) in COMMANDS.items():
         add_options(commands.add_parser(name, help=summary, description=summary))
-    parsed = parser.parse_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
     if parsed.command is None:
         parser.error(f"give a command: {', '.join(COMMANDS)}")
+    if unknown:
+        commands.choices[parsed.command].refuse(unknown)
     return parsed
 
 

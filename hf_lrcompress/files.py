@@ -35,8 +35,10 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError, IsADirectoryError: If there is no such file.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file")
     if not Path(path).is_file():
         raise FileNotFoundError(f"file {path} does not exist")
     with open(path, "rb") as file:
@@ -159,6 +161,17 @@ def _sync_one(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_can_be_folder(folder: Path) -> None:
+    """Refuse what is a file, or lies below one.
+
+    Raises:
+        FileExistsError: If it does.
+    """
+    for path in (folder, *folder.parents):
+        if path.is_file():
+            raise FileExistsError(f"{path} is a file; give another output_dir")
 
 
 def free_bytes(folder: Path) -> int:

@@ -34,3 +34,8 @@ def test_files_and_folders_are_written(tmp_path):
     copy_directory(tmp_path / "from", tmp_path / "to", ["log"], {"b": b"b"})
     assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == {"a": b"a", "b": b"b"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "from", "to"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path} is a folder; give a file"):
+        file_hash(tmp_path)

@@ -464,7 +464,7 @@ BAD_TEXTS = {
     "empty.txt": (b"", "empty.txt has no text"),
     "blank.txt": (b"\n \n", "blank.txt has no text"),
     "latin2.txt": ("dobré\nžltý kôň".encode("iso8859-2"), "line 1: byte 0xe9 is not UTF-8"),
-    "text.doc": (b"x", "files end in .doc"),
+    "text.doc": (b"x", "text.doc is no kind of text"),
 }
 
 
@@ -526,6 +526,14 @@ def test_the_hub_out_of_reach_names_the_demo(compress, tmp_path):
     assert code == 2
     assert_one_line(err, "Hub cannot be reached")
     assert "hf-lrcompress compress --lang sk --config demo" in err
+
+
+@pytest.mark.parametrize("below", ["file", "file/below/it"])
+def test_a_folder_cannot_be_made_of_a_file(compress, tmp_path, below):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    code, _, err = compress("--output_dir", tmp_path / below)
+    assert code == 2
+    assert_one_line(err, f"{tmp_path / 'file'} is a file; give another output_dir")
 
 
 def test_a_folder_with_other_files_is_left_alone(compress, tmp_path):

@@ -16,7 +16,7 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_facto
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
 from hf_lrcompress.figures import plot_capacity, plot_scores
-from hf_lrcompress.files import read_object, write_atomically
+from hf_lrcompress.files import check_can_be_folder, read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.messages import read_all
 from hf_lrcompress.models.loading import load_config, load_encoder
@@ -130,8 +130,7 @@ def check_output_dir(output_dir: Path) -> None:
     """Refuse a folder with scores or figures of somebody else; those of an earlier evaluation are made again. Make the folder."""
     other = "give another --output_dir"
     path = output_dir / SCORES_FILE
-    if output_dir.exists() and not output_dir.is_dir():
-        raise FileExistsError(f"{output_dir} is a file; {other}")
+    check_can_be_folder(output_dir)
     if path.exists() and "efficiency" not in read_object(path, other):
         raise FileExistsError(f"{path} is no result of an evaluation; {other}")
     written = [output_dir / name for name in (TABLE_FILE, SCORES_FIGURE, CAPACITY_FIGURE)]

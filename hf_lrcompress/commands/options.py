@@ -1,6 +1,8 @@
 """The options of every command, in groups. Nothing slow is imported here: `--help` and a typo need not wait for torch."""
 
 import argparse
+import difflib
+from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +25,12 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where the options are listed."""
         self.exit(2, f"error: {one_line(message)}; see {self.prog} --help\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Say that there are no such arguments, and which option the first of them resembles."""
+        close = difflib.get_close_matches(unknown[0].split("=")[0], self._option_string_actions, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def add_compress_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from hf_lrcompress.export.exporting import ONNX_DIR
-from hf_lrcompress.files import changed_file, file_hash, read_object, write_atomically
+from hf_lrcompress.files import changed_file, check_can_be_folder, file_hash, read_object, write_atomically
 from hf_lrcompress.messages import shown
 from hf_lrcompress.models.sentence_modules import names_of_module_files
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
@@ -58,6 +58,7 @@ class RunFolder:
             FileExistsError: If the folder is no run folder, or something in it would have to be overwritten and may not.
             ValueError: If a record is damaged.
         """
+        check_can_be_folder(self.path)
         if not self.path.exists():
             return []
         self._check_kind()
@@ -85,8 +86,6 @@ class RunFolder:
 
     def _check_kind(self) -> None:
         """Refuse what is not the folder of a run."""
-        if not self.path.is_dir():
-            raise FileExistsError(f"{self.path} is a file; give another output_dir")
         others = [path for path in self.path.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial"]
         config = self.path / CONFIG_FILE
         is_run = config.is_file() and config.read_text(encoding="utf-8").startswith(CONFIG_HEADER)

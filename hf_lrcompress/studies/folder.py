@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hf_lrcompress.files import read_object, write_atomically
+from hf_lrcompress.files import check_can_be_folder, read_object, write_atomically
 from hf_lrcompress.run.folder import LOCK_FILE, RunFolder, read_complete_run
 from hf_lrcompress.studies.points import PlannedPoint
 from hf_lrcompress.studies.results import named_as, result_of
@@ -69,10 +69,9 @@ class StudyFolder:
         for path in self.reused:
             if not (path / GRID_FILE).is_file():
                 raise ValueError(f"--reuse {path}: no study was made there; give the output_dir of one")
+        check_can_be_folder(self.path)
         if not self.path.exists():
             return
-        if not self.path.is_dir():
-            raise FileExistsError(f"{self.path} is a file; give another output_dir")
         grid_file = self.path / GRID_FILE
         others = [path for path in self.path.iterdir() if path.name != LOCK_FILE and path.suffix != ".partial"]
         if not grid_file.exists():

@@ -348,8 +348,9 @@ def test_somebody_elses_file_is_not_overwritten(evaluate, tmp_path):
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
     (tmp_path / "file").write_text("mine")
-    code, _, error = evaluate("--output_dir", str(tmp_path / "file"))
-    assert code == 2 and "file is a file; give another --output_dir" in error
+    for below in ("file", "file/below/it"):
+        code, _, error = evaluate("--output_dir", str(tmp_path / below))
+        assert code == 2 and error == f"error: {tmp_path / 'file'} is a file; give another output_dir\n"
 
 
 def test_several_gpus_do_not_make_batches_larger(inputs, monkeypatch):
