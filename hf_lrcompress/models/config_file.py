@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import CONFIG_NAME, cached_file
 
-from hf_lrcompress.messages import shown
+from hf_lrcompress.messages import is_unreachable, one_line, shown
 
 MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".py")
 """Endings of the files that config, weights, tokenizer and own code of a model are in."""
@@ -67,18 +67,22 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
         ValueError: If a file is a pointer of Git LFS or no file at all, the directory is a Trainer's with checkpoints, it holds
             an adapter, heads are pruned, weights are quantised, a key names code to fetch or lets code run, or a value is not
             finite or larger than any model's.
-        OSError: If the config cannot be read.
+        OSError: If the config cannot be read; a `ConnectionError` if the Hub cannot be reached.
     """
     directory = Path(name_or_dir)
     if directory.is_dir():
         _check_directory(directory)
-    # With peft installed transformers would take the weights of the model that an adapter names, whichever that is.
-    if cached_file(name_or_dir, ADAPTER_FILE, revision=revision, **IF_IT_IS_THERE):
-        raise ValueError(f"{name_or_dir} holds an adapter ({ADAPTER_FILE}); merge it into its model, and leave that file out")
+    raw: Any = None
     try:
-        raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
+        adapter = cached_file(name_or_dir, ADAPTER_FILE, revision=revision, **IF_IT_IS_THERE)
+        if not adapter:
+            raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
     except (TypeError, RecursionError):  # transformers 4, where the file holds something else; nested too deeply
-        raw = None
+        adapter = None
+    except OSError as error:
+        raise _no_model(name_or_dir, error) from error
+    if adapter:  # with peft installed transformers would take the weights of the model that it names, whichever that is
+        raise ValueError(f"{name_or_dir} holds an adapter ({ADAPTER_FILE}); merge it into its model, and leave that file out")
     if not isinstance(raw, dict):
         raise ValueError(f"{name_or_dir}: {CONFIG_NAME} must hold keys and values in braces")
     if raw.get("pruned_heads"):
@@ -95,6 +99,19 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
         if key.endswith("_eps") and isinstance(value, int | float) and value < 0:
             raise ValueError(f"{name_or_dir}: {key} in {CONFIG_NAME} is {value}; it must be above 0")
     return raw
+
+
+def _no_model(name_or_dir: str, error: OSError) -> OSError:
+    """What to say of a config that cannot be read: which model has it, and what to do."""
+    if Path(name_or_dir).exists():
+        return OSError(f"{name_or_dir} holds no model: {one_line(error)}")
+    if is_unreachable(error):
+        return ConnectionError(f"the Hugging Face Hub cannot be reached to load {name_or_dir}, and there is no such directory")
+    if "gated" in str(error).lower():
+        page = f"https://huggingface.co/{name_or_dir}"
+        return PermissionError(f"{name_or_dir} is gated: ask for access at {page}, then log in with hf auth login")
+    nowhere = f"there is no model {name_or_dir!r}, neither as a directory nor on the Hugging Face Hub"
+    return FileNotFoundError(f"{nowhere} (if it is private: hf auth login)")
 
 
 def check_sizes(config: PretrainedConfig, name_or_dir: str) -> None:

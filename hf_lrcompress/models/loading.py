@@ -1,5 +1,6 @@
 """Where a model comes from: its config, weights, fast tokenizer, and code of its own where the user trusts it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EINVAL
@@ -223,8 +224,11 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
 
 
 def _why_no_tokenizer(name_or_dir: str, revision: str | None, error: Exception | None = None) -> str:
-    if error and is_unreachable(error) and not Path(name_or_dir).exists():
+    nowhere = None if Path(name_or_dir).exists() else error
+    if nowhere and is_unreachable(nowhere):
         return f"the Hugging Face Hub cannot be reached to load {name_or_dir}, and there is no such directory"
+    if nowhere and not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name_or_dir):  # no name of the Hub's
+        return f"there is no directory {name_or_dir}"
     if error and has_file(name_or_dir, TOKENIZER_FILE, revision=revision):
         said = f"{type(error).__name__}: {one_line(error)}"
         return f"{name_or_dir}: {TOKENIZER_FILE} or its settings are damaged ({said}); download or save them again"

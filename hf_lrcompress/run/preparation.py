@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.demo.texts import save_demo_teacher, save_demo_text
 from hf_lrcompress.distillation.masked_accuracy import MaskedText, mask_text
-from hf_lrcompress.messages import is_unreachable, named, one_line
+from hf_lrcompress.messages import named
 from hf_lrcompress.models.architectures import most_tokens
 from hf_lrcompress.models.sentence_modules import SentenceModules
 from hf_lrcompress.run.configuration import DEMO, RunConfig
@@ -162,8 +162,8 @@ def _check_teacher(inputs: RunInputs) -> PreTrainedModel:
     name = inputs.teacher.path
     try:
         config = inputs.teacher_config
-    except OSError as error:
-        raise OSError(_why_no_teacher(name, error)) from error
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}; for a run without it: {DEMO_COMMAND}") from error
     teacher = inputs.on_meta(config)
     longest = most_tokens(config)
     if not 8 <= inputs.block_size <= longest:
@@ -181,15 +181,3 @@ def _check_tokenizer(inputs: RunInputs) -> None:
         if token_id is None:
             raise ValueError(f"the tokenizer of {inputs.teacher.path} has no {kind}_token; name it in its tokenizer_config.json")
     check_rows(tokenizer, inputs.teacher_config.vocab_size)
-
-
-def _why_no_teacher(teacher: str, error: OSError) -> str:
-    said = str(error).lower()
-    if Path(teacher).exists():
-        line = one_line(error)
-        return line if line.startswith(teacher) else f"{teacher} holds no model: {line}"
-    if is_unreachable(error):
-        return f"the Hugging Face Hub cannot be reached to load {teacher}; for a run without it: {DEMO_COMMAND}"
-    if "gated" in said:
-        return f"{teacher} is gated: ask for access at https://huggingface.co/{teacher}, then log in with hf auth login"
-    return f"there is no model {teacher!r}, neither as a directory nor on the Hugging Face Hub (if it is private: hf auth login)"

@@ -165,6 +165,13 @@ def test_a_folder_that_holds_no_model(directory, tmp_path):
         load_config(str(empty))
 
 
+def test_a_model_that_is_nowhere_is_named():
+    with pytest.raises(FileNotFoundError, match="there is no model '/lab/none', neither as a directory nor on the Hugging"):
+        load_config("/lab/none")
+    with pytest.raises(ConnectionError, match="^the Hugging Face Hub cannot be reached to load lab/none, and there is no such"):
+        load_config("lab/none")
+
+
 def test_a_config_that_is_a_list(directory):
     (directory / "config.json").write_text("[]")
     with pytest.raises(ValueError, match="config.json must hold keys and values"):

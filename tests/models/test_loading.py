@@ -159,6 +159,9 @@ def test_a_tokenizer_that_is_missing_or_slow_is_one_clear_line(tmp_path, monkeyp
         ValueError, match="^the Hugging Face Hub cannot be reached to load lab/none, and there is no such directory$"
     ):
         load_tokenizer("lab/none")
+    for path in ("./none", "/lab/none"):
+        with pytest.raises(ValueError, match=f"^there is no directory {path}$"):
+            load_tokenizer(path)
     backend = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]").save_pretrained(tmp_path)
     assert load_tokenizer(str(tmp_path)).get_vocab() == {"[UNK]": 0, "a": 1}
