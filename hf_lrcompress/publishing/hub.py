@@ -10,6 +10,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 
+from hf_lrcompress.files import json_hash
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.publishing.licence import LICENSE_KEYS
@@ -17,6 +18,8 @@ from hf_lrcompress.publishing.metadata import FINGERPRINT
 
 PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png", ".onnx")
 EVAL_RESULTS_FILE = ".eval_results/hf_lrcompress.yaml"
+CARD_HASH = "hf_lrcompress_card"
+"""Key of a published card: the hash of all else in it, by which a card that was changed on the Hub is known."""
 LOCAL_ID = 'model_id = "."  # the directory of this card'
 
 
@@ -95,6 +98,7 @@ class Publish:
                 api.create_branch(self.hub_model_id, branch=self.hub_revision, exist_ok=True)
             info = api.model_info(self.hub_model_id, revision=self.hub_revision)
             self._check_contents(api, info, fingerprint)
+            self._check_card_there(api, info, additions[0])
             commit = api.create_commit(
                 self.hub_model_id,
                 [*additions, *self._deletions(info, additions)],
@@ -129,10 +133,25 @@ class Publish:
 
     def _fingerprint_there(self, api: HfApi, info: ModelInfo) -> str | None:
         """Fingerprint of the run whose model the repository holds; `None` if its card names no run, or if it has no card."""
+        card = self._card_there(api, info)
+        return card.data.get(FINGERPRINT) if card else None
+
+    def _card_there(self, api: HfApi, info: ModelInfo) -> ModelCard | None:
         if "README.md" not in _files(info):
             return None
-        card = api.hf_hub_download(self.hub_model_id, "README.md", revision=info.sha)
-        return ModelCard.load(card, ignore_metadata_errors=True).data.get(FINGERPRINT)
+        path = api.hf_hub_download(self.hub_model_id, "README.md", revision=info.sha)
+        return ModelCard.load(path, ignore_metadata_errors=True)
+
+    def _check_card_there(self, api: HfApi, info: ModelInfo, ours: CommitOperationAdd) -> None:
+        """Refuse to replace a card that was changed on the Hub since it was published."""
+        there = None if self.overwrite else self._card_there(api, info)
+        if there is None:
+            return
+        if _card_hash(there) not in (there.data.get(CARD_HASH), _card_hash(ModelCard(_text_of(ours)))):
+            raise ValueError(
+                f"the card of {self.hub_model_id} was changed there; put it in the place of the model's README.md to keep it, "
+                "or replace it by hf-lrcompress publish with `overwrite`"
+            )
 
     def _additions(self, model_dir: Path, license: Mapping[str, Any]) -> list[CommitOperationAdd]:
         card_path = model_dir / "README.md"
@@ -148,9 +167,10 @@ class Publish:
                 card.data[key] = license[key]
             else:
                 card.data.pop(key, None)  # of the licence that is replaced
-        text = str(card).replace(LOCAL_ID, f'model_id = "{self.hub_model_id}"')
+        card.text = card.text.replace(LOCAL_ID, f'model_id = "{self.hub_model_id}"')
+        card.data[CARD_HASH] = _card_hash(card)
         others = [CommitOperationAdd(path.relative_to(model_dir).as_posix(), path) for path in paths if path != card_path]
-        return [CommitOperationAdd("README.md", text.encode()), *others]
+        return [CommitOperationAdd("README.md", str(card).encode()), *others]
 
     def _deletions(self, info: ModelInfo, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
         """Of what is in the repository all that is not replaced, if it is to be overwritten."""
@@ -160,10 +180,20 @@ class Publish:
         return [CommitOperationDelete(path) for path in sorted(_files(info) - ours)]
 
 
+def _text_of(card: CommitOperationAdd) -> str:
+    with card.as_file() as file:
+        return file.read().decode()
+
+
+def _card_hash(card: ModelCard) -> str:
+    """Hash of what a card says, however its header is laid out."""
+    header = {key: value for key, value in card.data.to_dict().items() if key != CARD_HASH}
+    return json_hash([header, card.text])[:16]
+
+
 def _check_card(api: HfApi, card: CommitOperationAdd) -> None:
     """Raise if the Hub would refuse a card, before anything is made there. The client itself asks only when it commits."""
-    with card.as_file() as file:
-        question = {"content": file.read().decode(), "repoType": "model"}
+    question = {"content": _text_of(card), "repoType": "model"}
     answer = get_session().post(f"{api.endpoint}/api/validate-yaml", json=question)
     if answer.status_code == 400:
         said = "; ".join(error["message"] for error in answer.json()["errors"])

@@ -13,12 +13,12 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import yaml
-from hub_server import HubServer
+from hub_server import File, HubServer
 from made_up_texts import make_texts
 from own_code import ADD_ROW, CODE_FILES, with_own_code
 from saved_teachers import save_teacher
 
-from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.hub import CARD_HASH, Publish
 from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.publishing.licence import check_license
 
@@ -290,6 +290,23 @@ def test_what_a_person_added_to_the_repository_stays(hub, work, run):
     assert "LICENSE" in hub.files(REPO)
 
 
+def test_a_card_that_a_person_changed_is_not_replaced(hub, work, run):
+    assert work("publish.py", run, REPO)["code"] == 0
+    repository = hub.repositories[REPO]
+    files = repository.commits[repository.sha("main")]
+    theirs = files["README.md"].content.replace(b"# ", b"# The tiny ", 1)
+    repository.add_commit("main", files | {"README.md": File(theirs, large=False)})
+    (run / "model" / "new.json").write_text("{}")
+    assert_error(work("publish.py", run, REPO), f"the card of {REPO} was changed there; put it in the place", "`overwrite`")
+    assert hub.files(REPO)["README.md"] == theirs and "new.json" not in hub.files(REPO)
+    (run / "model" / "README.md").write_bytes(theirs)
+    assert work("publish.py", run, REPO)["code"] == 0
+    assert b"# The tiny " in hub.files(REPO)["README.md"] and "new.json" in hub.files(REPO)
+    (run / "model" / "README.md").write_bytes(theirs.replace(b"The tiny ", b""))
+    assert work("publish.py", run, REPO)["code"] == 0, "what was published last is the run's own"
+    assert b"# The tiny " not in hub.files(REPO)["README.md"]
+
+
 def test_the_modules_of_sentence_transformers_are_published_too(hub, work, run):
     (run / "model" / "1_Pooling").mkdir()
     (run / "model" / "checkpoint-5").mkdir()
@@ -466,7 +483,8 @@ def test_a_licence_given_leaves_nothing_of_the_one_before(tmp_path):
     (tmp_path / "README.md").write_text(card, encoding="utf-8")
     published = Publish(REPO)._additions(tmp_path, {"license": "mit"})[0]
     with published.as_file() as file:
-        assert yaml.safe_load(file.read().decode().split("---")[1]) == {"license": "mit"}
+        header = yaml.safe_load(file.read().decode().split("---")[1])
+    assert header.keys() == {"license", CARD_HASH} and header["license"] == "mit"
 
 
 def test_a_file_of_this_machine_is_not_the_hubs_fault():
