@@ -3,9 +3,9 @@
 import pytest
 from matplotlib.figure import Figure
 
-from hf_lrcompress import figures
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, UNDISTILLED, capacity_table, score_notes, score_table
-from hf_lrcompress.figures import plot_capacity, plot_scores, plot_stages, plot_training
+from hf_lrcompress.figures import maker
+from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages, plot_training
 from hf_lrcompress.tables import STAGE_COLUMNS, escaped, make_table
 
 EFFICIENCY = [
@@ -177,11 +177,11 @@ def test_nothing_is_drawn_that_would_be_a_single_dot(tmp_path):
 
 
 def test_without_matplotlib_a_line_says_what_to_install_once(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(figures, "find_spec", lambda name: None)
-    figures.can_draw.cache_clear()
+    monkeypatch.setattr(maker, "find_spec", lambda name: None)
+    maker.can_draw.cache_clear()
     for name in ("a.png", "b.png"):
         plot_capacity([row | {"reduction_factor": 4} for row in SCORES], tmp_path / name)
-    figures.can_draw.cache_clear()
+    maker.can_draw.cache_clear()
     assert not list(tmp_path.iterdir())
     said = [record.getMessage() for record in caplog.records]
     assert said == ['no figures are drawn: pip install ".[figures]" in the repository']

@@ -15,7 +15,7 @@ from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
-from hf_lrcompress.figures import plot_capacity, plot_scores
+from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
 from hf_lrcompress.files import check_can_be_folder, read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.messages import read_all

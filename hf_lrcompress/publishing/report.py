@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
-from hf_lrcompress.figures import plot_capacity, plot_scores, plot_stages
+from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
 from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card

@@ -21,7 +21,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from hf_lrcompress.distillation.checkpoints import newest_whole
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.trainer import DistillationTrainer
-from hf_lrcompress.figures import plot_training
+from hf_lrcompress.figures.of_runs import plot_training
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.stages.inputs import RunInputs
 from hf_lrcompress.stages.protocol import Stage, StageContext

@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_lrcompress.figures import plot_vocabulary
+from hf_lrcompress.figures.of_runs import plot_vocabulary
 from hf_lrcompress.models.rebuilding import changed, resized_on_meta
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext

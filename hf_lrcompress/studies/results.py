@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_lrcompress.evaluation.judging import is_at_baseline, shortened_notice
-from hf_lrcompress.figures import Panel, plot_study
+from hf_lrcompress.figures.of_studies import Panel, plot_study
 from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
 from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
@@ -19,6 +19,8 @@ OTHER_LOSS = LOSS_ARGUMENTS | {"distil_from"}
 """Parts of keys that change what a loss is the sum of."""
 DRAWN = ("mlm_accuracy", "sentence_similarity")
 AVERAGE = "average"
+LEAST_POINTS = 10
+"""How many points of a score an axis shows at least: a few are chance."""
 Results = Sequence[Mapping[str, Any]]
 
 
@@ -219,7 +221,7 @@ def _panels(axis: str, results: Results) -> list[Panel]:
     panels = []
     for task, metric in _tasks_of_all(results).items():
         scored = {label: {x: _percent(own, task) for x, own in of_x.items()} for label, of_x in lines.items()}
-        panels.append(Panel(axis, f"{task.upper()}, {metric} × 100", scored))
+        panels.append(Panel(axis, f"{task.upper()}, {metric} × 100", scored, LEAST_POINTS))
     drawn = () if axis.startswith(f"{EVALUATE}.") else DRAWN  # how a model is scored does not change it
     for key in [key for key in drawn if key in _comparable(results)]:
         measured = {label: {x: _measured(own, key) for x, own in of_x.items()} for label, of_x in lines.items()}

@@ -11,7 +11,7 @@ from hf_lrcompress.evaluation.judging import is_at_baseline, retention, shortene
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, score_notes, score_table
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.figures import plot_capacity, plot_scores
+from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
 from hf_lrcompress.publishing.index import render_index
 from hf_lrcompress.publishing.metadata import render_eval_results
 from hf_lrcompress.publishing.model_card import render_model_card

@@ -11,7 +11,7 @@ from trained_tokenizers import bert, modernbert, xlm_roberta
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
-from hf_lrcompress.figures import plot_vocabulary
+from hf_lrcompress.figures.of_runs import plot_vocabulary
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary, write_certificate
 from hf_lrcompress.vocabulary.coverage import check_coverage
 from hf_lrcompress.vocabulary.curve import measure_curve

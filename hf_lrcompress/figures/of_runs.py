@@ -1,38 +1,23 @@
-"""Figures of what was measured, as PNG files: one maker. Without matplotlib none is drawn, and a line says what to install."""
+"""Figures of models: what each stage leaves, a training, scores on tasks, a vocabulary."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, partial
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hf_lrcompress.evaluation.judging import shortened_notice
 from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, baseline_rows, capacity_averages
 from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.figures.maker import write_figure
 from hf_lrcompress.tables import STAGE_COLUMNS
 from hf_lrcompress.vocabulary.certificate import VocabularyCertificate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-logger = logging.getLogger(__name__)
-
 KEPT = ("mlm_accuracy", "sentence_similarity", "token_similarity")
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A `measure` `against` steps or a setting: for each line, by its name, the values at every place, one a seed."""
-
-    against: str
-    measure: str
-    lines: Mapping[str, Mapping[float, Sequence[float]]]
 
 
 def plot_stages(stages: Sequence[Row], path: Path) -> None:
@@ -42,7 +27,7 @@ def plot_stages(stages: Sequence[Row], path: Path) -> None:
         stages (`Sequence[Mapping]`): The report's rows, one a stage.
         path (`Path`): The file.
     """
-    _write(path, partial(_paint_stages, stages), columns=2, height=1 + 0.4 * len(stages))
+    write_figure(path, partial(_paint_stages, stages), columns=2, height=1 + 0.4 * len(stages))
 
 
 def plot_training(history: Sequence[Row], path: Path) -> None:
@@ -54,7 +39,7 @@ def plot_training(history: Sequence[Row], path: Path) -> None:
     """
     logged = [row for row in history if "loss" in row]
     if len(logged) > 1:
-        _write(path, partial(_paint_training, logged))
+        write_figure(path, partial(_paint_training, logged))
 
 
 def plot_scores(scores: Sequence[Row], efficiency: Sequence[Row], path: Path) -> None:
@@ -69,7 +54,7 @@ def plot_scores(scores: Sequence[Row], efficiency: Sequence[Row], path: Path) ->
     """
     models = sorted(efficiency, key=lambda row: -row["size_mb"])
     if len(models) > 1:
-        _write(path, partial(_paint_scores, scores, models))
+        write_figure(path, partial(_paint_scores, scores, models))
 
 
 def plot_capacity(capacity: Sequence[Row], path: Path) -> None:
@@ -79,7 +64,7 @@ def plot_capacity(capacity: Sequence[Row], path: Path) -> None:
         capacity (`Sequence[Mapping]`): Rows of [`score_factors`].
         path (`Path`): The file.
     """
-    _write(path, partial(_paint_capacity, capacity))
+    write_figure(path, partial(_paint_capacity, capacity))
 
 
 def plot_vocabulary(certificate: VocabularyCertificate, path: Path) -> None:
@@ -90,40 +75,7 @@ def plot_vocabulary(certificate: VocabularyCertificate, path: Path) -> None:
         path (`Path`): The file.
     """
     if certificate.curve:
-        _write(path, partial(_paint_vocabulary, certificate))
-
-
-def plot_study(title: str, panels: Sequence[Panel], path: Path) -> None:
-    """Write a figure of a study: its panels beside each other; several seeds are a band.
-
-    Args:
-        title (`str`): Stands above.
-        panels (`Sequence[Panel]`): The panels; without any nothing is drawn.
-        path (`Path`): The file.
-    """
-    if panels:
-        _write(path, partial(_paint_study, title, panels), len(panels), height=4.5)
-
-
-@cache
-def can_draw() -> bool:
-    """Whether matplotlib is installed; where it is not, a line says so, once."""
-    if find_spec("matplotlib") is None:
-        logger.warning('no figures are drawn: pip install ".[figures]" in the repository')
-        return False
-    return True
-
-
-def _write(path: Path, paint: Callable[..., None], columns: int = 1, height: float = 4) -> None:
-    """Paint on as many axes as there are columns, and write the file."""
-    if not can_draw():
-        return
-    from matplotlib.figure import Figure  # here: only who draws needs it; not pyplot, which keeps every figure
-
-    figure = Figure(figsize=(max(8, 4 * columns), height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    paint(*axes)
-    figure.savefig(path, dpi=150)
+        write_figure(path, partial(_paint_vocabulary, certificate))
 
 
 def _paint_stages(stages: Sequence[Row], left: "Axes", right: "Axes") -> None:
@@ -203,32 +155,6 @@ def _title_and_legend(axes: "Axes", scores: Sequence[Row]) -> None:
     if notice:
         axes.set_title("\n".join(wrap(notice, 90)), fontsize="small")
     _legend_beside(axes)
-
-
-def _paint_study(title: str, panels: Sequence[Panel], *all_axes: "Axes") -> None:
-    all_axes[0].figure.suptitle(title)
-    for panel, axes in zip(panels, all_axes, strict=True):
-        for label, values in panel.lines.items():
-            _paint_band(axes, label, values)
-        places = sorted({place for values in panel.lines.values() for place in values})
-        if 0 < 10 * places[0] < places[-1]:
-            axes.set_xscale("log")
-        if len(places) <= 8:  # so many can be named
-            axes.set_xticks(places, [f"{place:,}" for place in places])
-            axes.minorticks_off()
-        axes.set(xlabel=panel.against, ylabel=panel.measure)
-        axes.grid(alpha=0.3)
-        if any(panel.lines):
-            axes.legend(fontsize="small")
-
-
-def _paint_band(axes: "Axes", label: str, values: Mapping[float, Sequence[float]]) -> None:
-    """A line through the means, and a band of a standard deviation to either side where there are several values."""
-    x = sorted(values)
-    means = np.array([np.mean(values[place]) for place in x])
-    deviations = np.array([np.std(values[place], ddof=1) if len(values[place]) > 1 else 0 for place in x])
-    (line,) = axes.plot(x, means, marker=".", label=label or None)
-    axes.fill_between(x, means - deviations, means + deviations, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def _legend_beside(axes: "Axes") -> None:

@@ -1,0 +1,14 @@
+"""The figure of a study shows differences as large as they are."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from hf_lrcompress.figures.of_studies import Panel, _paint_study
+
+
+@pytest.mark.parametrize(("values", "shown"), [((28.6, 29.0), (23.8, 33.8)), ((10.0, 50.0), (8.0, 52.0))])
+def test_a_difference_of_chance_does_not_fill_a_panel(values, shown):
+    axes = Figure().subplots()
+    lines = {"a": dict(zip((2, 8), ([value] for value in values), strict=True))}
+    _paint_study("How large?", [Panel("size", "score", lines, least_span=10)], axes)
+    assert axes.get_ylim() == pytest.approx(shown)
