@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
 from transformers import PretrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import CONFIG_NAME, cached_file
@@ -79,7 +80,7 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
             raw, _ = PretrainedConfig.get_config_dict(name_or_dir, revision=revision)
     except (TypeError, RecursionError):  # transformers 4, where the file holds something else; nested too deeply
         adapter = None
-    except OSError as error:
+    except (OSError, HFValidationError) as error:  # the latter in transformers 4, of a path that is no name of the Hub's
         raise _no_model(name_or_dir, error) from error
     if adapter:  # with peft installed transformers would take the weights of the model that it names, whichever that is
         raise ValueError(f"{name_or_dir} holds an adapter ({ADAPTER_FILE}); merge it into its model, and leave that file out")
@@ -101,7 +102,7 @@ def read_config_file(name_or_dir: str, revision: str | None = None) -> dict[str,
     return raw
 
 
-def _no_model(name_or_dir: str, error: OSError) -> OSError:
+def _no_model(name_or_dir: str, error: OSError | HFValidationError) -> OSError:
     """What to say of a config that cannot be read: which model has it, and what to do."""
     if Path(name_or_dir).exists():
         return OSError(f"{name_or_dir} holds no model: {one_line(error)}")
