@@ -28,6 +28,9 @@ IF_IT_IS_THERE: dict[str, Any] = {
     "_raise_exceptions_for_connection_errors": False,
 }
 
+NOWHERE = re.compile("not a valid model identifier|Repo id must|Incorrect path_or_model_id")
+"""What the libraries say of a model that is neither a directory nor on the Hub."""
+
 LARGEST_NUMBER = 10_000_000
 """Of a config: above it no size, count or length of an encoder lies."""
 
@@ -111,6 +114,8 @@ def _no_model(name_or_dir: str, error: OSError | HFValidationError) -> OSError:
     if "gated" in str(error).lower():
         page = f"https://huggingface.co/{name_or_dir}"
         return PermissionError(f"{name_or_dir} is gated: ask for access at {page}, then log in with hf auth login")
+    if not NOWHERE.search(str(error)):  # the model is there, but not its revision, or its file is damaged
+        return OSError(f"{name_or_dir}: {one_line(error)}")
     nowhere = f"there is no model {name_or_dir!r}, neither as a directory nor on the Hugging Face Hub"
     return FileNotFoundError(f"{nowhere} (if it is private: hf auth login)")
 

@@ -599,3 +599,12 @@ def test_a_teacher_that_is_gated_or_private(hub, compress, inputs, tmp_path):
     assert_error(compress(tmp_path / "new", "--teacher", "strangers/gated"), "strangers/gated is gated", "hf auth login")
     hub.add("strangers/private", files, private=True)
     assert_error(compress(tmp_path / "new", "--teacher", "strangers/private"), "there is no model", "private")
+
+
+def test_a_teacher_that_is_there_is_not_said_to_be_nowhere(hub, compress, inputs, tmp_path):
+    files = {path.name: path.read_bytes() for path in (inputs / "teacher").iterdir()}
+    hub.add("lab/teacher", files)
+    arguments = (tmp_path / "new", "--teacher", "lab/teacher")
+    assert_error(compress(*arguments, "--set", "teacher_revision=v9"), "lab/teacher: v9 is not a valid git identifier")
+    hub.add("lab/teacher", files | {"config.json": b"{cut"})
+    assert_error(compress(*arguments), "lab/teacher: ", "is not a valid JSON file")
