@@ -40,6 +40,7 @@ def test_layers_that_do_nothing_go_first():
     assert measure_layers(model, 2, batches()) == [0, 3]
 
 
+@pytest.mark.once
 def test_where_kinds_alternate_layers_are_exchanged_for_better_ones():
     """A global layer every third of ModernBERT: without any one layer those behind it are of other kinds."""
     model = tiny_model("modernbert", num_hidden_layers=12)

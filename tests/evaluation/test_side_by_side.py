@@ -45,8 +45,7 @@ def predictions_in(folder):
 
 def assert_each_was_trained_once(errors):
     for task, rate in (("tc", "0.0001"), ("ner", "0.0003")):
-        for seed in (1, 2):
-            assert errors.count(f"large, {task}, seed {seed}, learning rate {rate}:") == 1, errors[-6000:]
+        assert errors.count(f"large, {task}, seed 1, learning rate {rate}:") == 1, errors[-6000:]
 
 
 def test_scores_are_those_of_one_process(inputs, started, tmp_path, monkeypatch, capfd):
@@ -54,12 +53,12 @@ def test_scores_are_those_of_one_process(inputs, started, tmp_path, monkeypatch,
     for name, value in (environment | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    command = ["evaluate", "--model", str(inputs / "large"), "--lang", "sk", "--epochs", "1", "--seeds", "1,2"]
+    command = ["evaluate", "--model", str(inputs / "large"), "--lang", "sk", "--epochs", "1", "--seeds", "1"]
     command += [f"--task_data={task}={inputs / task}" for task in ("tc", "ner")]
     assert main([*command, "--output_dir", str(tmp_path / "alone")]) == 0
     capfd.readouterr()
     alone = predictions_in(tmp_path / "alone")
-    assert len(alone) == 4
+    assert len(alone) == 2
 
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "hf_lrcompress"]
     assert subprocess.run([*launched, *command, "--output_dir", str(tmp_path / "launched")]).returncode == 0

@@ -410,6 +410,7 @@ def test_a_failed_push_of_the_recipe_says_how_to_push_later(hub, compress, run):
     assert_error(answer, "answered 503", f"hf-lrcompress publish {run} {REPO}", code=1)
 
 
+@pytest.mark.once
 def test_a_killed_push_leaves_no_commit_and_can_be_finished(hub, environment, work, run):
     hub.fail("PUT", "/lfs/", None, seconds=30)
     command = [sys.executable, str(ROOT / "recipes" / "publish.py"), str(run), REPO]

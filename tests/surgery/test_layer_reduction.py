@@ -113,6 +113,7 @@ def test_layers_that_would_become_others_are_refused_with_the_nearest_that_fit(f
     reduce_layers(model, nearest)
 
 
+@pytest.mark.once
 def test_the_nearest_layers_are_the_best_of_all(inputs):
     model = tiny_model("modernbert", num_hidden_layers=9)
     kinds = [(i == 0, i % 2) for i in range(9)]

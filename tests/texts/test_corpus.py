@@ -244,6 +244,7 @@ def test_the_hub_is_asked_for_no_more_than_needed(monkeypatch):
         load_corpus(CorpusSource(path="org/name"))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}])
 def test_the_hub_out_of_reach_names_the_demo_within_seconds(tmp_path, environment):
     script = f"""
