@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from hf_lrcompress.benchmarks.quality_pieces import SURGERY, TEACHER, TRAINED, Method, Row, Settings, make_pieces, pieces_of
 from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
-from hf_lrcompress.evaluation.judging import is_at_baseline, retention
+from hf_lrcompress.evaluation.judging import is_at_baseline, is_partly_learned, missed_text, retention
 from hf_lrcompress.evaluation.scoring import check_tasks
 from hf_lrcompress.evaluation.settings import read_pairs
 from hf_lrcompress.files import file_hash, fingerprint, write_atomically
@@ -163,7 +163,10 @@ def folder_hash(folder: Path) -> str:
 
 
 def result_row(row: Row, teacher: Row) -> dict[str, Any]:
-    """A model's pieces side by side. Retention is its mean share of the teacher's scores, once it has one in every task."""
+    """A model's pieces side by side. Retention is its mean share of the teacher's scores, once it has one in every task.
+
+    Not asked is a task that the teacher has learned in part only: see [`retention`].
+    """
     trained = row.result(TRAINED)
     columns = {
         "method": row.name,
@@ -179,7 +182,9 @@ def result_row(row: Row, teacher: Row) -> dict[str, Any]:
     for task in row.settings.task_data:
         scores = row.result(task)
         columns[task.upper()] = score_text(scores)
-        shares.append(retention(scores, teacher.result(task) or None) if scores else None)
+        reference = teacher.result(task)
+        if not is_partly_learned(reference):
+            shares.append(retention(scores, reference or None) if scores else None)
     kept = [100 * share for share in shares if share is not None]
     return columns | {"retention %": float(np.mean(kept)) if 0 < len(kept) == len(shares) else None}
 
@@ -192,6 +197,8 @@ def score_text(scores: dict[str, Any]) -> str | None:
     beside = f", accuracy {100 * scores['extra']['accuracy']:.1f}," if scores["task"] == "pos" else ""
     if is_at_baseline(scores):
         beside += " (at the majority baseline)"
+    if is_partly_learned(scores):
+        beside += f" (never {missed_text(scores)})"
     failed = ", ".join(f"{rate:g}" for rate in scores.get("failed_rates", ()))
     others = f" ({failed} failed)" if failed else ""
     return f"{100 * scores['mean']:.1f}{spread}{beside} at {scores['learning_rate']:g}{others}"

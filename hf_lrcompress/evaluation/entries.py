@@ -110,8 +110,9 @@ class Entry:
         """What the finished jobs have found.
 
         Returns:
-            `dict`: `mean`, `std` (of the sample; 0 for one seed) and `values` of the score on test, and `majority` (see
-                [`majority_scores`]), as fractions; `epochs`, `learning_rate`, the `learning_rates` it was chosen from, the
+            `dict`: `mean`, `std` (of the sample; 0 for one seed) and `values` of the score on test, `majority` (see
+                [`majority_scores`]), as fractions; `missed`, the labels that at least one training never predicts, see
+                [`missed_labels`]; `epochs`, `learning_rate`, the `learning_rates` it was chosen from, the
                 `failed_rates` among these, and more.
         """
         task = self.data.task
@@ -127,6 +128,7 @@ class Entry:
             "mean": float(np.mean(values)),
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
             "values": values,
+            "missed": {label: share for result in results for label, share in result.get("missed", {}).items()},
             "majority": majority[task.metric],
             "seeds": list(self.seeds),
             "test_size": len(self.data.test),

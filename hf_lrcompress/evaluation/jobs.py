@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.examples import TaskData
+from hf_lrcompress.evaluation.judging import is_partly_learned, missed_text
 from hf_lrcompress.evaluation.progress import Progress
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.training import train_and_score
@@ -80,14 +81,15 @@ class ScoringJob:
             encoded ([`EncodedTask`]): The data as the model's tokens.
             progress ([`Progress`]): Says how far the training is.
         """
-        progress.begin(self.name, self.cost)
+        progress.begin(self.name, self.data.task.metric, self.cost)
         result = train_and_score(self.model, encoded, self.training, self.seed, callbacks=[progress])
         result["words_cut_off"] = encoded.splits["test"].words_cut_off
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in result.pop("predictions")]
         write_atomically(self.path.with_suffix(".jsonl"), "".join(lines))
         write_atomically(self.path, json.dumps(result | {"fingerprint": self.fingerprint}, indent=2) + "\n")
-        found = 100 * result["scores"][self.data.task.metric]
-        logger.info("%s: %.1f in %.0f s", self.name, found, result["seconds"])
+        found = f"{100 * result['scores'][self.data.task.metric]:.1f}"
+        never = f", never predicting {missed_text(result)}," if is_partly_learned(result) else ""
+        logger.info("%s: %s%s in %.0f s", self.name, found, never, result["seconds"])
 
     @property
     def name(self) -> str:

@@ -4,9 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.tables import escaped
 
 NEAR_BASELINE = 1 / 20
 """A score is near the majority baseline up to this share of the way from there to a perfect score."""
+
+PARTLY_LEARNED = 1 / 20
+"""A task is learned in part where labels are never predicted that make up more than this share of the test."""
+
+NAMED_LABELS = 3
 
 PAPER_SEEDS = 3
 
@@ -21,14 +27,39 @@ def is_at_baseline(row: Mapping[str, Any]) -> bool:
     return baseline is not None and row["mean"] <= baseline + NEAR_BASELINE * (1 - baseline)
 
 
+def is_partly_learned(row: Mapping[str, Any]) -> bool:
+    """Whether labels that matter are never predicted, by one training of several at least.
+
+    Args:
+        row (`Mapping`): A row of [`score_models`]. Of an old one nothing is known; it counts as learned.
+    """
+    return sum(row.get("missed", {}).values()) > PARTLY_LEARNED
+
+
+def missed_text(row: Mapping[str, Any]) -> str:
+    """The labels that are never predicted, such as "LOC, ORG", for Markdown; nothing where the task is learned.
+
+    Args:
+        row (`Mapping`): A row of [`score_models`], or the result of one training.
+    """
+    if not is_partly_learned(row):
+        return ""
+    labels = list(row["missed"])
+    more = f" and {len(labels) - NAMED_LABELS} more" if len(labels) > NAMED_LABELS else ""
+    return escaped(", ".join(labels[:NAMED_LABELS])) + more
+
+
 def retention(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> float | None:
-    """The share of the reference's score that a model keeps; `None` where one of the two is at or near the baseline.
+    """The share of the reference's score that a model keeps; `None` where that share would say nothing.
+
+    So it is where one of the two is at or near the baseline, and where the reference has learned the task in part only: what is
+    hard was not asked of either then.
 
     Args:
         row (`Mapping`): The model's row of a task.
         reference (`Mapping`, *optional*): The reference's row of the same task, if it was scored.
     """
-    if reference is None or is_at_baseline(row) or is_at_baseline(reference):
+    if reference is None or is_at_baseline(row) or is_at_baseline(reference) or is_partly_learned(reference):
         return None
     return row["mean"] / reference["mean"] if reference["mean"] else None
 

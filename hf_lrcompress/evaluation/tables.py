@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_lrcompress.evaluation.judging import epochs_text, is_at_baseline, shortened_notice
+from hf_lrcompress.evaluation.judging import epochs_text, is_at_baseline, is_partly_learned, missed_text, shortened_notice
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.tables import (
     EFFICIENCY_COLUMNS,
@@ -25,6 +25,7 @@ MAJORITY_NOTE = (
     f"{MAJORITY}: the score of always answering with the most frequent label. "
     "Up to a twentieth of the way from there to 100 a score is at the baseline: it has no retention, and none is counted from it."
 )
+NO_RETENTION = "Where the reference has learned only a part there is no retention: what is hard was not asked of either."
 POS_NOTE = (
     "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it. "
     "Accuracy tells them apart"
@@ -78,6 +79,7 @@ def score_notes(scores: Sequence[Mapping[str, Any]], skipped: Sequence[str] = ()
         lines.append(f"{UNDISTILLED}: the same surgeries on the adapted teacher, with no training after them.")
     if any(row.get("majority") is not None for row in scores):
         lines.append(MAJORITY_NOTE)
+    lines += missed_notes(scores)
     lines += [f"{name.upper()}: skipped, no data set in this language is known." for name in skipped]
     return lines
 
@@ -93,7 +95,26 @@ def card_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
         notes.append(f"POS: {POS_NOTE}.")
     if baseline_rows(scores):
         notes.append(MAJORITY_NOTE)
+    notes += missed_notes(scores)
     return [note for note in notes if note]
+
+
+def missed_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for every task that a model has learned in part: what it never predicts, and how much of the test that is.
+
+    Args:
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+    """
+    notes = []
+    for name in _tasks(scores):
+        of_models = []
+        for row in scores:
+            if row["task"] == name and is_partly_learned(row):
+                share = f"{100 * sum(row['missed'].values()):.0f} % of the test"
+                of_models.append(f"{row['model']} never predicts {missed_text(row)} ({share})")
+        if of_models:
+            notes.append(f"{name.upper()} is learned in part; with one seed at least, {'; '.join(of_models)}. {NO_RETENTION}")
+    return notes
 
 
 def capacity_table(capacity: Sequence[Mapping[str, Any]]) -> str:
@@ -168,7 +189,8 @@ def _score(row: Mapping[str, Any]) -> str:
     kept = "" if row.get("retention") is None else f" ({100 * row['retention']:.0f} %)"
     if is_at_baseline(row):
         kept = " (at the baseline)"
-    return f"{100 * row['mean']:.1f}{deviation}{kept}"
+    missed = f" (never {missed_text(row)})" if is_partly_learned(row) else ""
+    return f"{100 * row['mean']:.1f}{deviation}{kept}{missed}"
 
 
 def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -23,6 +23,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from hf_lrcompress.evaluation.adapters import load_for_task
 from hf_lrcompress.evaluation.cheap_training import fast_dropout, make_cheap
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.missed_labels import missed_labels
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.tasks import WEIGHT_DECAY
 from hf_lrcompress.machine import computes_in_bf16
@@ -47,8 +48,8 @@ def train_and_score(
         callbacks (`Sequence[TrainerCallback]`, *optional*): Those of the training that the caller wants to add.
 
     Returns:
-        `dict`: `scores` on test, `validation` and `epoch` of the best epoch, `seconds` of the training, `predictions` (one a test
-        example: `text` or `tokens`, `gold`, `predicted`, `seed`).
+        `dict`: `scores` on test, `missed` (see [`missed_labels`]), `validation` and `epoch` of the best epoch, `seconds` of the
+            training, `predictions` (one a test example: `text` or `tokens`, `gold`, `predicted`, `seed`).
 
     Raises:
         ValueError: If the checkpoint lacks weights of the encoder, or there are several learning rates.
@@ -82,6 +83,7 @@ def train_and_score(
     scores, decoded = encoded.scores("test", predicted)
     return {
         "scores": scores,
+        "missed": missed_labels(task, decoded, [example.labels for example in encoded.splits["test"].examples]),
         "validation": best.score,
         "epoch": best.epoch,
         "seconds": seconds,

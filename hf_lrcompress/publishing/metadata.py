@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_lrcompress.demo.texts import DEMO
-from hf_lrcompress.evaluation.judging import shortenings
+from hf_lrcompress.evaluation.judging import missed_text, shortenings
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.licence import license_of
 from hf_lrcompress.tables import hundredfold
@@ -149,7 +149,7 @@ def final_scores(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def facts_beside(score: Mapping[str, Any]) -> list[str]:
-    """What stands beside a score in a line of text: accuracy of parts of speech, and the baseline.
+    """What stands beside a score in a line of text: accuracy of parts of speech, the baseline, and what was not learned.
 
     Args:
         score (`Mapping`): A row of the report's scores.
@@ -159,7 +159,12 @@ def facts_beside(score: Mapping[str, Any]) -> list[str]:
         facts.append(f"accuracy {hundredfold(score['extra']['accuracy'])}")
     if score.get("majority") is not None:
         facts.append(f"majority baseline {hundredfold(score['majority'])}")
-    return facts
+    return facts + _never(score)
+
+
+def _never(score: Mapping[str, Any]) -> list[str]:
+    missed = missed_text(score)
+    return [f"never predicts {missed}"] if missed else []
 
 
 def _one_or_more(tags: list[str]) -> Any:
@@ -225,6 +230,6 @@ def _by_metric(score: Mapping[str, Any], metric: str, value: float) -> EvalResul
         dataset_type=dataset or task,
         dataset_name=" ".join(names),
         metric_type=kind,
-        metric_name=", ".join([metric, *shortenings(score)]),
+        metric_name=", ".join([metric, *_never(score), *shortenings(score)]),
         metric_value=value,
     )

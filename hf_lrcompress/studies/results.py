@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_lrcompress.evaluation.judging import is_at_baseline, shortened_notice
+from hf_lrcompress.evaluation.judging import is_at_baseline, missed_text, shortened_notice
 from hf_lrcompress.figures.of_studies import Panel, plot_study
 from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
@@ -99,7 +99,9 @@ def _row(setting: str, seeds: Sequence[int], results: Results) -> dict[str, Any]
     for task in [score["task"] for score in own[0]["scores"]]:
         scores = [score for result in own for score in result["scores"] if score["task"] == task]
         at_baseline = " (at the baseline)" if any(map(is_at_baseline, scores)) else ""
-        row[task] = _spread(_percent(own, task), 1, 1) + at_baseline
+        missed = {label: share for score in scores for label, share in score.get("missed", {}).items()}
+        never = missed_text({"missed": missed})
+        row[task] = _spread(_percent(own, task), 1, 1) + at_baseline + (f" (never {never})" if never else "")
     if len(own[0]["scores"]) > 1:
         row[AVERAGE] = _spread(_averages(own), 100, 1)
     return row

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 
 import pytest
@@ -114,7 +115,8 @@ def test_progress_names_model_task_seed_and_epoch_and_says_how_long_it_takes(inp
     trials, seeds = said[:6], said[6:]
     assert trials[0] == "1 of 2: large, tc, seed 3, learning rate 0.0001, begins"
     # half of one of three trainings, the third of which comes after the choice: five such halves are left
-    assert trials[1].startswith("1 of 2: large, tc, seed 3, learning rate 0.0001, epoch 1 of 2, about 0:")
+    said_of_epoch = r"1 of 2: large, tc, seed 3, learning rate 0.0001, epoch 1 of 2 \(\d+\.\d on validation\), about 0:"
+    assert re.match(said_of_epoch, trials[1])
     assert trials[3].startswith("2 of 2: large, tc, seed 3, learning rate 0.001, begins, about 0:")
-    assert len(seeds) == 3 and "large, tc, seed 4" in seeds[0] and seeds[-1].endswith("epoch 2 of 2, about 0:00:00 left")
+    assert len(seeds) == 3 and "large, tc, seed 4" in seeds[0] and seeds[-1].endswith(" on validation), about 0:00:00 left")
     assert not [record for record in caplog.records if "none are activated" in record.getMessage()]

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from hf_lrcompress.evaluation.judging import is_at_baseline, retention, shortened_notice
+from hf_lrcompress.evaluation.judging import is_at_baseline, missed_text, retention, shortened_notice
 from hf_lrcompress.evaluation.metrics import score
+from hf_lrcompress.evaluation.missed_labels import missed_labels
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, score_notes, score_table
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
@@ -95,6 +96,46 @@ def test_at_or_near_the_baseline_there_is_no_retention(task, teacher, student, k
     _, compressed = compared({task: teacher}, {task: student})
     assert compressed["retention"] == (None if kept is None else pytest.approx(kept))
     assert is_at_baseline(row("teacher", task, teacher)) or is_at_baseline(compressed) or kept
+
+
+@pytest.mark.parametrize(
+    "task, predicted, gold, missed",
+    [
+        ("ner", [["B-PER", "O", "O"]], [["B-PER", "B-LOC", "I-LOC"]], {"LOC": 0.5}),
+        ("ner", [["O", "O", "I-LOC"]], [["B-PER", "B-LOC", "I-LOC"]], {"PER": 0.5}),  # seqeval takes a lone I- for a span
+        ("ner", [["O", "O"]], [["B-ORG", "O"]], {"ORG": 1.0}),
+        ("ner", [["B-MISC", "O"]], [["O", "O"]], {}),
+        ("pos", [["NOUN", "NOUN", "VERB"]], [["NOUN", "X", "VERB"]], {"X": 1 / 3}),
+        ("sa", ["positive"] * 4, ["negative", *["positive"] * 3], {"negative": 0.25}),
+        ("tc", ["a", "b", "c"], ["c", "a", "b"], {}),
+    ],
+)
+def test_labels_that_are_never_predicted_are_found(task, predicted, gold, missed):
+    assert missed_labels(TASKS[task], predicted, gold) == pytest.approx(missed)
+
+
+def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(tmp_path):
+    """An F1 of 29 that finds persons only, of persons, places and organisations, is no score to keep 98 % of."""
+    part = {"LOC": 0.36, "ORG": 0.05}
+    whole, learned = row("teacher", "ner", 0.6), row("teacher", "ner", 0.29, missed=part)
+    small = row("truncate_hidden", "ner", 0.28, missed=part)
+    assert retention(small, whole) == pytest.approx(0.28 / 0.6)  # what it never finds is in its own score already
+    assert retention(small, learned) is None and retention(whole, learned) is None
+    assert retention(small, row("teacher", "ner", 0.29, missed={"ORG": 0.05})) is not None
+
+    scores = [learned | {"retention": None}, small | {"retention": None}, row("teacher", "tc", 0.8, retention=1.0)]
+    report = report_of(scores)
+    said = "NER is learned in part; with one seed at least, teacher never predicts LOC, ORG (41 % of the test); truncate_hidden"
+    assert "NER 28.0 (majority baseline 0.0; never predicts LOC, ORG)" in render_index({"sk": report})
+    assert "name: seqeval_f1, never predicts LOC, ORG" in render_model_card(report)
+    assert "never predicts LOC, ORG" in eval_notes(report, "ner")
+    for text in (render_model_card(report), render_report(report)):
+        assert said in text
+    teacher = last_rows(score_table(scores, report["efficiency"]))[0]
+    assert teacher["NER"] == "29.0 ± 0.0 (never LOC, ORG)" and teacher["retention %"] == "100.0 (without NER)"
+    many = row("teacher", "pos", 0.3, missed=dict.fromkeys(("A", "B|C", "D", "E", "F"), 0.2))
+    assert missed_text(many) == "A, B\\|C, D and 2 more"
+    assert missed_text({"missed": {"X": 0.01}}) == ""
 
 
 def test_the_average_says_what_it_leaves_out():
