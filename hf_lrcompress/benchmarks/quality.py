@@ -18,6 +18,7 @@ from hf_lrcompress.demo.texts import DEMO, save_demo_teacher
 from hf_lrcompress.evaluation.judging import is_at_baseline, is_partly_learned, missed_text, retention
 from hf_lrcompress.evaluation.scoring import check_tasks
 from hf_lrcompress.evaluation.settings import read_pairs
+from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import file_hash, fingerprint, write_atomically
 from hf_lrcompress.models.identity import model_identity
 from hf_lrcompress.run.configuration import build
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", required=True, help="text to train on, a sentence a line")
     parser.add_argument("--held_out", required=True, help="text to measure similarities on, a sentence a line")
     parser.add_argument("--task_data", action="append", default=[], metavar="TASK=DIR", help="local train, validation and test")
-    parser.add_argument("--task_epochs", action="append", metavar="TASK=N", help="default: tc=20 sa=3 ner=4 pos=4")
+    parser.add_argument("--task_epochs", action="append", metavar="TASK=N", help="default: those of evaluate --quick")
     parser.add_argument("--work_dir", type=Path, required=True, help="for the models and the pieces of the result")
     parser.add_argument("--teacher", default=DEMO, help="Hub id or directory (default: demo, which is multilingual-e5-small)")
     parser.add_argument("--rows_file", type=Path, default=ROWS_FILE, help="YAML file (default: quality.yaml)")
@@ -102,16 +103,16 @@ def headline(result: dict[str, Any]) -> str:
         cells |= {task: re.split(",| at ", row[task])[0] for task in tasks}
         shown.append(cells | {"kept %": row["retention %"]})
     formats = ("", ",", ".2f", *["" for _ in tasks], ".1f")
-    return tabulate(
-        shown, headers="keys", tablefmt="github", floatfmt=formats, intfmt=formats, disable_numparse=[0, *range(3, 7)]
-    )
+    text = [0, *range(3, 3 + len(tasks))]
+    return tabulate(shown, headers="keys", tablefmt="github", floatfmt=formats, intfmt=formats, disable_numparse=text)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """The settings as the pieces take them."""
     folders = read_pairs("task_data", arguments.task_data, "TASK=DIR")
     check_tasks([], folders)
-    epochs = {"tc": 20, "sa": 3, "ner": 4, "pos": 4} | read_pairs("task_epochs", arguments.task_epochs or [], "TASK=N")
+    quick = {name: task.quick_epochs for name, task in TASKS.items()}
+    epochs = quick | read_pairs("task_epochs", arguments.task_epochs or [], "TASK=N")
     teacher = str(save_demo_teacher()) if arguments.teacher == DEMO else arguments.teacher
     rates = arguments.learning_rates.split(",")
     seeds = arguments.seeds.split(",")

@@ -107,13 +107,14 @@ def missed_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     notes = []
     for name in _tasks(scores):
-        of_models = []
+        models: dict[str, list[str]] = {}
         for row in scores:
             if row["task"] == name and is_partly_learned(row):
-                share = f"{100 * sum(row['missed'].values()):.0f} % of the test"
-                of_models.append(f"{row['model']} never predicts {missed_text(row)} ({share})")
-        if of_models:
-            notes.append(f"{name.upper()} is learned in part; with one seed at least, {'; '.join(of_models)}. {NO_RETENTION}")
+                labels = f"{missed_text(row)} ({100 * sum(row['missed'].values()):.0f} % of the test)"
+                models.setdefault(labels, []).append(row["model"])
+        never = "; ".join(f"{labels} by {', '.join(names)}" for labels, names in models.items())
+        if models:
+            notes.append(f"{name.upper()} is learned in part. Never predicted, with one seed at least: {never}. {NO_RETENTION}")
     return notes
 
 

@@ -125,7 +125,7 @@ def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(tmp_pa
 
     scores = [learned | {"retention": None}, small | {"retention": None}, row("teacher", "tc", 0.8, retention=1.0)]
     report = report_of(scores)
-    said = "NER is learned in part; with one seed at least, teacher never predicts LOC, ORG (41 % of the test); truncate_hidden"
+    said = "Never predicted, with one seed at least: LOC, ORG (41 % of the test) by teacher, truncate_hidden."
     assert "NER 28.0 (majority baseline 0.0; never predicts LOC, ORG)" in render_index({"sk": report})
     assert "name: seqeval_f1, never predicts LOC, ORG" in render_model_card(report)
     assert "never predicts LOC, ORG" in eval_notes(report, "ner")
