@@ -14,7 +14,7 @@ from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
-from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
 from hf_lrcompress.files import check_can_be_folder, read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
@@ -121,6 +121,7 @@ def evaluate(planned: PlannedEvaluation) -> str:
     if capacity:
         plot_capacity(capacity, output_dir / CAPACITY_FIGURE)
         lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]
+        lines += [f"\n{note}" for note in missed_notes(capacity)]
     text = "\n".join(lines) + "\n"
     write_atomically(output_dir / TABLE_FILE, text)
     return text

@@ -96,6 +96,16 @@ def shortenings(row: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def partly_notice(scores: Sequence[Mapping[str, Any]]) -> str | None:
+    """One short line that names the tasks of which a model has learned a part; `None` if there is none.
+
+    Args:
+        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+    """
+    tasks = dict.fromkeys(row["task"].upper() for row in scores if is_partly_learned(row))
+    return f"Learned in part: {', '.join(tasks)}." if tasks else None
+
+
 def shortened_notice(scores: Sequence[Mapping[str, Any]]) -> str | None:
     """One line that says how the trainings fell short of the paper's; `None` if they did not.
 

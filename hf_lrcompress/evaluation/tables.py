@@ -103,15 +103,17 @@ def missed_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for every task that a model has learned in part: what it never predicts, and how much of the test that is.
 
     Args:
-        scores (`Sequence[Mapping]`): Rows of [`score_models`].
+        scores (`Sequence[Mapping]`): Rows of [`score_models`] or [`score_factors`].
     """
     notes = []
+    several = len({row.get("reduction_factor") for row in scores}) > 1
     for name in _tasks(scores):
         models: dict[str, list[str]] = {}
         for row in scores:
             if row["task"] == name and is_partly_learned(row):
                 labels = f"{missed_text(row)} ({100 * sum(row['missed'].values()):.0f} % of the test)"
-                models.setdefault(labels, []).append(row["model"])
+                factor = f" (r = {row['reduction_factor']})" if several else ""
+                models.setdefault(labels, []).append(row["model"] + factor)
         never = "; ".join(f"{labels} by {', '.join(names)}" for labels, names in models.items())
         if models:
             notes.append(f"{name.upper()} is learned in part. Never predicted, with one seed at least: {never}. {NO_RETENTION}")

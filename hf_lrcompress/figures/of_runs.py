@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from hf_lrcompress.evaluation.judging import shortened_notice
+from hf_lrcompress.evaluation.judging import partly_notice, shortened_notice
 from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, baseline_rows, capacity_averages
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.figures.maker import write_figure
@@ -150,8 +150,8 @@ def _paint_capacity(capacity: Sequence[Row], axes: "Axes") -> None:
 
 
 def _title_and_legend(axes: "Axes", scores: Sequence[Row]) -> None:
-    """Say above how the trainings fell short of the paper's, and name the lines beside them."""
-    notice = shortened_notice(scores)
+    """Say above how the trainings fell short of the paper's and of their tasks, and name the lines beside them."""
+    notice = " ".join(filter(None, (shortened_notice(scores), partly_notice(scores))))
     if notice:
         axes.set_title("\n".join(wrap(notice, 90)), fontsize="small")
     _legend_beside(axes)

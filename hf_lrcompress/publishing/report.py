@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE
-from hf_lrcompress.evaluation.tables import capacity_table, score_notes, score_table
+from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
 from hf_lrcompress.publishing.metadata import title_of
@@ -129,6 +129,7 @@ def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str
     if "capacity" in report:
         lines += ["", "## Adapter capacity", "", "Average over the tasks × 100, by the adapters' reduction factor."]
         lines += ["", capacity_table(report["capacity"])]
+        lines += [f"\n- {note}" for note in missed_notes(report["capacity"])]
         lines += _shown(CAPACITY_FIGURE, "score against reduction factor", figures)
     if "export" in report:
         lines += [

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from hf_lrcompress.evaluation.judging import is_at_baseline, missed_text, retention, shortened_notice
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.missed_labels import missed_labels
-from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, score_notes, score_table
+from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
 from hf_lrcompress.publishing.index import render_index
@@ -114,7 +114,7 @@ def test_labels_that_are_never_predicted_are_found(task, predicted, gold, missed
     assert missed_labels(TASKS[task], predicted, gold) == pytest.approx(missed)
 
 
-def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(tmp_path):
+def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(drawn, tmp_path):
     """An F1 of 29 that finds persons only, of persons, places and organisations, is no score to keep 98 % of."""
     part = {"LOC": 0.36, "ORG": 0.05}
     whole, learned = row("teacher", "ner", 0.6), row("teacher", "ner", 0.29, missed=part)
@@ -133,6 +133,11 @@ def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(tmp_pa
         assert said in text
     teacher = last_rows(score_table(scores, report["efficiency"]))[0]
     assert teacher["NER"] == "29.0 ± 0.0 (never LOC, ORG)" and teacher["retention %"] == "100.0 (without NER)"
+    plot_scores(scores, report["efficiency"], tmp_path / "scores.png")
+    assert drawn[0].axes[0].get_title() == "Learned in part: NER."
+    of_factors = [small, small | {"reduction_factor": 2, "missed": {}}]
+    (note,) = missed_notes(of_factors)
+    assert "LOC, ORG (41 % of the test) by truncate_hidden (r = 16)." in note
     many = row("teacher", "pos", 0.3, missed=dict.fromkeys(("A", "B|C", "D", "E", "F"), 0.2))
     assert missed_text(many) == "A, B\\|C, D and 2 more"
     assert missed_text({"missed": {"X": 0.01}}) == ""
