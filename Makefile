@@ -1,9 +1,9 @@
 # `make demo` and `make test` do all the set-up themselves: .venv has transformers 5; .venv4 has 4.57 and the library adapters.
-# pip compiles nothing: of 17,000 files in each Python compiles, at their first import, those that are used.
+# pip compiles nothing of what it installs: Python compiles the files that are imported, and no others.
 PYTHON ?= python3
 BIN = .venv/bin
-# Not the core: real data, the demo and its packages, what needs both versions, and what takes long and hardly asks transformers.
-NOT_CORE = demo export studies distillation/test_two_processes.py evaluation/test_side_by_side.py publishing/test_model_card.py test_full_disk.py test_recipes.py test_command.py test_versions.py test_any_input.py test_gpu_benchmark.py \
+# Not the core: real data, the demo and its packages, what needs both versions, two processes, and what takes long and hardly asks transformers.
+NOT_CORE = demo export studies distillation/test_two_processes.py evaluation/test_side_by_side.py test_full_disk.py test_recipes.py test_command.py test_versions.py test_any_input.py test_gpu_benchmark.py \
 	test_killed_runs.py test_machine.py test_notebook.py test_quality_benchmark.py test_structure.py texts/test_corpus_counts.py texts/test_languages.py
 CORE = -m "not slow and not long and not once" $(NOT_CORE:%=--ignore=tests/%)
 

@@ -23,6 +23,7 @@ from hf_lrcompress.files import file_hash, fingerprint, write_atomically
 from hf_lrcompress.models.identity import model_identity
 from hf_lrcompress.run.configuration import build
 from hf_lrcompress.run.yaml_files import read_yaml
+from hf_lrcompress.tables import escaped
 
 ROWS_FILE = Path(__file__).with_suffix(".yaml")
 SETTINGS_FILE = "settings.json"
@@ -100,8 +101,11 @@ def headline(result: dict[str, Any]) -> str:
     for row in rows:
         name = re.sub(r", [\d.]+ M$", "", row["method"])
         cells = {"": name, "parameters": row["parameters"], "similarity": row["similarity"]}
-        cells |= {task: re.split(",| at ", row[task])[0] for task in tasks}
-        shown.append(cells | {"kept %": row["retention %"]})
+        cells |= {task: re.split(r", accuracy | at [\d.]", row[task])[0] for task in tasks}
+        kept = row["retention %"]
+        if kept and "left out of it" in row:
+            kept = f"{kept:.1f} (without {row['left out of it']})"
+        shown.append(cells | {"kept %": kept})
     formats = ("", ",", ".2f", *["" for _ in tasks], ".1f")
     text = [0, *range(3, 3 + len(tasks))]
     return tabulate(shown, headers="keys", tablefmt="github", floatfmt=formats, intfmt=formats, disable_numparse=text)
@@ -166,7 +170,7 @@ def folder_hash(folder: Path) -> str:
 def result_row(row: Row, teacher: Row) -> dict[str, Any]:
     """A model's pieces side by side. Retention is its mean share of the teacher's scores, once it has one in every task.
 
-    Not asked is a task that the teacher has learned in part only: see [`retention`].
+    A task that the teacher has learned in part only is left out, and named: see [`retention`].
     """
     trained = row.result(TRAINED)
     columns = {
@@ -180,14 +184,18 @@ def result_row(row: Row, teacher: Row) -> dict[str, Any]:
         "masked-token accuracy": trained.get("mlm_accuracy"),
     }
     shares = []
+    left_out = []
     for task in row.settings.task_data:
         scores = row.result(task)
         columns[task.upper()] = score_text(scores)
         reference = teacher.result(task)
-        if not is_partly_learned(reference):
+        if is_partly_learned(reference):
+            left_out.append(task.upper())
+        else:
             shares.append(retention(scores, reference or None) if scores else None)
     kept = [100 * share for share in shares if share is not None]
-    return columns | {"retention %": float(np.mean(kept)) if 0 < len(kept) == len(shares) else None}
+    columns["retention %"] = float(np.mean(kept)) if 0 < len(kept) == len(shares) else None
+    return columns | ({"left out of it": ", ".join(left_out)} if left_out else {})
 
 
 def score_text(scores: dict[str, Any]) -> str | None:
@@ -195,11 +203,13 @@ def score_text(scores: dict[str, Any]) -> str | None:
     if not scores:
         return None
     spread = f" ± {100 * scores['std']:.1f}" if len(scores["values"]) > 1 else " (one seed)"
-    beside = f", accuracy {100 * scores['extra']['accuracy']:.1f}," if scores["task"] == "pos" else ""
+    beside = ""
     if is_at_baseline(scores):
-        beside += " (at the majority baseline)"
-    if is_partly_learned(scores):
-        beside += f" (never {missed_text(scores)})"
+        beside = " (at the majority baseline)"
+    elif is_partly_learned(scores):
+        beside = f" (never {escaped(missed_text(scores))})"
+    if scores["task"] == "pos":
+        beside += f", accuracy {100 * scores['extra']['accuracy']:.1f},"
     failed = ", ".join(f"{rate:g}" for rate in scores.get("failed_rates", ()))
     others = f" ({failed} failed)" if failed else ""
     return f"{100 * scores['mean']:.1f}{spread}{beside} at {scores['learning_rate']:g}{others}"

@@ -12,7 +12,7 @@ import numpy as np
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.examples import Example, TaskData
 from hf_lrcompress.evaluation.jobs import ScoringJob
-from hf_lrcompress.evaluation.judging import is_at_baseline
+from hf_lrcompress.evaluation.judging import is_at_baseline, missed_of_all
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.files import fingerprint
@@ -77,6 +77,8 @@ class Entry:
             seed (`int`): Seeds everything random.
         """
         training = self.training.with_rate(learning_rate)
+        settings = asdict(training) | {"epochs": training.epochs_of(self.data.task)}
+        del settings["quick"]  # it has said its epochs
         rate = "" if learning_rate == self.data.task.learning_rate else f"-lr{float(learning_rate)}"
         name = f"{self.model.name.replace('/', '--')}-{self.data.task.name}{rate}-{seed}.json"
         return ScoringJob(
@@ -85,7 +87,7 @@ class Entry:
             training=training,
             seed=seed,
             path=self.output_dir / name,
-            fingerprint=fingerprint(self.identity, asdict(training)),
+            fingerprint=fingerprint(self.identity, settings),
         )
 
     def trials(self) -> list[ScoringJob]:
@@ -111,9 +113,8 @@ class Entry:
 
         Returns:
             `dict`: `mean`, `std` (of the sample; 0 for one seed) and `values` of the score on test, `majority` (see
-                [`majority_scores`]), as fractions; `missed`, the labels that at least one training never predicts, see
-                [`missed_labels`]; `epochs`, `learning_rate`, the `learning_rates` it was chosen from, the
-                `failed_rates` among these, and more.
+                [`majority_scores`]), as fractions; `missed`, see [`missed_of_all`]; `epochs`, `learning_rate`, the
+                `learning_rates` it was chosen from, the `failed_rates` among these, and more.
         """
         task = self.data.task
         training = self.training
@@ -128,7 +129,7 @@ class Entry:
             "mean": float(np.mean(values)),
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
             "values": values,
-            "missed": {label: share for result in results for label, share in result.get("missed", {}).items()},
+            "missed": missed_of_all(results),
             "majority": majority[task.metric],
             "seeds": list(self.seeds),
             "test_size": len(self.data.test),

@@ -1,7 +1,7 @@
 """A task's data: texts and their labels, or words and their tags, in three splits."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
@@ -53,6 +53,11 @@ class TaskData:
     def __post_init__(self) -> None:
         for name in SPLITS:
             self._check(name, getattr(self, name))
+
+    def without_epochs(self) -> dict[str, Any]:
+        """All that a score depends on, but for the task's own epochs: a training may have others."""
+        task = {key: value for key, value in asdict(self.task).items() if key not in ("epochs", "quick_epochs")}
+        return asdict(self) | {"task": task}
 
     def _check(self, name: str, examples: tuple[Example, ...]) -> None:
         """Raise if a split cannot be learned from or scored on."""

@@ -1,10 +1,9 @@
 """What may be said of a row of scores: whether it is above guessing, what it keeps of another, how fully it was trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_lrcompress.evaluation.tasks import TASKS
-from hf_lrcompress.tables import escaped
 
 NEAR_BASELINE = 1 / 20
 """A score is near the majority baseline up to this share of the way from there to a perfect score."""
@@ -13,6 +12,7 @@ PARTLY_LEARNED = 1 / 20
 """A task is learned in part where labels are never predicted that make up more than this share of the test."""
 
 NAMED_LABELS = 3
+"""How many labels that are never predicted are named; the others are counted."""
 
 PAPER_SEEDS = 3
 
@@ -28,16 +28,33 @@ def is_at_baseline(row: Mapping[str, Any]) -> bool:
 
 
 def is_partly_learned(row: Mapping[str, Any]) -> bool:
-    """Whether labels that matter are never predicted, by one training of several at least.
+    """Whether labels that matter are never predicted.
 
     Args:
-        row (`Mapping`): A row of [`score_models`]. Of an old one nothing is known; it counts as learned.
+        row (`Mapping`): A row of [`score_models`], or the result of one training. Of an old one nothing is known; it counts as
+            learned.
     """
     return sum(row.get("missed", {}).values()) > PARTLY_LEARNED
 
 
+def missed_of_all(results: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Of several trainings or rows, each judged alone: what those never predict that have learned a part only.
+
+    Args:
+        results (`Iterable[Mapping]`): Results of trainings, or rows of [`score_models`].
+
+    Returns:
+        `dict[str, float]`: Label → its share of the test, the most frequent first.
+    """
+    missed: dict[str, float] = {}
+    for result in results:
+        if is_partly_learned(result):
+            missed |= result["missed"]
+    return dict(sorted(missed.items(), key=lambda item: -item[1]))
+
+
 def missed_text(row: Mapping[str, Any]) -> str:
-    """The labels that are never predicted, such as "LOC, ORG", for Markdown; nothing where the task is learned.
+    """The labels that are never predicted, such as "LOC and ORG"; nothing where the task is learned.
 
     Args:
         row (`Mapping`): A row of [`score_models`], or the result of one training.
@@ -45,8 +62,9 @@ def missed_text(row: Mapping[str, Any]) -> str:
     if not is_partly_learned(row):
         return ""
     labels = list(row["missed"])
-    more = f" and {len(labels) - NAMED_LABELS} more" if len(labels) > NAMED_LABELS else ""
-    return escaped(", ".join(labels[:NAMED_LABELS])) + more
+    if len(labels) > NAMED_LABELS:
+        labels[NAMED_LABELS:] = [f"{len(labels) - NAMED_LABELS} more"]
+    return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
 
 
 def retention(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> float | None:

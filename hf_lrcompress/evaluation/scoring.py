@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ class Comparison:
             hidden_size = load_config(model.path, model.revision).hidden_size
             training = self.training.of_model(hidden_size)
             for data in self.tasks:
-                both = fingerprint(identity, asdict(data))
+                both = fingerprint(identity, data.without_epochs())
                 entries.append(Entry(model, data, both, training, self.seeds, self.output_dir))
         return entries
 

@@ -13,6 +13,7 @@ from hf_lrcompress.tables import (
     STAGE_COLUMNS,
     Columns,
     efficiency_columns,
+    escaped,
     hundredfold,
     make_table,
 )
@@ -25,7 +26,7 @@ MAJORITY_NOTE = (
     f"{MAJORITY}: the score of always answering with the most frequent label. "
     "Up to a twentieth of the way from there to 100 a score is at the baseline: it has no retention, and none is counted from it."
 )
-NO_RETENTION = "Where the reference has learned only a part there is no retention: what is hard was not asked of either."
+IN_PART = "Averages count it all the same; where the reference has learned a part only, no share of it is given."
 POS_NOTE = (
     "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it. "
     "Accuracy tells them apart"
@@ -110,13 +111,13 @@ def missed_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     for name in _tasks(scores):
         models: dict[str, list[str]] = {}
         for row in scores:
-            if row["task"] == name and is_partly_learned(row):
-                labels = f"{missed_text(row)} ({100 * sum(row['missed'].values()):.0f} % of the test)"
+            if row["task"] == name and is_partly_learned(row) and not is_at_baseline(row):
+                labels = f"{escaped(missed_text(row))} ({100 * sum(row['missed'].values()):.0f} % of the test)"
                 factor = f" (r = {row['reduction_factor']})" if several else ""
                 models.setdefault(labels, []).append(row["model"] + factor)
         never = "; ".join(f"{labels} by {', '.join(names)}" for labels, names in models.items())
         if models:
-            notes.append(f"{name.upper()} is learned in part. Never predicted, with one seed at least: {never}. {NO_RETENTION}")
+            notes.append(f"{name.upper()} is learned in part. Never predicted, with one seed at least: {never}. {IN_PART}")
     return notes
 
 
@@ -192,8 +193,9 @@ def _score(row: Mapping[str, Any]) -> str:
     kept = "" if row.get("retention") is None else f" ({100 * row['retention']:.0f} %)"
     if is_at_baseline(row):
         kept = " (at the baseline)"
-    missed = f" (never {missed_text(row)})" if is_partly_learned(row) else ""
-    return f"{100 * row['mean']:.1f}{deviation}{kept}{missed}"
+    elif is_partly_learned(row):
+        kept += f" (never {escaped(missed_text(row))})"
+    return f"{100 * row['mean']:.1f}{deviation}{kept}"
 
 
 def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:

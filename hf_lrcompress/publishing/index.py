@@ -47,5 +47,5 @@ def _row(folder: str, report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _score(score: Mapping[str, Any]) -> str:
-    facts = "; ".join(facts_beside(score))
+    facts = escaped("; ".join(facts_beside(score)))
     return f"{score['task'].upper()} {hundredfold(score['mean'])}" + (f" ({facts})" if facts else "")

@@ -213,7 +213,7 @@ def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, valu
 
 
 def _on_task(score: Mapping[str, Any]) -> list[EvalResult]:
-    """A task's score, and of parts of speech the accuracy too. A shortened training is in the name."""
+    """A task's score, and of parts of speech the accuracy too. What was shortened or not learned is in the name."""
     results = [_by_metric(score, score["metric"], score["mean"])]
     if score["task"] == "pos":
         results.append(_by_metric(score, "accuracy", score["extra"]["accuracy"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_lrcompress.evaluation.judging import is_at_baseline, missed_text, shortened_notice
+from hf_lrcompress.evaluation.judging import is_at_baseline, missed_of_all, missed_text, partly_notice, shortened_notice
 from hf_lrcompress.figures.of_studies import Panel, plot_study
 from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
@@ -99,9 +99,8 @@ def _row(setting: str, seeds: Sequence[int], results: Results) -> dict[str, Any]
     for task in [score["task"] for score in own[0]["scores"]]:
         scores = [score for result in own for score in result["scores"] if score["task"] == task]
         at_baseline = " (at the baseline)" if any(map(is_at_baseline, scores)) else ""
-        missed = {label: share for score in scores for label, share in score.get("missed", {}).items()}
-        never = missed_text({"missed": missed})
-        row[task] = _spread(_percent(own, task), 1, 1) + at_baseline + (f" (never {never})" if never else "")
+        never = escaped(missed_text({"missed": missed_of_all(scores)}))
+        row[task] = _spread(_percent(own, task), 1, 1) + (at_baseline or (f" (never {never})" if never else ""))
     if len(own[0]["scores"]) > 1:
         row[AVERAGE] = _spread(_averages(own), 100, 1)
     return row
@@ -150,8 +149,9 @@ def _notes(results: Results) -> list[str]:
     notes.append("Seconds are the mean of a run's own; a stage that several runs need is made by one of them.")
     if results and "mlm_accuracy" not in _comparable(results) and "mlm_accuracy" in results[0]["measures"]:
         notes.append("Masked-token accuracies are left out: the settings have different tokens, so different places were masked.")
-    shortened = shortened_notice([score for result in results for score in result["scores"]])
-    return notes + ([shortened] if shortened else [])
+    scores = [score for result in results for score in result["scores"]]
+    in_part = partly_notice(scores)
+    return notes + list(filter(None, (shortened_notice(scores), in_part and f"{in_part} The average counts it all the same.")))
 
 
 def draw_study(study: Study, seeds: Sequence[int], results: Results, path: Path) -> None:
@@ -223,7 +223,9 @@ def _panels(axis: str, results: Results) -> list[Panel]:
     panels = []
     for task, metric in _tasks_of_all(results).items():
         scored = {label: {x: _percent(own, task) for x, own in of_x.items()} for label, of_x in lines.items()}
-        panels.append(Panel(axis, f"{task.upper()}, {metric} × 100", scored, LEAST_POINTS))
+        in_part = partly_notice([score for result in results for score in result["scores"] if score["task"] == task])
+        name = f"{task.upper()}, learned in part" if in_part else task.upper()
+        panels.append(Panel(axis, f"{name}, {metric} × 100", scored, LEAST_POINTS))
     drawn = () if axis.startswith(f"{EVALUATE}.") else DRAWN  # how a model is scored does not change it
     for key in [key for key in drawn if key in _comparable(results)]:
         measured = {label: {x: _measured(own, key) for x, own in of_x.items()} for label, of_x in lines.items()}

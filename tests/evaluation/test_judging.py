@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from hf_lrcompress.evaluation.judging import is_at_baseline, missed_text, retention, shortened_notice
+from hf_lrcompress.benchmarks import quality
+from hf_lrcompress.evaluation.judging import is_at_baseline, missed_of_all, missed_text, retention, shortened_notice
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.missed_labels import missed_labels
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, missed_notes, score_notes, score_table
@@ -125,22 +127,45 @@ def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(drawn,
 
     scores = [learned | {"retention": None}, small | {"retention": None}, row("teacher", "tc", 0.8, retention=1.0)]
     report = report_of(scores)
-    said = "Never predicted, with one seed at least: LOC, ORG (41 % of the test) by teacher, truncate_hidden."
-    assert "NER 28.0 (majority baseline 0.0; never predicts LOC, ORG)" in render_index({"sk": report})
-    assert "name: seqeval_f1, never predicts LOC, ORG" in render_model_card(report)
-    assert "never predicts LOC, ORG" in eval_notes(report, "ner")
+    said = "Never predicted, with one seed at least: LOC and ORG (41 % of the test) by teacher, truncate_hidden."
+    assert "NER 28.0 (majority baseline 0.0; never predicts LOC and ORG)" in render_index({"sk": report})
+    assert "name: seqeval_f1, never predicts LOC and ORG" in render_model_card(report)
+    assert "never predicts LOC and ORG" in eval_notes(report, "ner")
     for text in (render_model_card(report), render_report(report)):
         assert said in text
     teacher = last_rows(score_table(scores, report["efficiency"]))[0]
-    assert teacher["NER"] == "29.0 ± 0.0 (never LOC, ORG)" and teacher["retention %"] == "100.0 (without NER)"
+    assert teacher["NER"] == "29.0 ± 0.0 (never LOC and ORG)" and teacher["retention %"] == "100.0 (without NER)"
     plot_scores(scores, report["efficiency"], tmp_path / "scores.png")
     assert drawn[0].axes[0].get_title() == "Learned in part: NER."
     of_factors = [small, small | {"reduction_factor": 2, "missed": {}}]
     (note,) = missed_notes(of_factors)
-    assert "LOC, ORG (41 % of the test) by truncate_hidden (r = 16)." in note
+    assert "LOC and ORG (41 % of the test) by truncate_hidden (r = 16)." in note
     many = row("teacher", "pos", 0.3, missed=dict.fromkeys(("A", "B|C", "D", "E", "F"), 0.2))
-    assert missed_text(many) == "A, B\\|C, D and 2 more"
-    assert missed_text({"missed": {"X": 0.01}}) == ""
+    assert missed_text(many) == "A, B|C, D and 2 more" and missed_text({"missed": {"X": 0.01}}) == ""
+    assert "(never A, B\\|C, D and 2 more)" in score_table([many], report["efficiency"][:1])
+    floor = row("teacher", "sa", 0.48, missed={"negative": 0.12})
+    assert "(at the baseline) |" in score_table([floor], report["efficiency"][:1]) and not missed_notes([floor])
+
+
+def test_every_training_is_judged_alone():
+    """Two seeds that each miss a little have learned the task; what the others miss stands in the order of its share."""
+    assert missed_of_all([{"missed": {"X": 0.03}}, {"missed": {"SYM": 0.03}}, {}]) == {}
+    assert list(missed_of_all([{"missed": {"ORG": 0.06}}, {"missed": {"LOC": 0.36}}, {"missed": {"X": 0.01}}])) == ["LOC", "ORG"]
+
+
+def test_the_benchmark_says_what_it_leaves_out(tmp_path):
+    def rows(**missed):
+        scores = {task: row("teacher", task, 0.5, learning_rate=1e-3, missed=missed.get(task, {})) for task in ("ner", "pos")}
+        settings = SimpleNamespace(task_data=scores)
+        return SimpleNamespace(name="ours, 10 M", settings=settings, result=lambda piece: scores.get(piece, {}))
+
+    whole = quality.result_row(rows(), rows())
+    assert whole["retention %"] == 100 and "left out of it" not in whole
+    part = quality.result_row(rows(ner={"LOC": 0.3, "ORG": 0.1}), rows(ner={"LOC": 0.3, "ORG": 0.1}))
+    assert part["retention %"] == 100 and part["left out of it"] == "NER"
+    result = {"rows": [part | {"parameters": 10, "similarity": 0.5}], "task_epochs": {"ner": 20, "pos": 4}}
+    shown = quality.headline(result)
+    assert "| 50.0 ± 0.0 (never LOC and ORG) | 50.0 ± 0.0 | 100.0 (without NER) |" in shown
 
 
 def test_the_average_says_what_it_leaves_out():

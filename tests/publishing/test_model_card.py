@@ -135,6 +135,7 @@ def test_every_number_is_in_the_report(report):
         assert number in card and changed in unknown_numbers(card.replace(number, changed), report)
 
 
+@pytest.mark.once
 def test_the_same_report_gives_the_same_bytes(report):
     code = "import json, sys; from hf_lrcompress.publishing import model_card as m; "
     code += "sys.stdout.write(m.render_model_card(json.load(sys.stdin)))"

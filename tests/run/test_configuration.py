@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hf_lrcompress.evaluation.settings import chosen_seeds
+from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
@@ -288,4 +290,13 @@ def test_seeds_that_are_taken_decide_whether_scores_are_made_again():
     settings = [Evaluate(**given).settings_that_matter({}) for given in ({}, {"seeds": (42, 43, 44)}, {"quick": True})]
     assert settings[0] == settings[1] != settings[2]
     quick_with_three = Evaluate(quick=True, seeds=(42, 43, 44)).settings_that_matter({})
-    assert quick_with_three != settings[2] and Evaluate(quick=True, seeds=(42,)).settings_that_matter({}) == settings[2]
+    assert quick_with_three != settings[2]
+    assert Evaluate(quick=True, seeds=(42,)).settings_that_matter({}) == settings[2]
+
+
+def test_epochs_that_are_taken_decide_whether_scores_are_made_again(monkeypatch):
+    given = {"tasks": ("ner",), "seeds": (42,)}
+    quick = Evaluate(**given, quick=True).settings_that_matter({})
+    assert quick == Evaluate(**given, epochs=20).settings_that_matter({}) != Evaluate(**given).settings_that_matter({})
+    monkeypatch.setitem(TASKS, "ner", replace(TASKS["ner"], quick_epochs=4))  # as an older version had it
+    assert Evaluate(**given, quick=True).settings_that_matter({}) != quick
