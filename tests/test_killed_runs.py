@@ -19,7 +19,7 @@ from tabulate import tabulate
 from trained_tokenizers import xlm_roberta
 
 STAGES = ["trim_vocab", "reduce_layers"]
-FEW = {"run": 9, "evaluation": 3, "two": 2}
+FEW = {"run": 7, "evaluation": 2, "two": 2}
 ALL = dict.fromkeys(FEW, 0)
 
 
