@@ -1,5 +1,4 @@
 # `make demo` and `make test` do all the set-up themselves: .venv has transformers 5; .venv4 has 4.57 and the library adapters.
-# pip compiles nothing of what it installs: Python compiles the files that are imported, and no others.
 PYTHON ?= python3
 BIN = .venv/bin
 # Not the core: real data, the demo and its packages, what needs both versions, two processes, and what takes long and hardly asks transformers.
@@ -32,7 +31,7 @@ test4: .venv4/installed
 
 test-long: .venv/installed .venv4/installed
 	$(call PYTEST,.venv) -m long -rP  # with what they print: how many cases there were, and how they ended
-	$(call PYTEST,.venv4) -m long -rP tests/test_killed_runs.py
+	$(call PYTEST,.venv4) -m long -rP tests/test_killed_runs.py tests/test_every_architecture.py
 
 test-lowest: .venvlowest/installed
 	$(call PYTEST,.venvlowest) $(CORE)
@@ -42,14 +41,14 @@ test-lowest: .venvlowest/installed
 .venvlowest/installed: EXTRAS = eval,figures,test
 .venv%/installed: setup.cfg constraints-%.txt
 	$(PYTHON) -m venv .venv$*
-	.venv$*/bin/pip install -q --no-compile -c constraints-$*.txt torch
-	.venv$*/bin/pip install -q --no-compile -c constraints-$*.txt -e ".[$(EXTRAS)]"
+	.venv$*/bin/pip install -q -c constraints-$*.txt torch
+	.venv$*/bin/pip install -q -c constraints-$*.txt -e ".[$(EXTRAS)]"
 	touch $@
 
 .venv/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --no-compile -c constraints.txt torch
-	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[demo,eval,figures,onnx,test]"
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo,eval,figures,onnx,test]"
 	touch $@
 
 clean:

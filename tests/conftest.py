@@ -92,6 +92,13 @@ KEPT_LAYERS = {"modernbert": [0, 3], "deberta-v2": [0, 2]}
 
 ROWS = [name for row in ARCHITECTURES for name in row.model_types if name in CONFIG_MAPPING]
 MODEL_TYPES = [*ROWS, *VARIANTS]
+UNLIKE = ("bert", "albert", "deberta-v2", "modernbert", "xlm-roberta")
+"""Families unlike each other: they are always walked through what takes seconds a family, the others by `make test-long`."""
+EVERY_FAMILY = [
+    family if family in UNLIKE else pytest.param(family, marks=pytest.mark.long)
+    for family in ROWS
+    if family not in ("roberta", "camembert")  # XLM-R by other names
+]
 
 
 def tiny_config(model_type: str, **changes) -> PretrainedConfig:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import yaml
-from conftest import COUNTS_FROM_PADDING, ROWS, SHARED_LAYERS, SPECIAL_NAMES, logits_of, tiny_model
+from conftest import COUNTS_FROM_PADDING, EVERY_FAMILY, SHARED_LAYERS, SPECIAL_NAMES, logits_of, tiny_model
 from made_up_texts import make_texts
 from tiny_trainers import collate, make_trainer, naive_parts
 from trained_tokenizers import bert, xlm_roberta
@@ -17,8 +17,6 @@ from hf_lrcompress.distillation.observing import Wanted, observe
 from hf_lrcompress.models.architectures import intermediate_size_of, layers_of
 from hf_lrcompress.models.saving import save_tokenizer
 
-UNLIKE = ("bert", "albert", "deberta-v2", "modernbert")
-"""Families unlike each other: they go through the whole pipeline in the core as well, the others once."""
 STAGES = ["adapt_teacher", "reduce_layers", "prune_ffn", "truncate_hidden", "trim_vocab"]
 SETTINGS = {
     "block_size": 32,
@@ -93,14 +91,7 @@ def texts(tmp_path_factory):
         yield folder
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        family if family in UNLIKE else pytest.param(family, marks=pytest.mark.once)
-        for family in ROWS
-        if family not in ("roberta", "camembert")  # XLM-R by other names
-    ],
-)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_the_whole_pipeline(family, texts, tmp_path, capsys):
     tokenizer = (xlm_roberta if family in COUNTS_FROM_PADDING else bert)()
     tokenizer.model_input_names = ["input_ids", "attention_mask"]

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ROWS, tiny_model
+from conftest import EVERY_FAMILY, tiny_model
 from trained_tokenizers import bert, xlm_roberta
 
 from hf_lrcompress.__main__ import main
@@ -23,7 +23,6 @@ from hf_lrcompress.models.saving import save_tokenizer
 
 LAYERS = {"modernbert": 2}
 """Where they differ; elsewhere one will do."""
-FAMILIES = [family for family in ROWS if family not in ("roberta", "camembert")]  # XLM-R by other names
 TEXTS = ["Dobrý deň všetkým.", "Ahoj, ako sa máte dnes?"]
 
 
@@ -34,7 +33,7 @@ class Names:
         self.model_input_names = list(names)
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "deberta-v2 convolution"])
+@pytest.mark.parametrize("family", [*EVERY_FAMILY, pytest.param("deberta-v2 convolution", marks=pytest.mark.long)])
 def test_every_family_is_equal_at_any_shape_and_close_in_8_bits(family, tmp_path):
     model = tiny_model(family, num_hidden_layers=LAYERS.get(family, 1))
     measured = export_model(model, Names("input_ids", "attention_mask"), tmp_path)
