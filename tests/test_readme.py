@@ -140,6 +140,17 @@ def test_the_scores_of_the_configuration_are_those_of_its_card():
         assert f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" in OF_BENCHMARKS, row["task"]
 
 
+def test_the_scores_of_entities_are_those_of_the_evaluation():
+    rows = json.loads((ROOT / "model_cards" / "ner_20_epochs.json").read_text(encoding="utf-8"))["scores"]
+    teacher, ours, papers = [f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" for row in rows]
+    kept = [100 * row["retention"] for row in rows]
+    assert len(rows) == 3 and {row["epochs"] for row in rows} == {20}
+    said = f"teacher {teacher}, the 10.3 M of `small-cpu` {ours}, the paper's method {papers}, "
+    said += f"that is {kept[1]:.0f} and {kept[2]:.0f} %."
+    assert said in " ".join(README.split())
+    assert f"{ours} and {papers} ({teacher}). So `small-cpu` keeps {kept[1]:.1f} % of NER" in " ".join(OF_BENCHMARKS.split())
+
+
 def test_the_memory_for_more_text_is_that_of_the_results():
     results = json.loads((RECIPES / "benchmarks" / "results" / "memory.json").read_text(encoding="utf-8"))
     largest = max(results["times_the_memory_of_the_smallest_text"].values())
