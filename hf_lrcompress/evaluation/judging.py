@@ -120,7 +120,7 @@ def partly_notice(scores: Sequence[Mapping[str, Any]]) -> str | None:
     Args:
         scores (`Sequence[Mapping]`): Rows of [`score_models`].
     """
-    tasks = dict.fromkeys(row["task"].upper() for row in scores if is_partly_learned(row))
+    tasks = dict.fromkeys(row["task"].upper() for row in scores if is_partly_learned(row) and not is_at_baseline(row))
     return f"Learned in part: {', '.join(tasks)}." if tasks else None
 
 

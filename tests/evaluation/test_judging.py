@@ -9,7 +9,14 @@ import yaml
 from matplotlib.figure import Figure
 
 from hf_lrcompress.benchmarks import quality
-from hf_lrcompress.evaluation.judging import is_at_baseline, missed_of_all, missed_text, retention, shortened_notice
+from hf_lrcompress.evaluation.judging import (
+    is_at_baseline,
+    missed_of_all,
+    missed_text,
+    partly_notice,
+    retention,
+    shortened_notice,
+)
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.missed_labels import missed_labels
 from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, missed_notes, score_notes, score_table
@@ -145,6 +152,7 @@ def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(drawn,
     assert "(never A, B\\|C, D and 2 more)" in score_table([many], report["efficiency"][:1])
     floor = row("teacher", "sa", 0.48, missed={"negative": 0.12})
     assert "(at the baseline) |" in score_table([floor], report["efficiency"][:1]) and not missed_notes([floor])
+    assert partly_notice([floor]) is None
 
 
 def test_every_training_is_judged_alone():

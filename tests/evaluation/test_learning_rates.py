@@ -189,6 +189,18 @@ def test_a_training_with_several_rates_is_refused(comparison):
         train_and_score(comparison.models[0], encoded, comparison.training, seed=3)
 
 
+def test_a_result_is_that_of_its_epochs_whatever_asked_for_them(comparison):
+    def made(**given):
+        (entry,) = replace(comparison, training=TaskTraining(**given)).entries()
+        return entry.job(1e-4, 3).fingerprint
+
+    task = comparison.tasks[0].task
+    assert made(quick=True) == made(epochs=task.quick_epochs) != made(epochs=task.quick_epochs + 1)
+    longer = replace(comparison.tasks[0], task=replace(task, epochs=200, quick_epochs=50))  # as another version has it
+    (entry,) = replace(comparison, tasks=[longer], training=TaskTraining(epochs=3)).entries()
+    assert entry.job(1e-4, 3).fingerprint == made(epochs=3)
+
+
 @pytest.mark.parametrize("task", ["tc", "ner"])
 def test_rows_say_the_epochs_and_what_the_most_frequent_label_scores(comparison, inputs, trained, task):
     data = load_task(TASKS[task], Language.from_tag("sk"), inputs / task)
