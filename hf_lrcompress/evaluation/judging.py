@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.messages import cut
 
 NEAR_BASELINE = 1 / 20
 """A score is near the majority baseline up to this share of the way from there to a perfect score."""
@@ -13,6 +14,9 @@ PARTLY_LEARNED = 1 / 20
 
 NAMED_LABELS = 3
 """How many labels that are never predicted are named; the others are counted."""
+
+LONGEST_NAME = 20
+"""From how many characters such a label is cut: a topic may be named by a sentence, and a table has many columns."""
 
 PAPER_SEEDS = 3
 
@@ -61,7 +65,7 @@ def missed_text(row: Mapping[str, Any]) -> str:
     """
     if not is_partly_learned(row):
         return ""
-    labels = list(row["missed"])
+    labels = [cut(label, LONGEST_NAME) for label in row["missed"]]
     if len(labels) > NAMED_LABELS:
         labels[NAMED_LABELS:] = [f"{len(labels) - NAMED_LABELS} more"]
     return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
