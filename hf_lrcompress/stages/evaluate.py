@@ -69,13 +69,16 @@ class Evaluate(TaskTraining, Stage):
         return TaskTraining(**{setting.name: getattr(self, setting.name) for setting in fields(TaskTraining)})
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """All but how many trainings run at once; of seeds and epochs those that are taken, given or not."""
+        """All but how many trainings run at once; of seeds, epochs and learning rates those that are taken, given or not."""
         settings = super().settings_that_matter(training)
         for name in ("workers", "seeds", "quick", "epochs"):
             del settings[name]
         scored = self.tasks or self.data or TASKS
-        epochs = {name: self.task_training().epochs_of(task) for name, task in TASKS.items() if name in scored}
-        return settings | {"scored_seeds": chosen_seeds(self.seeds, self.quick), "task_epochs": epochs}
+        task_training = self.task_training()
+        settings["scored_seeds"] = chosen_seeds(self.seeds, self.quick)
+        settings["task_epochs"] = {name: task_training.epochs_of(task) for name, task in TASKS.items() if name in scored}
+        settings["learning_rates"] = task_training.given_rates
+        return settings
 
     def inputs(self, language: Language) -> Any:
         """Hashes of the local data; the language, where a task may come from the Hub."""

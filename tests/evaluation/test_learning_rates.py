@@ -201,6 +201,13 @@ def test_a_result_is_that_of_its_epochs_whatever_asked_for_them(comparison):
     assert entry.job(1e-4, 3).fingerprint == made(epochs=3)
 
 
+def test_quick_has_a_rate_of_its_own_unless_some_are_given():
+    """In its few epochs small models do not learn at the paper's."""
+    assert [TaskTraining(quick=True).rates_of(task) for task in TASKS.values()] == [(5e-4,)] * 4
+    assert TaskTraining(quick=True, learning_rates=(1e-3, 1e-2)).rates_of(TASKS["tc"]) == (1e-3, 1e-2)
+    assert TaskTraining(epochs=20).rates_of(TASKS["tc"]) == (1e-4,)
+
+
 @pytest.mark.parametrize("task", ["tc", "ner"])
 def test_rows_say_the_epochs_and_what_the_most_frequent_label_scores(comparison, inputs, trained, task):
     data = load_task(TASKS[task], Language.from_tag("sk"), inputs / task)

@@ -204,7 +204,7 @@ def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     }
     large, small = (row for row in content["scores"] if row["task"] == "tc")
     assert large["values"] == small["values"] and large["seeds"] == [42] and large["test_size"] == 13  # the same model twice
-    saved = [json.loads(line) for line in (folder / "small-tc-42.jsonl").read_text(encoding="utf-8").splitlines()]
+    saved = [json.loads(line) for line in (folder / "small-tc-lr0.0005-42.jsonl").read_text(encoding="utf-8").splitlines()]
     direct = f1_score([row["gold"] for row in saved], [row["predicted"] for row in saved], average="macro")
     assert small["mean"] == pytest.approx(direct)
     assert content["efficiency"][0]["speedup"] == 1 and (folder / "scores.png").stat().st_size > 1000
@@ -213,12 +213,12 @@ def test_the_recipe_scores_and_resumes(evaluate, tmp_path):
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.glob("*-42.json*")}
     code, _, error = evaluate("--quick", "--reduction_factor", "2", models=("large", "small"))
     assert code == 2 and "other data, settings or another model" in error and "goes on" not in error
-    (folder / "small-tc-42.json").unlink()
+    (folder / "small-tc-lr0.0005-42.json").unlink()
     code, _, error = evaluate("--quick", "--reduction_factors", "2", models=("large", "small"))
     assert code == 0, error
-    (folder / "r2" / "large-tc-42.json").write_text("{}", encoding="utf-8")
+    (folder / "r2" / "large-tc-lr0.0005-42.json").write_text("{}", encoding="utf-8")
     code, _, error = evaluate("--quick", "--reduction_factors", "2", "--seeds", "42,43", models=("large", "small"))
-    assert code == 2 and f"{folder / 'r2' / 'large-tc-42.json'} was made with other data" in error
+    assert code == 2 and f"{folder / 'r2' / 'large-tc-lr0.0005-42.json'} was made with other data" in error
     assert not list(folder.glob("*-43.json"))
 
 
@@ -244,7 +244,10 @@ def test_the_recipe_runs_as_a_script_beside_its_own_name(inputs, tmp_path):
     command += ["--tasks", "ner", "--task_data", f"ner={inputs / 'ner'}", "--output_dir", tmp_path / "scores"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    saved = [json.loads(line) for line in (tmp_path / "scores" / "small-ner-42.jsonl").read_text(encoding="utf-8").splitlines()]
+    saved = [
+        json.loads(line)
+        for line in (tmp_path / "scores" / "small-ner-lr0.0005-42.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     score = json.loads((tmp_path / "scores" / "scores.json").read_text(encoding="utf-8"))["scores"][0]["mean"]
     assert score == pytest.approx(seqeval_f1([row["gold"] for row in saved], [row["predicted"] for row in saved]))
 
@@ -431,9 +434,9 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, started, monkeypatc
     assert "r = 4 |" in text and "no training after them" in text and (run / "capacity.png").is_file()
     assert AutoConfig.from_pretrained(run / "model").intermediate_size == 20
     assert not list(run.glob("04-evaluate/*.safetensors"))
-    done = run / "04-evaluate" / "predictions" / "teacher-tc-42.json"
+    done = run / "04-evaluate" / "predictions" / "teacher-tc-lr0.0005-42.json"
     before = done.stat().st_mtime_ns
-    (run / "04-evaluate" / "predictions" / "prune_ffn-tc-42.json").unlink()
+    (run / "04-evaluate" / "predictions" / "prune_ffn-tc-lr0.0005-42.json").unlink()
     record = json.loads((run / "04-evaluate" / "stage.json").read_text(encoding="utf-8"))
     (run / "04-evaluate" / "stage.json").write_text(json.dumps(record | {"complete": False, "files": {}}), encoding="utf-8")
     given += ["--set", "evaluate.workers=2"]  # it does not change the result: the rest is kept

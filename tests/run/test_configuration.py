@@ -294,9 +294,11 @@ def test_seeds_that_are_taken_decide_whether_scores_are_made_again():
     assert Evaluate(quick=True, seeds=(42,)).settings_that_matter({}) == settings[2]
 
 
-def test_epochs_that_are_taken_decide_whether_scores_are_made_again(monkeypatch):
+def test_epochs_and_rates_that_are_taken_decide_whether_scores_are_made_again(monkeypatch):
     given = {"tasks": ("ner",), "seeds": (42,)}
     quick = Evaluate(**given, quick=True).settings_that_matter({})
-    assert quick == Evaluate(**given, epochs=20).settings_that_matter({}) != Evaluate(**given).settings_that_matter({})
+    assert quick == Evaluate(**given, epochs=20, learning_rates=(5e-4,)).settings_that_matter({})
+    for other in ({}, {"epochs": 20}, {"quick": True, "learning_rates": (1e-3,)}, {"quick": True, "epochs": 4}):
+        assert Evaluate(**given, **other).settings_that_matter({}) != quick
     monkeypatch.setitem(TASKS, "ner", replace(TASKS["ner"], quick_epochs=4))  # as an older version had it
     assert Evaluate(**given, quick=True).settings_that_matter({}) != quick
