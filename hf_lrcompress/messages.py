@@ -84,8 +84,8 @@ def shown(value: Any) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """A text without its middle, where it is longer than `longest`."""
-    half = longest // 2
+    """A text without its middle, where it is longer than `longest`; what is left is no longer."""
+    half = (longest - len(" … ")) // 2
     return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
 
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OF_RECIPES = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 OF_BENCHMARKS = (ROOT / "recipes" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+OF_CARDS = (ROOT / "model_cards" / "README.md").read_text(encoding="utf-8")
 BOTH = (README + OF_RECIPES).replace("\\\n", " ")
 COMMANDS = re.findall(r"^(?:hf-lrcompress|accelerate launch .*-m hf_lrcompress) (.*)$", BOTH, re.MULTILINE)
 PYTHON = re.findall(r"```python\n(.*?)```", BOTH, re.DOTALL)
@@ -149,6 +150,26 @@ def test_the_scores_of_entities_are_those_of_the_evaluation():
     said += f"that is {kept[1]:.0f} and {kept[2]:.0f} %."
     assert said in " ".join(README.split())
     assert f"{ours} and {papers} ({teacher}). So `small-cpu` keeps {kept[1]:.1f} % of NER" in " ".join(OF_BENCHMARKS.split())
+
+
+def test_the_scores_with_larger_adapters_are_those_of_the_evaluation():
+    before, after = (
+        json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
+        for name in ("ner_20_epochs", "ner_adapters")
+    )
+    rows = {(row["model"] == before[0]["model"], row["reduction_factor"], row["learning_rate"]): row for row in after}
+    assert len(rows) == len(after) == 4 and {row["epochs"] for row in after} == {20}
+    large = rows[False, 2, 5e-4]
+    kept = 100 * large["mean"] / before[0]["mean"]
+    said = f"{100 * large['mean']:.1f} ± {100 * large['std']:.1f}"
+    in_readme = f"the model of `small-cpu` has {said}, {kept:.0f} % of what the teacher has with 16"
+    assert f"(a reduction factor of 2, not 16) {in_readme}" in " ".join(README.split())
+    assert f"(r = 2) {kept:.1f} % of what the teacher has" in " ".join(OF_CARDS.split())
+    teacher, small, larger = (f"{100 * rows[key]['mean']:.1f}" for key in ((True, 16, 1e-3), (False, 16, 1e-3), (False, 2, 1e-3)))
+    page = " ".join(OF_BENCHMARKS.split())
+    assert f"r = 2 at 5e-4 has {said} (three seeds)" in page and len(large["seeds"]) == 3
+    assert f"{kept:.1f} % of what the teacher has with r = 16" in page and rows[True, 16, 1e-3]["mean"] < before[0]["mean"]
+    assert f"At 1e-3 r = 16 has {small} and r = 2 {larger}" in page and f"the teacher with r = 16 {teacher}, less" in page
 
 
 def test_the_memory_for_more_text_is_that_of_the_results():

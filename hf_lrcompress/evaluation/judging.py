@@ -16,7 +16,7 @@ NAMED_LABELS = 3
 """How many labels that are never predicted are named; the others are counted."""
 
 LONGEST_NAME = 20
-"""From how many characters such a label is cut: a topic may be named by a sentence, and a table has many columns."""
+"""Up to how many characters such a label is shown whole: a topic may be named by a sentence, and a table has many columns."""
 
 PAPER_SEEDS = 3
 

@@ -71,13 +71,14 @@ class Evaluate(TaskTraining, Stage):
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """All but how many trainings run at once; of seeds, epochs and learning rates those that are taken, given or not."""
         settings = super().settings_that_matter(training)
-        for name in ("workers", "seeds", "quick", "epochs"):
+        for name in ("workers", "seeds", "quick", "epochs", "learning_rates"):
             del settings[name]
-        scored = self.tasks or self.data or TASKS
+        names = self.tasks or self.data or TASKS
+        scored = [task for name, task in TASKS.items() if name in names]  # an unknown name is refused later
         task_training = self.task_training()
         settings["scored_seeds"] = chosen_seeds(self.seeds, self.quick)
-        settings["task_epochs"] = {name: task_training.epochs_of(task) for name, task in TASKS.items() if name in scored}
-        settings["learning_rates"] = task_training.given_rates
+        settings["task_epochs"] = {task.name: task_training.epochs_of(task) for task in scored}
+        settings["task_rates"] = {task.name: task_training.rates_of(task) for task in scored}
         return settings
 
     def inputs(self, language: Language) -> Any:

@@ -148,7 +148,8 @@ def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(drawn,
     (note,) = missed_notes(of_factors)
     assert "LOC and ORG (41 % of the test) by truncate_hidden (r = 16)." in note
     many = row("teacher", "pos", 0.3, missed=dict.fromkeys(("A", "B|C", "D", "E", "F"), 0.2))
-    assert missed_text({"missed": {"2. Places of the world and their people": 0.5}}) == "2. Places  … eir people"
+    assert missed_text({"missed": {"2. Places of the world and their people": 0.5}}) == "2. Place … r people"
+    assert [len(missed_text({"missed": {"x" * length: 0.5}})) for length in (20, 21, 40)] == [20, 19, 19]
     assert missed_text(many) == "A, B|C, D and 2 more" and missed_text({"missed": {"X": 0.01}}) == ""
     assert "(never A, B\\|C, D and 2 more)" in score_table([many], report["efficiency"][:1])
     floor = row("teacher", "sa", 0.48, missed={"negative": 0.12})

@@ -202,8 +202,9 @@ def test_a_result_is_that_of_its_epochs_whatever_asked_for_them(comparison):
 
 
 def test_quick_has_a_rate_of_its_own_unless_some_are_given():
-    """In its few epochs small models do not learn at the paper's."""
+    """That of adapters: where all is trained the paper's rates are not too low."""
     assert [TaskTraining(quick=True).rates_of(task) for task in TASKS.values()] == [(5e-4,)] * 4
+    assert TaskTraining(quick=True, tuning="full").rates_of(TASKS["tc"]) == (1e-4,)
     assert TaskTraining(quick=True, learning_rates=(1e-3, 1e-2)).rates_of(TASKS["tc"]) == (1e-3, 1e-2)
     assert TaskTraining(epochs=20).rates_of(TASKS["tc"]) == (1e-4,)
 

@@ -298,6 +298,7 @@ def test_epochs_and_rates_that_are_taken_decide_whether_scores_are_made_again(mo
     given = {"tasks": ("ner",), "seeds": (42,)}
     quick = Evaluate(**given, quick=True).settings_that_matter({})
     assert quick == Evaluate(**given, epochs=20, learning_rates=(5e-4,)).settings_that_matter({})
+    assert Evaluate(**given).settings_that_matter({}) == Evaluate(**given, learning_rates=(3e-4,)).settings_that_matter({})
     for other in ({}, {"epochs": 20}, {"quick": True, "learning_rates": (1e-3,)}, {"quick": True, "epochs": 4}):
         assert Evaluate(**given, **other).settings_that_matter({}) != quick
     monkeypatch.setitem(TASKS, "ner", replace(TASKS["ner"], quick_epochs=4))  # as an older version had it
