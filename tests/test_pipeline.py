@@ -205,7 +205,11 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
         assert ("but for those of English" in card) == stays
         vocab = AutoTokenizer.from_pretrained(run / "model").get_vocab()
         assert len(vocab) == 300 and (lost in vocab) == stays
-    (tmp_path / "en.txt").write_text("other words\n", encoding="utf-8")
+    moved = (tmp_path / "en.txt").rename(tmp_path / "moved.txt")
+    also = also.replace("en.txt", "moved.txt")
+    code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run, language=language)
+    assert code == 0, errors
+    moved.write_text("other words\n", encoding="utf-8")
     code, _, errors = compress("--stages", "trim_vocab", "--set", also, "--output_dir", run)
     assert code == 2 and "made with other settings" in errors
 

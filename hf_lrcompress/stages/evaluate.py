@@ -16,6 +16,7 @@ from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_workers, chosen_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
+from hf_lrcompress.evaluation.task_data import local_name
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -69,7 +70,7 @@ class Evaluate(TaskTraining, Stage):
         return TaskTraining(**{setting.name: getattr(self, setting.name) for setting in fields(TaskTraining)})
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """All but how many trainings run at once; of seeds, epochs and learning rates those that are taken, given or not."""
+        """What is taken of seeds, epochs and learning rates, given or not, and the names of folders, not where they lie."""
         settings = super().settings_that_matter(training)
         for name in ("workers", "seeds", "quick", "epochs", "learning_rates"):
             del settings[name]
@@ -78,6 +79,7 @@ class Evaluate(TaskTraining, Stage):
         task_training = self.task_training()
         settings["scored_seeds"] = chosen_seeds(self.seeds, self.quick)
         settings["task_epochs"] = {task.name: task_training.epochs_of(task) for task in scored}
+        settings["data"] = {name: local_name(folder) for name, folder in self.data.items()}
         settings["task_rates"] = {task.name: task_training.rates_of(task) for task in scored}
         return settings
 

@@ -121,6 +121,11 @@ class TrimVocab(Stage):
             rule = "coverage" if self.min_count is None else "min_count"
             raise ValueError(f"trim_vocab.{rule} and a target both decide the vocabulary's size; leave one out")
 
+    def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the texts of `also` the weights: their files may be moved, and what they hold is among the inputs."""
+        weights = {name: weight for name, (_, weight) in self.other_texts().items()}
+        return super().settings_that_matter(training) | {"also": weights}
+
     def inputs(self, language: Language) -> Any:
         """What the texts of `also` consist of."""
         return [corpus_fingerprint(source) for source, _ in self.other_texts().values()] or None

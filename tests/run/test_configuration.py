@@ -12,6 +12,7 @@ from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
 from hf_lrcompress.stages.evaluate import Evaluate
 from hf_lrcompress.stages.reduce_layers import ReduceLayers
 from hf_lrcompress.stages.training_arguments import training_arguments
+from hf_lrcompress.stages.trim_vocab import TrimVocab
 from hf_lrcompress.texts.languages import Language
 
 CONFIGS = list(CONFIGURATIONS.values())
@@ -303,3 +304,16 @@ def test_epochs_and_rates_that_are_taken_decide_whether_scores_are_made_again(mo
         assert Evaluate(**given, **other).settings_that_matter({}) != quick
     monkeypatch.setitem(TASKS, "ner", replace(TASKS["ner"], quick_epochs=4))  # as an older version had it
     assert Evaluate(**given, quick=True).settings_that_matter({}) != quick
+
+
+def test_what_is_moved_is_not_computed_again(tmp_path):
+    def settings(place):
+        texts = {"cs": {"files": [str(tmp_path / place / "cs.txt")], "weight": 0.5}}
+        stages = (Evaluate(data={"tc": str(tmp_path / place / "topics")}), TrimVocab(also=texts))
+        return [stage.settings_that_matter({}) for stage in stages]
+
+    assert settings("here") == settings("there")
+    assert "here" not in str(settings("here"))
+    other_name = Evaluate(data={"tc": str(tmp_path / "here" / "news")}).settings_that_matter({})
+    other_weight = TrimVocab(also={"cs": {"files": ["cs.txt"], "weight": 1}}).settings_that_matter({})
+    assert other_name != settings("here")[0] and other_weight != settings("here")[1]
