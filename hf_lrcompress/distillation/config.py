@@ -1,5 +1,6 @@
 """Arguments of a distillation run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from hf_lrcompress.distillation.loss_table import LOSSES, that_need, unit_of
 DISTILLATION_LOSSES = ("mse", "kl")
 DISTILLATION_POSITIONS = ("all", "masked")
 SENTENCE_POOLINGS = ("mean", "cls")
+LEAST_SENTENCES = 3
+"""Of a batch, for `sentence_similarity`: of two sentences there is one similarity, with which nothing is correlated."""
 
 ONLY: dict[str, tuple[Any, str]] = {
     "label_smoothing_factor": (0.0, "the losses are not of logits alone, and mlm is the plain cross-entropy"),
@@ -27,8 +30,9 @@ class DistillationConfig(TrainingArguments):
     The loss is `alpha` · masked LM + (1 − `alpha`) · `distillation_loss`, or any other sum, given as `losses`.
 
     Args:
-        losses (`dict[str, float]`, *optional*):
-            Weight of each loss, instead of `alpha`. One that is left out is not computed; one of weight 0 is reported only.
+        losses (`dict[str, float]` or `str`, *optional*):
+            Weight of each loss, a mapping or JSON, instead of `alpha`. One that is left out is not computed; one of weight 0 is
+            reported only.
 
             - `mlm`: cross-entropy, mean over masked tokens. Needs no teacher. Without it no token is masked.
             - `logits_mse`: squared error of the logits, mean over tokens and the whole vocabulary.
@@ -38,7 +42,8 @@ class DistillationConfig(TrainingArguments):
             - `hidden_mse`: squared error of hidden states over the teacher's variance, the same means.
             - `sentence_cosine`: 1 − cosine of centred pooled last hidden states, mean over sentences.
             - `sentence_similarity`: 1 − correlation of a sentence's similarities to the others that a process computes at once
-              with the teacher's, mean over sentences. Nothing is projected, and fewer than three sentences count as 0.
+              with the teacher's, mean over sentences. Nothing is projected. Batches must have three sentences; of a shorter last
+              one the loss counts as 0.
 
             For `hidden_cosine`, `hidden_mse` and `sentence_cosine` the student's states go through an affine map, one for each
             depth, that starts as the least-squares map to the teacher's and is trained along; it is not saved with the student.
@@ -74,7 +79,7 @@ class DistillationConfig(TrainingArguments):
         ValueError: If a value is out of its range, or both `losses` and `alpha` are given.
     """
 
-    losses: dict[str, float] | None = field(default=None, metadata={"help": "Weight of each loss, instead of alpha."})
+    losses: dict[str, float] | str | None = field(default=None, metadata={"help": "Weight of each loss, instead of alpha."})
     alpha: float | None = field(default=None, metadata={"help": "Weight of the masked-LM loss, 0 to 1; 0.5 without losses."})
     distillation_loss: str = field(default="mse", metadata={"help": "'mse' or 'kl'."})
     temperature: float = field(default=1.0, metadata={"help": "Divides the logits in the KL loss."})
@@ -95,6 +100,8 @@ class DistillationConfig(TrainingArguments):
         _check_choice("distillation_loss", self.distillation_loss, DISTILLATION_LOSSES)
         _check_choice("distillation_positions", self.distillation_positions, DISTILLATION_POSITIONS)
         _check_choice("sentence_pooling", self.sentence_pooling, SENTENCE_POOLINGS)
+        if isinstance(self.losses, str):
+            self.losses = _read_losses(self.losses)
         if self.losses is None:
             self.alpha = 0.5 if self.alpha is None else self.alpha
             if not _is_number(self.alpha) or not 0 <= self.alpha <= 1:
@@ -119,6 +126,11 @@ class DistillationConfig(TrainingArguments):
         self._take_checkpointing_that_keeps_graphs()
         if self.torch_compile and that_need("attention", self.loss_weights):
             raise ValueError("relations are read inside the layers, which cannot be compiled then; set torch_compile=False")
+        if self.loss_weights.get("sentence_similarity") and self.per_device_train_batch_size < LEAST_SENTENCES:
+            raise ValueError(
+                "sentence_similarity compares the sentences of a batch: per_device_train_batch_size must be "
+                f"{LEAST_SENTENCES} or more, got {self.per_device_train_batch_size}"
+            )
 
     def _take_checkpointing_that_keeps_graphs(self) -> None:
         """Checkpoint activations without reentrant passes: what such a pass shows of a layer's inside has no gradient."""
@@ -134,6 +146,7 @@ class DistillationConfig(TrainingArguments):
     def loss_weights(self) -> dict[str, float]:
         """The losses to compute, by name, and their weights: `losses`, or what `alpha` stands for."""
         weights = self.losses
+        assert not isinstance(weights, str)  # see __post_init__
         if weights is None:
             assert self.alpha is not None  # see __post_init__
             weights = {"mlm": self.alpha}
@@ -160,6 +173,14 @@ class DistillationConfig(TrainingArguments):
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_losses(text: str) -> Any:
+    """The losses of a command line, such as `{"mlm": 1.0}`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'losses must be JSON, such as {{"mlm": 0.5, "logits_mse": 0.5}}, got {text!r}') from error
 
 
 def _check_losses(losses: Any, alpha: float | None) -> None:

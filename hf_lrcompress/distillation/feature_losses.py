@@ -61,9 +61,12 @@ def pooled(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tens
     Args:
         states (`torch.Tensor` of shape `(batch, sequence, hidden)`): Hidden states.
         mask (`torch.BoolTensor` of shape `(batch, sequence)`): False at padding.
-        pooling (`str`): `"mean"`, see [`mean_pooled`], or `"cls"`: the first token's, where padding is at the end.
+        pooling (`str`): `"mean"`, see [`mean_pooled`], or `"cls"`: the state of the first token that is no padding.
     """
-    return states[:, 0].float() if pooling == "cls" else mean_pooled(states, mask)
+    if pooling != "cls":
+        return mean_pooled(states, mask)
+    first = mask.int().argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), first].float()
 
 
 def similarity_disagreement(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,8 @@ and DeepSpeed have gathered them.
 """
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -37,51 +39,106 @@ def wanted_of_teacher(args: DistillationConfig, projections: StateProjections | 
     )
 
 
-def return_losses(
-    student: PreTrainedModel, teacher: PreTrainedModel | None, projections: StateProjections | None, args: DistillationConfig
-) -> None:
-    """Teach the student's forward the argument `distillation`, with which it returns losses instead of logits.
+@dataclass(frozen=True)
+class LossesOfTraining:
+    """What one training's losses are made with. It goes into every call of the student's forward, and nothing of it stays there.
 
-    `distillation` holds `labels` (-100 where no token is masked), `mask` (False at padding), both of shape `(batch, sequence)`,
-    and `teacher`, what was observed of it. In training mode the result is of shape `(losses,)`:
-    each of `args.loss_weights`, summed over its units. In eval mode it is of shape `(batch, losses)`, the same for each row; with
-    `mlm` among them a last column has how many of the row's masked tokens were predicted.
+    Args:
+        args ([`DistillationConfig`]): The losses and their settings.
+        wanted ([`Wanted`]): What they need of the student.
+        projections ([`StateProjections`], *optional*): Between the hidden states that are compared.
+        relation_heads (`int`): Heads that `relations` splits queries, keys and values into.
+        teacher_gram (`torch.Tensor`, *optional*): Of the teacher's output layer, see [`gram`].
     """
-    plain_forward = student.forward
-    wanted = wanted_of_student(args, projections)
-    settings: dict[str, Any] = {
-        "projections": projections or (),
-        "temperature": args.temperature,
-        "sentence_pooling": args.sentence_pooling,
-        "relation_heads": args.relation_heads or student.config.num_attention_heads,
-    }
-    if teacher is not None and "logits_mse" in args.loss_weights:
-        settings["teacher_gram"] = gram(teacher.get_output_embeddings().weight)
 
-    def forward(
-        self: PreTrainedModel, *positional: Any, distillation: dict[str, Any] | None = None, **inputs: torch.Tensor
-    ) -> Any:
-        if distillation is None:
-            return plain_forward(*positional, **inputs)
-        on_masked = args.distillation_positions == "masked"
-        pair = Comparison(
-            **distillation,
-            **settings,
-            student=observe(self, wanted, **inputs),
-            positions=distillation["labels"] != -100 if on_masked else distillation["mask"],
-            training=self.training,
+    args: DistillationConfig
+    wanted: Wanted
+    projections: StateProjections | None
+    relation_heads: int
+    teacher_gram: torch.Tensor | None
+
+    @classmethod
+    def between(
+        cls,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel | None,
+        projections: StateProjections | None,
+        args: DistillationConfig,
+    ) -> "LossesOfTraining":
+        """Those of a student and its teacher."""
+        teacher_gram = None
+        if teacher is not None and "logits_mse" in args.loss_weights:
+            teacher_gram = gram(teacher.get_output_embeddings().weight)
+        return cls(
+            args=args,
+            wanted=wanted_of_student(args, projections),
+            projections=projections,
+            relation_heads=args.relation_heads or student.config.num_attention_heads,
+            teacher_gram=teacher_gram,
         )
-        losses = {name: LOSSES[name].compute(pair) for name in args.loss_weights}
-        if self.training:
+
+    def compute(self, student: PreTrainedModel, batch: Mapping[str, Any], **inputs: torch.Tensor) -> torch.Tensor:
+        """Run the student and compare.
+
+        Args:
+            student ([`~transformers.PreTrainedModel`]): The student.
+            batch (`Mapping`): `labels` (-100 where no token is masked), `mask` (False at padding), both of shape
+                `(batch, sequence)`, and `teacher`, what was observed of it.
+            inputs (`torch.Tensor`): What the student's forward takes.
+
+        Returns:
+            `torch.Tensor`: In training mode of shape `(losses,)`: each of `args.loss_weights`, summed over its units. In eval
+                mode of shape `(batch, losses)`, the same for each row; with `mlm` among them a last column has how many of the
+                row's masked tokens were predicted.
+        """
+        on_masked = self.args.distillation_positions == "masked"
+        projections: Any = self.projections
+        pair = Comparison(
+            **batch,
+            student=observe(student, self.wanted, **inputs),
+            positions=batch["labels"] != -100 if on_masked else batch["mask"],
+            training=student.training,
+            projections=projections or (),
+            temperature=self.args.temperature,
+            sentence_pooling=self.args.sentence_pooling,
+            relation_heads=self.relation_heads,
+            teacher_gram=self.teacher_gram,
+        )
+        losses = {name: LOSSES[name].compute(pair) for name in self.args.loss_weights}
+        if student.training:
             return torch.stack([values.sum() for values in losses.values()])
-        columns = [_row_sums(values, unit_of(name, args.distillation_positions), pair) for name, values in losses.items()]
+        units = {name: unit_of(name, self.args.distillation_positions) for name in losses}
+        columns = [_row_sums(values, units[name], pair) for name, values in losses.items()]
         if pair.found is not None:
             columns.append(_row_sums(pair.found.float(), "masked_tokens", pair))
         return torch.stack(columns, dim=1)
 
+
+def accept_losses(student: PreTrainedModel) -> None:
+    """Let the student's forward take `losses` and `batch`, with which it returns what [`LossesOfTraining.compute`] does.
+
+    Without them it is the forward of its class. It keeps nothing of the training: copies of the student have their own weights,
+    and several trainings can share one student.
+    """
+    if hasattr(inspect.unwrap(student.forward), "accepts_losses"):  # perhaps within accelerate's wrapper
+        return
+
+    def forward(
+        self: PreTrainedModel,
+        *positional: Any,
+        losses: LossesOfTraining | None = None,
+        batch: Mapping[str, Any] | None = None,
+        **inputs: torch.Tensor,
+    ) -> Any:
+        if losses is None or batch is None:
+            return type(self).forward(self, *positional, **inputs)
+        return losses.compute(self, batch, **inputs)
+
     taught: Any = student
     taught.forward = MethodType(forward, student)
-    taught.forward.__func__.__signature__ = inspect.signature(type(student).forward)  # the Trainer drops data columns by it
+    function: Any = forward
+    function.accepts_losses = True
+    function.__signature__ = inspect.signature(type(student).forward)  # the Trainer drops data columns by it
 
 
 def _row_sums(values: torch.Tensor, unit: str, pair: Comparison) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedModel
 
@@ -113,6 +114,23 @@ class ProjectingTrainer(ShardingTrainer):
             inputs = self._prepare_inputs(collate(batch))
             inputs.pop("labels", None)
             yield inputs
+
+    def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:
+        """The Trainer's optimiser, with the projections among its parameters.
+
+        Raises:
+            ValueError: If it was given, or made before, without them.
+        """
+        with part_of(self.model, self.projections):
+            optimizer = super().create_optimizer(*args)
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        trained = [parameter for parameter in (self.projections or nn.Module()).parameters() if parameter.requires_grad]
+        if any(id(parameter) not in held for parameter in trained):
+            raise ValueError(
+                f"{', '.join(that_need('hidden_states', self.args.loss_weights))}: the optimizer does not train the projections; "
+                "let the Trainer make one (optim), or add trainer.projections to it as parameters"
+            )
+        return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from the beginning, from a checkpoint or on from where the last call ended, as the Trainer does."""

@@ -77,7 +77,7 @@ def same_relative_depth(student_layers: int, teacher_layers: int) -> tuple[int, 
 @contextmanager
 def part_of(student: PreTrainedModel, projections: StateProjections | None) -> Iterator[None]:
     """Make the projections parameters of the student, where optimisers, DDP and FSDP find them, but never save them with it."""
-    if projections is None:
+    if projections is None or getattr(student, NAME, None) is projections:
         yield
         return
     ignored: Any = student._keys_to_ignore_on_save

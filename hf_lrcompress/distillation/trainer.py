@@ -16,7 +16,7 @@ from hf_lrcompress.distillation.checkpoints import SealingTrainer, newest_whole
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.compiling import compile_layers
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.forward import return_losses, wanted_of_teacher
+from hf_lrcompress.distillation.forward import LossesOfTraining, accept_losses, wanted_of_teacher
 from hf_lrcompress.distillation.grouping import GroupedByLength, lengths_of
 from hf_lrcompress.distillation.head_first import HeadFirstTrainer
 from hf_lrcompress.distillation.loss_table import COUNTED, LOSSES, that_need, unit_of
@@ -52,7 +52,7 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         teacher_processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             The teacher's tokenizer, to be compared with `processing_class`.
         kwargs: What [`~transformers.Trainer`] takes besides (`train_dataset`, `eval_dataset`, `processing_class`,
-            `callbacks`, `optimizers`, …), except `compute_metrics` and `compute_loss_func`.
+            `callbacks`, `optimizers`, …), except `compute_metrics`, `compute_loss_func` and `preprocess_logits_for_metrics`.
 
     Raises:
         ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
@@ -74,7 +74,7 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
-        for name in ("compute_metrics", "compute_loss_func"):
+        for name in ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"{name} would not be called: losses and metrics are those of args.losses")
         super().__init__(
@@ -97,7 +97,8 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
             self.teacher_model.to(args.device)  # type: ignore[arg-type]  # transformers wraps `to` without its own types
             self.projections = projections_between(model, self.teacher_model, args)
         self._wanted_of_teacher = wanted_of_teacher(args, self.projections)
-        return_losses(model, self.teacher_model, self.projections, args)
+        self._losses = LossesOfTraining.between(model, self.teacher_model, self.projections, args)
+        accept_losses(model)
         self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # it would compile the whole student, losses and all
         if args.torch_compile:
             compile_layers(filter(None, (model, self.teacher_model)), args)
@@ -172,7 +173,7 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         if self.teacher_model is not None:
             with torch.no_grad(), self.accelerator.autocast():
                 teacher = observe(self.teacher_model, self._wanted_of_teacher, **inputs)
-        return model(**inputs, distillation={"teacher": teacher, "labels": labels, "mask": mask})
+        return model(**inputs, losses=self._losses, batch={"teacher": teacher, "labels": labels, "mask": mask})
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate each loss by its name, and with `mlm` the accuracy at masked tokens; training goes on as without."""

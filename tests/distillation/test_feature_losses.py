@@ -8,6 +8,7 @@ import torch
 from hf_lrcompress.distillation.feature_losses import (
     hidden_state_cosine,
     hidden_state_mse,
+    pooled,
     self_attention_relations,
     similarity_disagreement,
 )
@@ -52,6 +53,12 @@ def test_of_two_sentences_there_is_nothing_to_correlate(states, count):
     losses.sum().backward()
     assert losses.tolist() == [0] * count
     assert not states[0].grad.any()
+
+
+def test_the_first_token_is_the_first_that_is_no_padding():
+    states = torch.arange(12.0).view(2, 3, 2)
+    mask = torch.tensor([[True, True, False], [False, True, True]])
+    assert pooled(states, mask, "cls").tolist() == [[0, 1], [8, 9]]
 
 
 def test_relations_of_tokens_that_are_not_padding():

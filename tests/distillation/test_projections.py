@@ -209,6 +209,23 @@ def test_what_a_projection_cannot_start_or_go_on_from_is_said(student, teacher, 
         trainer.evaluate()
 
 
+def test_an_optimizer_that_would_leave_the_projections_as_they_are_is_refused(student, teacher, dataset, tmp_path):
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses=HIDDEN)
+    trainer.optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    with pytest.raises(
+        ValueError, match="hidden_cosine, hidden_mse, sentence_cosine: the optimizer does not train the projections"
+    ):
+        trainer.train()
+    trainer.optimizer.add_param_group({"params": list(trainer.projections.parameters())})
+    trainer.start_projections()
+    before = [parameter.clone() for parameter in trainer.projections.parameters()]
+    trainer.train()
+    assert not all(map(torch.equal, before, trainer.projections.parameters()))
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses=HIDDEN)
+    trainer.create_optimizer()
+    trainer.train()  # what the Trainer itself makes has them, before the training too
+
+
 def test_layers_that_do_not_fit_are_refused(student, teacher, dataset, tmp_path):
     with pytest.raises(ValueError, match="hidden_layers has 2 entries, but the student 3 hidden states"):
         make_trainer(student, teacher, dataset, tmp_path, losses=HIDDEN, hidden_layers=[0, 4])

@@ -8,7 +8,7 @@ from tiny_trainers import collate, history, make_trainer, naive_parts
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch.nn import functional as F
-from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
+from transformers import AutoModelForMaskedLM, HfArgumentParser, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers, truncate_hidden
 from hf_lrcompress.models.architectures import layers_of
@@ -229,6 +229,9 @@ def test_less_is_promised_of_smaller_batches_where_sentences_are_compared(studen
     layers_of(student)[1].register_forward_hook(lambda module, inputs, output: torch.empty(2**60))
     with pytest.raises(MemoryError, match="=4 and .*=2 take less, though sentence_similarity then compares fewer sentences "):
         trainer.train()
+    trainer.args.per_device_train_batch_size = 5  # of two sentences there is nothing to compare
+    with pytest.raises(MemoryError, match="batches of 5 do not fit .*; give shorter texts or a smaller model"):
+        trainer.train()
 
 
 def test_workers_that_would_mask_every_epoch_alike_are_refused(student, teacher, dataset, tmp_path):
@@ -344,6 +347,11 @@ def test_several_gpus_in_one_process_are_refused(student, tmp_path):
         ({"losses": {"relations": "much"}}, "the weight of relations must be a number from 0, got 'much'"),
         ({"losses": {"relations": 0.0, "mlm": 0}}, "all weights are 0"),
         ({"losses": {}}, "losses must be names and weights"),
+        ({"losses": "mlm"}, "losses must be JSON, such as"),
+        (
+            {"losses": {"sentence_similarity": 1.0}, "per_device_train_batch_size": 2},
+            "per_device_train_batch_size must be 3 or more",
+        ),
         ({"losses": ["mlm"]}, "losses must be names and weights"),
         ({"losses": {"mlm": 1.0}, "alpha": 0.5}, "alpha=0.5 and losses are both given"),
         ({"relation_heads": 0}, "relation_heads must be a whole number, 1 or more"),
@@ -362,11 +370,47 @@ def test_wrong_arguments_are_refused(tmp_path, settings, message):
         DistillationConfig(output_dir=str(tmp_path), **settings)
 
 
+def test_losses_can_be_given_as_on_a_command_line(tmp_path):
+    given = ["--output_dir", str(tmp_path), "--use_cpu", "--losses", '{"mlm": 0.5, "logits_kl": 1}']
+    (args,) = HfArgumentParser(DistillationConfig).parse_args_into_dataclasses(given)
+    assert args.loss_weights == {"logits_kl": 1.0, "mlm": 0.5}
+
+
+def test_a_copy_of_a_student_computes_and_learns_with_its_own_weights(student, teacher, dataset, tmp_path):
+    """The forward that a training leaves behind held the student itself: a copy computed with the original's weights."""
+    make_trainer(student, teacher, dataset, tmp_path, max_steps=1).train()
+    inputs = {"input_ids": torch.tensor([dataset[0]["input_ids"]])}
+    logits = student.eval()(**inputs).logits
+    copied = copy.deepcopy(student)
+    torch.testing.assert_close(copied(**inputs).logits, logits)
+    for parameter in copied.parameters():
+        parameter.data.zero_()
+    assert not copied(**inputs).logits.any() and torch.equal(student(**inputs).logits, logits)
+    copied = copy.deepcopy(student)
+    make_trainer(copied, teacher, dataset, tmp_path, max_steps=1).train()
+    assert torch.equal(student.eval()(**inputs).logits, logits) and not torch.equal(copied.eval()(**inputs).logits, logits)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_trainings_that_share_a_student_keep_their_losses(student, teacher, dataset, tmp_path, bf16):
+    """The settings of the last one made were in the student's forward, and took those of the others away."""
+    weights = ({"mlm": 0.5, "logits_mse": 0.5}, {"mlm": 1.0}, {"hidden_mse": 1.0})
+
+    def losses(trainer):
+        return {name: value for name, value in trainer.evaluate().items() if name.endswith("loss")}
+
+    alone = [losses(make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path, losses=each, bf16=bf16)) for each in weights]
+    together = [make_trainer(student, teacher, dataset, tmp_path, losses=each, bf16=bf16) for each in weights]
+    assert [losses(trainer) for trainer in together] == [pytest.approx(each) for each in alone]
+    together[0].train()
+    assert history(together[0], "logits_mse_loss")[0] == pytest.approx(alone[0]["eval_logits_mse_loss"], rel=0.5)
+
+
 def test_what_would_be_ignored_or_rounded_away_is_refused(student, teacher, dataset, tmp_path):
     with pytest.raises(TypeError, match="args must be a DistillationConfig, got TrainingArguments"):
         DistillationTrainer(student, TrainingArguments(str(tmp_path), use_cpu=True), teacher_model=teacher)
     args = DistillationConfig(str(tmp_path), use_cpu=True)
-    for name in ("compute_loss_func", "compute_metrics"):
+    for name in ("compute_loss_func", "compute_metrics", "preprocess_logits_for_metrics"):
         with pytest.raises(ValueError, match=f"{name} would not be called"):
             DistillationTrainer(student, args, teacher_model=teacher, data_collator=collate, **{name: print})
     with pytest.raises(ValueError, match="weights are bfloat16, in which small steps are rounded away; load it"):
