@@ -151,6 +151,18 @@ def gemma() -> PreTrainedTokenizerFast:
     return fast(Tokenizer.from_str(json.dumps(state)))
 
 
+def gemma_with_runs_of_spaces() -> PreTrainedTokenizerFast:
+    """Gemma's other trait: added tokens that the text never shows, as its spaces become "▁" first, and that merges make."""
+    state = json.loads(gemma().backend_tokenizer.to_str())
+    vocab = state["model"]["vocab"]
+    runs = ["▁▁", "▁▁▁▁"]
+    vocab |= {run: len(vocab) + number for number, run in enumerate(runs)}
+    state["model"]["merges"] = [["▁", "▁"], ["▁▁", "▁▁"], *state["model"]["merges"]]
+    tokenizer = fast(Tokenizer.from_str(json.dumps(state)))
+    tokenizer.add_tokens([AddedToken(run, normalized=False) for run in runs])
+    return tokenizer
+
+
 def clip() -> PreTrainedTokenizerFast:
     """With a suffix at the end of words, as CLIP and the first GPT have it."""
     return fast(trained(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"), pre_tokenizers.Whitespace(), [], suffix="</w>"))

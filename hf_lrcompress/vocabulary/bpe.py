@@ -21,27 +21,30 @@ class MergeTable:
 
     Args:
         model (`dict`): The part `model` of a tokenizer's JSON.
-        whole (`Mapping[str, int]`): Tokens that no merge makes, and their ids: added tokens. Byte tokens need not be among them.
+        added (`Mapping[str, int]`): Added tokens and their ids. They are found in the text and have no parents, but for those
+            that merges make as well: of the text as it is normalised, in which they may not be found.
 
     Raises:
         ValueError: If the model drops merges at random.
     """
 
-    def __init__(self, model: dict, whole: Mapping[str, int]) -> None:
+    def __init__(self, model: dict, added: Mapping[str, int]) -> None:
         if model["dropout"]:
             raise ValueError("this tokenizer drops merges at random; set tokenizer.backend_tokenizer.model.dropout = None first")
         self._vocab: dict[str, int] = model["vocab"]
-        self._id_of = model["vocab"] | whole
-        self._whole = {*whole, *BYTE_TOKENS}
+        self._id_of = model["vocab"] | added
+        self._added = added.keys()
         self._rank = {tuple(merge): rank for rank, merge in enumerate(model["merges"])}
         self._prefix = model["continuing_subword_prefix"] or ""
         self._suffix = model["end_of_word_suffix"] or ""
         self._parents: dict[str, tuple[str, ...]] = {}
 
     def parents(self, token: str) -> tuple[str, ...]:
-        """The tokens that a token is made of in the last step; none for a symbol of the alphabet."""
+        """The tokens that a token is made of in the last step; none for a symbol of the alphabet, a byte, what no merge makes."""
         if token not in self._parents:
-            made_of = () if token in self._whole else self._before_last_merge(token)
+            made_of = () if token in BYTE_TOKENS else self._before_last_merge(token)
+            if token in self._added and made_of not in self._rank:
+                made_of = ()
             self._parents[token] = tuple(part for part in made_of if part in self._vocab and part != token)
         return self._parents[token]
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from made_up_texts import TEXTS, TRAIN
 from tokenizers import Tokenizer, models
-from trained_tokenizers import clip, gemma, llama3, modernbert, subword_prefix
+from trained_tokenizers import clip, gemma, gemma_with_runs_of_spaces, llama3, modernbert, subword_prefix
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens, select_tokens
-from hf_lrcompress.vocabulary.bpe import merge_table
+from hf_lrcompress.vocabulary.bpe import BYTE_TOKENS, merge_table
 from hf_lrcompress.vocabulary.tokenizer_trimming import trim_tokenizer
 
-MAKERS = {each.__name__: each for each in (modernbert, llama3, gemma, clip, subword_prefix)}
+MAKERS = {each.__name__: each for each in (modernbert, llama3, gemma, gemma_with_runs_of_spaces, clip, subword_prefix)}
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -70,7 +70,7 @@ def test_every_kept_token_can_be_made(tokenizer, counts):
     keep_ids = select_tokens(tokenizer, counts, max(800, smallest_of(tokenizer, counts)))
     trimmed = trim_tokenizer(tokenizer, keep_ids)
     table, model = table_of(trimmed)
-    for token in set(model["vocab"]) - table._whole:
+    for token in set(model["vocab"]) - BYTE_TOKENS - tokenizer.get_added_vocab().keys():
         if not table._prefix and token.endswith(table._suffix):
             parts, before = (
                 each.backend_tokenizer.model.tokenize(token.removesuffix(table._suffix)) for each in (trimmed, tokenizer)
@@ -144,6 +144,22 @@ def test_a_token_without_what_it_is_made_of_is_refused(tokenizer, counts):
     keep_ids = [i for i in range(len(tokenizer)) if i != model["vocab"][part]]
     with pytest.raises(ValueError, match="that it is made of; use select_tokens"):
         trim_tokenizer(tokenizer, keep_ids)
+
+
+def test_added_tokens_that_merges_make_bring_what_they_are_made_of():
+    tokenizer = gemma_with_runs_of_spaces()
+    text = "a      a"
+    run, pair = tokenizer.convert_tokens_to_ids(["▁▁▁▁", "▁▁"])
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert {run, pair} < set(ids)
+    table, _ = table_of(tokenizer)
+    assert table.parents("▁▁▁▁") == ("▁▁", "▁▁") and table.parents("<s>") == ()
+    keep_ids = select_tokens(tokenizer, torch.bincount(torch.tensor(ids * 9), minlength=len(tokenizer)), min_count=9)
+    trimmed = trim_tokenizer(tokenizer, keep_ids)
+    assert trimmed.tokenize(text) == tokenizer.tokenize(text)
+    without = [i for i in keep_ids.tolist() if i != pair]
+    with pytest.raises(ValueError, match="keep_ids holds '▁▁▁▁', but not '▁▁' that it is made of"):
+        trim_tokenizer(tokenizer, without)
 
 
 def test_random_merges_are_refused():
