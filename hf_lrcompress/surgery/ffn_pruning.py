@@ -52,6 +52,7 @@ def output_importance(model: PreTrainedModel, moments: Moments) -> torch.Tensor:
     Raises:
         ValueError: If the moments are those of another model.
     """
+    moments.check(model)
     scores = []
     for path, output in _outputs(model):
         moment = moments.mean(path, output.in_features)
@@ -88,6 +89,8 @@ def prune_ffn(model: PreTrainedModel, keep_neurons: torch.Tensor, moments: Momen
     ```
     """
     _check(model, keep_neurons)
+    if moments is not None:
+        moments.check(model)
     size = intermediate_size_of(model.config)
     pattern = layer_pattern(model.config)
 

@@ -80,6 +80,8 @@ def truncate_hidden(
     >>> better = truncate_hidden(model, 564, "calibrated", collect_moments(model, batches))
     ```
     """
+    if method == "calibrated":
+        _needed(moments).check(model)
     keep_dims = select_dims(model.config, hidden_size, method, moments)
     if method == "svd":
         return _cut(with_low_rank(model, hidden_size), keep_dims)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 """Stands for a path: what the encoder returns, which no module of a model without a head reads."""
@@ -33,6 +34,21 @@ class Moments:
         if set(self.sums) != set(other.sums):
             raise ValueError("moments of two models cannot be added; measure both texts on the same one")
         return Moments({path: moment + other.sums[path] for path, moment in self.sums.items()})
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a model that they cannot have been measured on: one with fewer layers would be given those of other layers.
+
+        Args:
+            model (`torch.nn.Module`): The model that is cut.
+
+        Raises:
+            ValueError: If it lacks a module that was measured.
+        """
+        paths = {path for path, _ in model.named_modules()} | {LAST_HIDDEN_STATE}
+        for path in self.sums.keys() - paths:
+            raise ValueError(
+                f"there are moments of {path}, which this model does not have; measure them on the model that is cut"
+            )
 
     def mean(self, path: str, size: int) -> torch.Tensor:
         """The second moments of a module's input, E [x; 1][x; 1]ᵀ.

@@ -13,6 +13,7 @@ from hf_lrcompress.models.rebuilding import masked_lm_on_meta
 from hf_lrcompress.surgery.calibrated_truncation import fold_readers, readers_of, scale_norms, stream_covariance
 from hf_lrcompress.surgery.dimension_selection import explained_share
 from hf_lrcompress.surgery.hidden_truncation import select_dims, truncate_hidden, truncation_record
+from hf_lrcompress.surgery.layer_reduction import reduce_layers
 from hf_lrcompress.surgery.moments import Moments
 
 BATCH = {name: torch.cat([batch[name] for batch in batches()]) for name in batches()[0]}
@@ -132,5 +133,6 @@ def test_moments_are_needed_and_must_be_the_models():
     model = tiny_model("bert")
     with pytest.raises(ValueError, match=r"needs moments; measure them with collect_moments\(model, batches\)"):
         truncate_hidden(model, 12, "calibrated")
-    with pytest.raises(ValueError, match="there are no moments of"):
-        truncate_hidden(model, 12, "calibrated", collect_moments(tiny_model("roberta"), batches()))
+    for other in (reduce_layers(model, [0, 2]), tiny_model("roberta")):  # of the first the layers are others, the paths are there
+        with pytest.raises(ValueError, match="which this model does not have; measure them on the model that is cut"):
+            truncate_hidden(other, 12, "calibrated", collect_moments(model, batches()))

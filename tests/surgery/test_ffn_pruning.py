@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from conftest import logits_of
@@ -136,3 +138,7 @@ def test_the_moments_must_be_the_models(model):
         prune_ffn(model, torch.arange(20).expand(len(layers_of(model)), -1), moments)
     with pytest.raises(ValueError, match="there are no moments of"):
         output_importance(model, moments)
+    deeper = Moments({"encoder.layer.99.output.dense": torch.eye(33)})
+    for use in (partial(prune_ffn, model, torch.arange(20).expand(len(layers_of(model)), -1)), partial(output_importance, model)):
+        with pytest.raises(ValueError, match="moments of encoder.layer.99.output.dense, which this model does not have"):
+            use(deeper)
