@@ -99,6 +99,16 @@ def epochs_text(row: Mapping[str, Any]) -> str | None:
     return f"{epochs:g} of {paper}" if epochs < paper else f"{epochs:g}"
 
 
+def tuning_text(row: Mapping[str, Any]) -> str:
+    """What is trained, and with adapters how large they are, such as "seq_bn with r = 16"; an old row does not know it.
+
+    Args:
+        row (`Mapping`): A row of [`score_models`].
+    """
+    factor = row.get("reduction_factor") if row["tuning"] == "seq_bn" else None
+    return f"{row['tuning']} with r = {factor}" if factor else row["tuning"]
+
+
 def shortenings(row: Mapping[str, Any]) -> list[str]:
     """What of the paper's protocol was left out: seeds, epochs, the rest of a training that got no better.
 

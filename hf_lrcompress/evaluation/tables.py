@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from hf_lrcompress.evaluation.judging import epochs_text, is_at_baseline, is_partly_learned, missed_text, shortened_notice
+from hf_lrcompress.evaluation.judging import (
+    epochs_text,
+    is_at_baseline,
+    is_partly_learned,
+    missed_text,
+    shortened_notice,
+    tuning_text,
+)
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.tables import (
     EFFICIENCY_COLUMNS,
@@ -27,6 +34,7 @@ MAJORITY_NOTE = (
     "Up to a twentieth of the way from there to 100 a score is at the baseline: it has no retention, and none is counted from it."
 )
 IN_PART = "Averages count it all the same; where the reference has learned a part only, no share of it is given."
+OTHER_ADAPTERS = "Models have adapters of different sizes (r): retention compares each with the adapters that it has."
 POS_NOTE = (
     "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it. "
     "Accuracy tells them apart"
@@ -80,7 +88,7 @@ def score_notes(scores: Sequence[Mapping[str, Any]], skipped: Sequence[str] = ()
         lines.append(f"{UNDISTILLED}: the same surgeries on the adapted teacher, with no training after them.")
     if any(row.get("majority") is not None for row in scores):
         lines.append(MAJORITY_NOTE)
-    lines += missed_notes(scores)
+    lines += _notes_on_retention(scores)
     lines += [f"{name.upper()}: skipped, no data set in this language is known." for name in skipped]
     return lines
 
@@ -96,8 +104,14 @@ def card_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
         notes.append(f"POS: {POS_NOTE}.")
     if baseline_rows(scores):
         notes.append(MAJORITY_NOTE)
-    notes += missed_notes(scores)
+    notes += _notes_on_retention(scores)
     return [note for note in notes if note]
+
+
+def _notes_on_retention(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What may not be equal in what is compared: the adapters, and what was learned."""
+    factors = {row.get("reduction_factor") for row in scores if row["tuning"] == "seq_bn"}
+    return [OTHER_ADAPTERS] * (len(factors) > 1) + missed_notes(scores)
 
 
 def missed_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -203,7 +217,10 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     row = rows[-1]
     overlap = f"{100 * row['train_overlap']:.1f} % of them also in train"
     seeds = f"{len(row['seeds'])} seed" + ("s" if len(row["seeds"]) > 1 else "")
-    facts = [f"{row['test_size']:,} test texts, {overlap}", f"{seeds}, {row['tuning']}"]
+    tunings = {each["model"]: tuning_text(each) for each in rows}
+    of_models = [f"{tuning} ({model})" for model, tuning in tunings.items()]
+    trained = tuning_text(row) if len(set(tunings.values())) == 1 else ", ".join(of_models)
+    facts = [f"{row['test_size']:,} test texts, {overlap}", f"{seeds}, {trained}"]
     epochs = epochs_text(row)
     if epochs:
         facts.append(f"{epochs} epochs")

@@ -1,13 +1,14 @@
 """What the Hub reads of a model: the header of its card, and its scores on registered benchmarks."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_lrcompress.demo.texts import DEMO
-from hf_lrcompress.evaluation.judging import missed_text, shortenings
+from hf_lrcompress.evaluation.judging import missed_text, shortenings, tuning_text
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.licence import license_of
 from hf_lrcompress.tables import hundredfold
@@ -132,7 +133,7 @@ def render_eval_results(report: Mapping[str, Any], benchmarks: Mapping[str, str]
             there_are = ", ".join(filter(None, scores)) or "none"
             raise ValueError(f"the model of this run has no score on {dataset}; it has scores on: {there_are}")
         score = scores[dataset]
-        notes = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {score['tuning']}"
+        notes = f"{score['metric']}, mean over seeds {', '.join(map(str, score['seeds']))}, tuning {tuning_text(score)}"
         notes = ", ".join([notes, *facts_beside(score), *shortenings(score)])
         entries.append({"dataset": {"id": dataset, "task_id": task}, "value": score["mean"], "notes": notes})
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else ""
@@ -196,7 +197,17 @@ def _eval_results(report: Mapping[str, Any]) -> list[EvalResult]:
         return results
     if not keeps_representation(report):
         results.append(_on_text(report, "accuracy", "Masked-token accuracy", final["mlm_accuracy"]))
-    return results + [result for score in final_scores(report) for result in _on_task(score)]
+    return results + [result for score in _told_apart(final_scores(report)) for result in _on_task(score)]
+
+
+def _told_apart(scores: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The scores, with the task behind a name of data that another task has too: the Hub lists one entry a name."""
+    names = Counter(score.get("dataset") for score in scores)
+    apart = []
+    for score in scores:
+        name = score.get("dataset")
+        apart.append({**score, "dataset": f"{name}-{score['task']}"} if name and names[name] > 1 else score)
+    return apart
 
 
 def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, value: float) -> EvalResult:

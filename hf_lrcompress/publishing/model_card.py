@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from hf_lrcompress.demo.texts import DEMO_NOTICE, DEMO_TEACHER_NOTICE
-from hf_lrcompress.evaluation.judging import epochs_text
+from hf_lrcompress.evaluation.judging import epochs_text, tuning_text
 from hf_lrcompress.evaluation.tables import card_notes
 from hf_lrcompress.publishing.metadata import (
     base_model_of,
@@ -88,7 +88,7 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
 def _score_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """A score's row as the card shows it; of retention nothing is said where an old report has no baseline."""
     none = None if row.get("majority") is None else "none"
-    cells = {"epochs": epochs_text(row), "accuracy": row["extra"].get("accuracy")}
+    cells = {"tuning": tuning_text(row), "epochs": epochs_text(row), "accuracy": row["extra"].get("accuracy")}
     for key in RETENTION_COLUMNS.keys() & row.keys():
         cells[key] = none if row[key] is None else hundredfold(row[key])
     return {**row, **cells}

@@ -114,6 +114,8 @@ def test_at_or_near_the_baseline_there_is_no_retention(task, teacher, student, k
         ("ner", [["O", "O", "I-LOC"]], [["B-PER", "B-LOC", "I-LOC"]], {"PER": 0.5}),  # seqeval takes a lone I- for a span
         ("ner", [["O", "O"]], [["B-ORG", "O"]], {"ORG": 1.0}),
         ("ner", [["B-MISC", "O"]], [["O", "O"]], {}),
+        ("ner", [["I-PER", "O", "O"]], [["I-PER", "I-PER", "I-LOC"]], {"LOC": 0.5}),  # IOB1: B- is only for what would run on
+        ("ner", [["I-LOC", "I-LOC", "O"]], [["I-LOC", "B-LOC", "I-PER"]], {"PER": 1 / 3}),
         ("pos", [["NOUN", "NOUN", "VERB"]], [["NOUN", "X", "VERB"]], {"X": 1 / 3}),
         ("sa", ["positive"] * 4, ["negative", *["positive"] * 3], {"negative": 0.25}),
         ("tc", ["a", "b", "c"], ["c", "a", "b"], {}),
@@ -121,6 +123,29 @@ def test_at_or_near_the_baseline_there_is_no_retention(task, teacher, student, k
 )
 def test_labels_that_are_never_predicted_are_found(task, predicted, gold, missed):
     assert missed_labels(TASKS[task], predicted, gold) == pytest.approx(missed)
+
+
+def test_models_with_other_adapters_are_not_compared_without_a_word():
+    """A teacher of 768 dimensions keeps r = 16 where its student is given r = 2: it looked as if nothing was lost."""
+    scores = [row("teacher", "ner", 0.684), row("truncate_hidden", "ner", 0.675, reduction_factor=2, retention=0.675 / 0.684)]
+    report = report_of(scores)
+    said = "Models have adapters of different sizes (r): retention compares each with the adapters that it has."
+    texts = [*score_notes(scores), render_report(report), render_model_card(report)]
+    assert sum(said in text for text in texts) == 3
+    assert "3 seeds, seq_bn with r = 16 (teacher), seq_bn with r = 2 (truncate_hidden)" in score_notes(scores)[0]
+    assert (
+        "| seq_bn with r = 2  |" in render_model_card(report) and eval_notes(report, "ner").count("tuning seq_bn with r = 2") == 1
+    )
+    alike = [scores[0], scores[1] | {"reduction_factor": 16}]
+    assert "3 seeds, seq_bn with r = 16;" in score_notes(alike)[0] and said not in " ".join(score_notes(alike))
+
+
+def test_tasks_whose_data_has_one_name_are_two_entries_on_the_hub():
+    scores = [row("truncate_hidden", "ner", 0.675, dataset="sk"), row("truncate_hidden", "pos", 0.92, dataset="sk")]
+    (_, header, _) = render_model_card(report_of(scores + [row("truncate_hidden", "tc", 0.8)])).split("---\n", 2)
+    results = yaml.safe_load(header)["model-index"][0]["results"]
+    named = {result["dataset"]["type"]: len(result["metrics"]) for result in results if "task" in result}
+    assert {name: named[name] for name in ("sk-ner", "sk-pos", "data/tc")} == {"sk-ner": 1, "sk-pos": 2, "data/tc": 1}
 
 
 def test_what_was_learned_in_part_is_said_and_nothing_is_compared_with_it(drawn, tmp_path):
