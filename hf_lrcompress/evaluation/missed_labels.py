@@ -17,16 +17,21 @@ def missed_labels(task: Task, predictions: Iterable[Sequence[str]], references: 
     Returns:
         `dict[str, float]`: Label → its share of the references (of texts, words or spans), the most frequent first.
     """
-    asked = Counter(_labels(task, references, begins_only=True))
+    asked = Counter(_labels(task, references))
     given = set(_labels(task, predictions))
     return {label: count / asked.total() for label, count in asked.most_common() if label not in given}
 
 
-def _labels(task: Task, examples: Iterable[Sequence[str]], begins_only: bool = False) -> Iterator[str]:
-    """The labels of texts or words, or the types of spans: of every word in one, or of those only that begin one."""
+def _labels(task: Task, examples: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The labels of texts or words, or the types of spans."""
     for example in examples:
-        for label in [example] if isinstance(example, str) else example:
-            if not task.spans:
-                yield label
-            elif label.startswith("B" if begins_only else ("B", "I")):
-                yield label[2:]
+        tags = [example] if isinstance(example, str) else example
+        yield from _types_of_spans(tags) if task.spans else tags
+
+
+def _types_of_spans(tags: Sequence[str]) -> Iterator[str]:
+    """The type of every span of a sentence, as seqeval finds them: one begins with B-, or with an I- that continues none."""
+    for before, tag in zip(["O", *tags], tags, strict=False):
+        goes_on = tag[0] == "I" and before[0] != "O" and before[2:] == tag[2:]
+        if tag[0] != "O" and not goes_on:
+            yield tag[2:]

@@ -203,7 +203,9 @@ def _lacks(model: PreTrainedModel, missing: list[str], name_or_dir: str) -> str:
 
 
 def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """Load a fast tokenizer, without its chat templates: an encoder has no chats.
+    """Load a fast tokenizer, without its chat templates: an encoder has no chats. It pads at the end.
+
+    Some are saved to pad on the left, as decoders need it. Heads read the first token's state, and positions begin with it.
 
     Args:
         name_or_dir (`str`): Hub id or directory.
@@ -219,6 +221,7 @@ def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedT
     require_fast(tokenizer)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one of nothing
         raise ValueError(_why_no_tokenizer(name_or_dir, revision))
+    tokenizer.padding_side = "right"
     tokenizer.chat_template = None  # transformers 4 writes several to files of the names they have, wherever those lead
     return tokenizer
 

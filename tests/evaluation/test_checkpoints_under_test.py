@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_model
 from evaluation.tiny_tasks import save_models_and_tasks
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
 from hf_lrcompress.evaluation import progress
 from hf_lrcompress.evaluation.adapters import load_for_task
@@ -52,6 +52,18 @@ def test_a_trained_classifier_is_scored_as_its_encoder_is(inputs, plain, task, l
     directory = inputs / f"classifier-{task}-{labels}"
     shutil.copytree(inputs / "large", directory)
     classifier.save_pretrained(directory)
+    assert trained(directory, task) == plain[task]
+
+
+@pytest.mark.parametrize("task", ["tc", "ner"])
+def test_a_tokenizer_that_pads_on_the_left_changes_no_score(inputs, plain, task):
+    """Tags were read where the tokens would be without padding, and a text's head read the state of padding."""
+    directory = inputs / f"left-{task}"
+    shutil.copytree(inputs / "large", directory)
+    file = directory / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) | {"padding_side": "left"}
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    assert AutoTokenizer.from_pretrained(directory).padding_side == "left"
     assert trained(directory, task) == plain[task]
 
 
