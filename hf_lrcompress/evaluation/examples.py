@@ -54,10 +54,10 @@ class TaskData:
         for name in SPLITS:
             self._check(name, getattr(self, name))
 
-    def without_epochs(self) -> dict[str, Any]:
-        """All that a score depends on, but for the task's own epochs: a training may have others."""
+    def identity(self) -> dict[str, Any]:
+        """All that a score depends on: not what the data is called, nor the task's own epochs, as a training may have others."""
         task = {key: value for key, value in asdict(self.task).items() if key not in ("epochs", "quick_epochs")}
-        return asdict(self) | {"task": task}
+        return asdict(self) | {"task": task, "source": None}
 
     def _check(self, name: str, examples: tuple[Example, ...]) -> None:
         """Raise if a split cannot be learned from or scored on."""

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.workers import end_workers, start_worker
 
 logger = logging.getLogger(__name__)
+
+EVERY = 60.0
+"""Seconds after which a process that waits for others does what is to be done now and then."""
 
 LAUNCHER = re.compile(
     "RANK|WORLD_SIZE|MASTER_(ADDR|PORT)|(LOCAL|GROUP|ROLE)_(RANK|WORLD_SIZE|NAME)|(TORCHELASTIC|ACCELERATE|FSDP|OMPI|PMI|MV2)_.*"
@@ -103,7 +106,9 @@ class ScoringJob:
         return len(self.data.train) * self.training.epochs_of(self.data.task)
 
 
-def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0, workers: int = 1) -> None:
+def run_jobs(
+    jobs: Sequence[ScoringJob], to_come: int = 0, workers: int = 1, now_and_then: Callable[[], None] = lambda: None
+) -> None:
     """Do what is not done yet. Where several processes were launched, all must call this, and each does its shares.
 
     A share runs in a new process that knows nothing of the others: the jobs are independent, and a `Trainer` that found itself
@@ -114,6 +119,7 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0, workers: int = 1) -> 
         jobs (`Sequence[ScoringJob]`): The jobs, in every process the same.
         to_come (`int`, *optional*, defaults to 0): Cost of the jobs of a later call, which the time left is to include.
         workers (`int`, *optional*, defaults to 1): Shares at once of each process that was launched.
+        now_and_then (`Callable`, *optional*): Called after every job or, where there are several shares, every minute.
 
     Raises:
         FileExistsError: If the file of a job holds the result of another.
@@ -123,18 +129,18 @@ def run_jobs(jobs: Sequence[ScoringJob], to_come: int = 0, workers: int = 1) -> 
     waiting = [job for job in jobs if not job.is_done()]
     shares = state.num_processes * workers
     if shares == 1:
-        _run(waiting, to_come)
+        _run(waiting, to_come, now_and_then)
         return
     state.wait_for_everyone()  # until now no file is written, so all have made the same list
     (level,) = broadcast_object_list([logger.getEffectiveLevel()])  # the main process's: the others are quieter
     longest_first = sorted(waiting, key=lambda job: -job.cost)
     own = [longest_first[number::shares] for number in range(state.process_index, shares, state.num_processes)]
     torch.cuda.empty_cache()  # what the stages before have left
-    _run_side_by_side([(share, to_come // shares) for share in own if share], level)
+    _run_side_by_side([(share, to_come // shares) for share in own if share], level, now_and_then)
     state.wait_for_everyone()
 
 
-def _run_side_by_side(shares: Sequence[tuple[Sequence[ScoringJob], int]], level: int) -> None:
+def _run_side_by_side(shares: Sequence[tuple[Sequence[ScoringJob], int]], level: int, now_and_then: Callable[[], None]) -> None:
     """A new process for each share; all are waited for, whether one fails or not."""
     state = PartialState()
     command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({level})"]
@@ -147,12 +153,20 @@ def _run_side_by_side(shares: Sequence[tuple[Sequence[ScoringJob], int]], level:
                 pickle.dump(share, work)
                 work.seek(0)
                 started.append(start_worker(command, slot, len(shares), own_gpu, env=alone, stdin=work))
-        codes = [process.wait() for process in started]
+        codes = [_exit_code(process, now_and_then) for process in started]
     finally:
         end_workers(started)
     failed = [code for code in codes if code]
     if failed:
         raise OSError(f"a process of the evaluation has ended with exit code {failed[0]}; it has said why")
+
+
+def _exit_code(process: subprocess.Popen, now_and_then: Callable[[], None]) -> int:
+    while True:
+        try:
+            return process.wait(EVERY)
+        except subprocess.TimeoutExpired:
+            now_and_then()
 
 
 def run_share(level: int = logging.INFO) -> None:
@@ -174,7 +188,7 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _run(jobs: Sequence[ScoringJob], to_come: int) -> None:
+def _run(jobs: Sequence[ScoringJob], to_come: int, after_job: Callable[[], None] = lambda: None) -> None:
     """One after the other; a task's tokens are made once for a model's jobs in a row."""
     progress = Progress(len(jobs), sum(job.cost for job in jobs) + to_come)
     before: ScoringJob | None = None
@@ -182,4 +196,5 @@ def _run(jobs: Sequence[ScoringJob], to_come: int) -> None:
         if before is None or (job.model, job.data) != (before.model, before.data):
             encoded = EncodedTask.encode(job.data, job.model, job.training.label_all_tokens)
         job.run(encoded, progress)
+        after_job()
         before = job

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_lrcompress.evaluation.examples import LABEL_NAMES, Example, checked_example
+from hf_lrcompress.evaluation.examples import LABEL_NAMES, SPLITS, Example, checked_example
 from hf_lrcompress.evaluation.task_rows import read_rows
 from hf_lrcompress.evaluation.tasks import Task
 from hf_lrcompress.evaluation.word_lines import read_word_lines
@@ -29,10 +29,9 @@ def read_split(folder: Path, names: tuple[str, ...], task: Task, columns: Sequen
     """
     if columns is not None and (not isinstance(columns, list | tuple) or len(set(map(str, columns))) != 2):
         raise ValueError(f"columns of {task.name}: give two, that of the inputs and that of the labels, got {columns!r}")
-    readers = ROW_READERS | WORD_READERS if task.tokens else ROW_READERS
-    path = _find(folder, names, task, tuple(readers))
+    path = _find(folder, names, task)
     label_names = _read_label_names(folder)
-    for number, inputs, labels in readers[path.suffix](path, task, columns):
+    for number, inputs, labels in _readers(task)[path.suffix](path, task, columns):
         where = f"{path}, line {number}"
         if label_names and isinstance(labels, list):
             labels = [_named(label, label_names, where) for label in labels]
@@ -41,13 +40,34 @@ def read_split(folder: Path, names: tuple[str, ...], task: Task, columns: Sequen
         yield checked_example(inputs, labels, task, where)
 
 
-def _find(folder: Path, names: tuple[str, ...], task: Task, endings: tuple[str, ...]) -> Path:
+def files_of(folder: Path, task: Task) -> list[Path]:
+    """The files of a folder that a task is read from: of all splits, and the names of labels.
+
+    Args:
+        folder (`Path`): The folder; where there is none there are no files.
+        task ([`Task`]): The task.
+    """
+    names = tuple(name for of_split in SPLITS.values() for name in of_split)
+    return [path for path in sorted(folder.glob("*")) if path.name == LABEL_NAMES or _is_of(path, names, task)]
+
+
+def _readers(task: Task) -> dict[str, Any]:
+    """What reads a task's files, by their endings."""
+    return ROW_READERS | WORD_READERS if task.tokens else ROW_READERS
+
+
+def _is_of(path: Path, names: tuple[str, ...], task: Task) -> bool:
+    """Whether a file is one of a split's, by its name."""
+    return path.stem.split("-")[-1] in names and path.suffix in _readers(task)
+
+
+def _find(folder: Path, names: tuple[str, ...], task: Task) -> Path:
     """The one file of a split."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{task.name}: there is no folder {folder}")
-    found = [path for path in sorted(folder.iterdir()) if path.stem.split("-")[-1] in names and path.suffix in endings]
+    found = [path for path in sorted(folder.iterdir()) if _is_of(path, names, task)]
     if len(found) != 1:
-        wanted = f"{' or '.join(names)} ({', '.join(endings)})"
+        wanted = f"{' or '.join(names)} ({', '.join(_readers(task))})"
         raise FileNotFoundError(f"{task.name}: {folder} must hold one file {wanted}; it holds {len(found)}")
     return found[0]
 

@@ -1,7 +1,7 @@
 """Scoring several models on several tasks with several seeds; what is done is not done again."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -93,6 +93,7 @@ class Comparison:
         reference (`str`): Name of the model that retention is measured against.
         original (`str`, *optional*): Name of the model that the reference was made from: retention is measured against it, too.
         workers (`int`, *optional*, defaults to 1): Trainings at once, each in a process of its own.
+        now_and_then (`Callable`, *optional*): Called between trainings, see [`run_jobs`].
     """
 
     models: Sequence[ModelUnderTest]
@@ -103,6 +104,7 @@ class Comparison:
     reference: str
     original: str | None = None
     workers: int = 1
+    now_and_then: Callable[[], None] = lambda: None
 
     def entries(self) -> list[Entry]:
         """Every model on every task."""
@@ -112,7 +114,7 @@ class Comparison:
             hidden_size = load_config(model.path, model.revision).hidden_size
             training = self.training.of_model(hidden_size)
             for data in self.tasks:
-                both = fingerprint(identity, data.without_epochs())
+                both = fingerprint(identity, data.identity())
                 entries.append(Entry(model, data, both, training, self.seeds, self.output_dir))
         return entries
 
@@ -154,9 +156,9 @@ def score_models(comparison: Comparison) -> list[dict[str, Any]]:
     entries = comparison.entries()
     trials = [job for entry in entries for job in entry.trials()]
     to_come = sum(entry.cost_after_trials for entry in entries) if trials else 0
-    run_jobs(trials, to_come, comparison.workers)
+    run_jobs(trials, to_come, comparison.workers, comparison.now_and_then)
     while waiting := [job for entry in entries for job in entry.jobs() if not job.is_done()]:
-        run_jobs(waiting, workers=comparison.workers)
+        run_jobs(waiting, workers=comparison.workers, now_and_then=comparison.now_and_then)
         _say_what_failed(entries)
     rows = [entry.row() for entry in entries]
     compared_with = {"retention": comparison.reference}

@@ -19,11 +19,6 @@ from hf_lrcompress.texts.readers import PARQUET_BRANCH, load_parquet_branch
 logger = logging.getLogger(__name__)
 
 
-def local_name(folder: str | Path) -> str:
-    """What a folder with a task's data is called in tables and cards: its last part, wherever it lies."""
-    return Path(folder).resolve().name
-
-
 def load_task(
     task: Task, language: Language, folder: str | Path | None = None, columns: Sequence[str | int] | None = None
 ) -> TaskData | None:
@@ -47,7 +42,7 @@ def load_task(
     """
     if folder is not None:
         train, validation, test = (tuple(read_split(Path(folder), names, task, columns)) for names in SPLITS.values())
-        data = TaskData(task, train, validation, test, local_name(folder))
+        data = TaskData(task, train, validation, test, Path(folder).resolve().name)
         if unlearned := data.not_in_train():
             raise ValueError(f"{unlearned}; correct it or leave out its examples")
         return data

@@ -13,10 +13,10 @@ from hf_lrcompress.demo.texts import DEMO, save_demo_topics
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.local_tasks import files_of
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_workers, chosen_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
-from hf_lrcompress.evaluation.task_data import local_name
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.files import file_hash
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
@@ -70,25 +70,24 @@ class Evaluate(TaskTraining, Stage):
         return TaskTraining(**{setting.name: getattr(self, setting.name) for setting in fields(TaskTraining)})
 
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """What is taken of seeds, epochs and learning rates, given or not, and the names of folders, not where they lie."""
+        """What is taken of seeds, epochs and learning rates, given or not; of local data the contents, which are inputs."""
         settings = super().settings_that_matter(training)
-        for name in ("workers", "seeds", "quick", "epochs", "learning_rates"):
+        for name in ("workers", "data", "seeds", "quick", "epochs", "learning_rates"):
             del settings[name]
         names = self.tasks or self.data or TASKS
         scored = [task for name, task in TASKS.items() if name in names]  # an unknown name is refused later
         task_training = self.task_training()
         settings["scored_seeds"] = chosen_seeds(self.seeds, self.quick)
         settings["task_epochs"] = {task.name: task_training.epochs_of(task) for task in scored}
-        settings["data"] = {name: local_name(folder) for name, folder in self.data.items()}
         settings["task_rates"] = {task.name: task_training.rates_of(task) for task in scored}
         return settings
 
     def inputs(self, language: Language) -> Any:
         """Hashes of the local data; the language, where a task may come from the Hub."""
         hashes = {}
-        for task, folder in self.data.items():
-            files = sorted(path for path in Path(folder).glob("*") if path.is_file())
-            hashes[task] = {path.name: file_hash(path) for path in files}
+        for name, folder in self.data.items():
+            files = files_of(Path(folder), TASKS[name]) if name in TASKS else []  # an unknown name is refused later
+            hashes[name] = {path.name: file_hash(path) for path in files}
         from_hub = set(self.tasks or self.data or TASKS) - set(self.data)
         return hashes | ({"language": language.tag} if from_hub else {})
 
@@ -128,7 +127,8 @@ class Evaluate(TaskTraining, Stage):
         reference, original = compared_with(context.models)
         training = self.task_training()
         seeds = chosen_seeds(self.seeds, self.quick)
-        comparison = Comparison(tested, data, training, seeds, predictions, reference, original, self.workers)
+        record = context.at_checkpoint  # what is finished is kept, and so must be the time that it took
+        comparison = Comparison(tested, data, training, seeds, predictions, reference, original, self.workers, record)
         scores = score_models(comparison)
         capacity = score_factors(comparison, self.reduction_factors)
         if not PartialState().is_main_process:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hf_lrcompress.distillation.grouping import lengths_of
 from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.stage_record import StageRecord
@@ -47,14 +48,15 @@ def trainings_of(prepared: PreparedRun) -> dict[str, Training]:
         if planned.stage is None or arguments is None:
             continue
         batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+        examples: Any = None if inputs.train.streaming else inputs.training_examples(inputs.train, inputs.tokenizer)
         steps = arguments.max_steps
         if steps <= 0:
-            examples = len(inputs.training_examples(inputs.train, inputs.tokenizer))
-            steps = math.ceil(math.ceil(examples / batch) * arguments.num_train_epochs)
+            steps = math.ceil(math.ceil(len(examples) / batch) * arguments.num_train_epochs)
         parent = prepared.plan[prepared.parent_of(position)].name
         teacher = planned.stage.teacher(parent, inputs) if arguments.needs_teacher else None
         each = FORWARD_AND_BACKWARD * parameters[planned.name] + FORWARD * (parameters[teacher] if teacher else 0)
-        tokens = steps * batch * inputs.block_size
+        lengths = lengths_of(examples)  # of documents; blocks are all of one length, and of a stream nothing is known
+        tokens = round(steps * batch * (inputs.block_size if lengths is None else lengths.float().mean().item()))
         found[planned.directory] = Training(steps, tokens, float(each * tokens))
     return found
 

@@ -201,6 +201,14 @@ def test_a_result_is_that_of_its_epochs_whatever_asked_for_them(comparison):
     assert entry.job(1e-4, 3).fingerprint == made(epochs=3)
 
 
+def test_a_result_is_that_of_its_data_whatever_that_is_called(comparison, inputs, tmp_path):
+    moved = tmp_path / "other"
+    shutil.copytree(inputs / "tc", moved)
+    data = load_task(TASKS["tc"], Language.from_tag("sk"), moved)
+    (before,), (after,) = comparison.entries(), replace(comparison, tasks=[data]).entries()
+    assert data.source == "other" and after.job(1e-4, 3).fingerprint == before.job(1e-4, 3).fingerprint
+
+
 def test_quick_has_a_rate_of_its_own_unless_some_are_given():
     """That of adapters: where all is trained the paper's rates are not too low."""
     assert [TaskTraining(quick=True).rates_of(task) for task in TASKS.values()] == [(5e-4,)] * 4

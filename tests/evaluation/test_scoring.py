@@ -31,6 +31,7 @@ from hf_lrcompress.evaluation.adapters import adapter_parameters, add_task_adapt
 from hf_lrcompress.evaluation.bottleneck import add_bottlenecks
 from hf_lrcompress.evaluation.encoding import IGNORED, EncodedTask, ModelUnderTest, encode
 from hf_lrcompress.evaluation.examples import Example
+from hf_lrcompress.evaluation.jobs import ScoringJob
 from hf_lrcompress.evaluation.judging import is_at_baseline
 from hf_lrcompress.evaluation.scoring import load_tasks
 from hf_lrcompress.evaluation.settings import TaskTraining
@@ -417,7 +418,16 @@ def test_a_run_is_scored_resumed_and_keeps_its_model(inputs, started, monkeypatc
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     run = tmp_path / "run"
     given = ["compress", "--lang", "sk", "--config", str(tmp_path / "config.yaml"), "--output_dir", str(run)]
+    recorded = []
+    train = ScoringJob.run
+
+    def observed(job, *arguments):
+        recorded.append(json.loads((run / "04-evaluate" / "stage.json").read_text(encoding="utf-8"))["metrics"].get("seconds", 0))
+        train(job, *arguments)
+
+    monkeypatch.setattr(ScoringJob, "run", observed)
     assert main(given) == 0
+    assert recorded == sorted(set(recorded)) and len(recorded) == 10  # whoever kills the process takes one training's time
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert [row["model"] for row in report["scores"]] == ["teacher", "reduce_layers", "prune_ffn", "trim_vocab", "undistilled"]
     assert [row["reduction_factor"] for row in report["capacity"]] == [16] * 5 + [4] * 5

@@ -77,6 +77,14 @@ def test_one_that_fails_stops_no_other(inputs, job_of, tmp_path, capfd):
     assert "error: " in capfd.readouterr().err and [job.is_done() for job in jobs] == [False, True]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_time_is_recorded_while_trainings_run(inputs, job_of, monkeypatch, workers):
+    monkeypatch.setattr("hf_lrcompress.evaluation.jobs.EVERY", 0.1)
+    calls = []
+    run_jobs([job_of(inputs / "large"), job_of(inputs / "small")], workers=workers, now_and_then=lambda: calls.append(1))
+    assert len(calls) >= 2
+
+
 def test_on_ctrl_c_those_that_run_are_ended(inputs, job_of, monkeypatch):
     started = []
 

@@ -306,6 +306,11 @@ def test_epochs_and_rates_that_are_taken_decide_whether_scores_are_made_again(mo
     assert Evaluate(**given, quick=True).settings_that_matter({}) != quick
 
 
+@pytest.mark.parametrize("topics, machine_written", [("demo", True), ("topics", False)])
+def test_scores_on_the_demos_topics_mean_nothing_whatever_was_trained_on(topics, machine_written):
+    assert config(stages=["trim_vocab", "evaluate"], evaluate={"data": {"tc": topics}}).machine_written == machine_written
+
+
 def test_what_is_moved_is_not_computed_again(tmp_path):
     def settings(place):
         texts = {"cs": {"files": [str(tmp_path / place / "cs.txt")], "weight": 0.5}}
@@ -314,6 +319,15 @@ def test_what_is_moved_is_not_computed_again(tmp_path):
 
     assert settings("here") == settings("there")
     assert "here" not in str(settings("here"))
-    other_name = Evaluate(data={"tc": str(tmp_path / "here" / "news")}).settings_that_matter({})
+    for split in ("train", "dev", "test"):
+        path = tmp_path / "topics" / f"sk-{split}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}\n", encoding="utf-8")
+    evaluate = Evaluate(data={"tc": str(tmp_path / "topics")})
+    read = evaluate.inputs(SLOVAK)
+    (tmp_path / "topics" / "NOTES").write_text("not read", encoding="utf-8")
+    assert evaluate.inputs(SLOVAK) == read and len(read["tc"]) == 3
+    (tmp_path / "topics" / "labels.txt").write_text("a\nb\n", encoding="utf-8")
+    assert len(evaluate.inputs(SLOVAK)["tc"]) == 4
     other_weight = TrimVocab(also={"cs": {"files": ["cs.txt"], "weight": 1}}).settings_that_matter({})
-    assert other_name != settings("here")[0] and other_weight != settings("here")[1]
+    assert other_weight != settings("here")[1]

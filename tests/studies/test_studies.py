@@ -14,7 +14,7 @@ from conftest import RECIPES
 from filelock import FileLock
 from made_up_texts import make_texts
 from saved_teachers import save_teacher
-from transformers import TrainingArguments
+from transformers import AutoTokenizer, TrainingArguments
 
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.run.configuration import RunConfig
@@ -323,6 +323,16 @@ def test_a_dry_run_says_what_is_shared_and_writes_nothing(study, tmp_path):
     assert "adapt_teacher, reduce_layers" in rows["alpha 0, seed 1"] and " 4 " in rows["alpha 0, seed 1"]
     assert "to adapt_teacher: alpha 0, seed 2" in rows["alpha 0.5, seed 2"] and " 2 " in rows["alpha 0.5, seed 2"]
     assert " 12 " in rows["all"] and f" {12 * 4 * 32:,} " in rows["all"] and "the least that training can take" in out
+
+
+def test_documents_are_counted_by_their_own_length(study, inputs):
+    code, out, errors = study("--dry_run", "--set", "examples=documents")
+    assert code == 0, errors
+    rows = {line.split("  ")[0]: line.split() for line in out.splitlines()}
+    tokens = int(rows["all"][-2].replace(",", ""))
+    tokenizer = AutoTokenizer.from_pretrained(inputs / "teacher")
+    lengths = [len(tokenizer(text).input_ids) for text in (inputs / "train.txt").read_text(encoding="utf-8").splitlines()]
+    assert tokens == pytest.approx(12 * 4 * sum(lengths) / len(lengths), rel=0.01) and tokens < 12 * 4 * 32
 
 
 @pytest.mark.parametrize(
