@@ -64,7 +64,9 @@ class Task:
 
     def source(self, language: Language) -> HubSource | None:
         """Where the task's data in a language is on the Hub; `None` if this package knows of none."""
-        return self.sources.get(language.tag, self.everywhere)
+        source = self.sources.get(language.tag, self.everywhere)
+        of_wikipedia = source is not None and "{wikiann}" in (source.name or "")
+        return None if of_wikipedia and not language.in_script_of_wikipedia else source
 
     def allows(self, tag: str) -> bool:
         """Whether a tag is one that the metric understands: seqeval takes `PER-B` for a span of type `B`."""

@@ -113,6 +113,11 @@ class Language:
         subtag = self.tag.split("-")[0]
         return _WIKIPEDIA.get(subtag, subtag if len(subtag) == 2 else self.iso639_3)
 
+    @property
+    def in_script_of_wikipedia(self) -> bool:
+        """Whether the script is that of the Wikipedia: the usual one, which a tag does not name; in Chinese it mixes two."""
+        return "-" not in self.tag or self.tag.startswith("zh-")
+
     def named_in(self, value: Any) -> Any:
         """A text with this language's codes in the places named for them, such as `{glotcc}`; all else stays."""
         if not isinstance(value, str):

@@ -141,6 +141,12 @@ def test_every_language_has_its_own_treebank_or_data_set():
         assert {Language.from_tag(tag).tag for tag in TASKS[task].sources} == set(TASKS[task].sources)
 
 
+def test_no_data_is_taken_that_is_in_another_script():
+    """WikiANN's names do not say the script: `kk` is Cyrillic, as the Kazakh Wikipedia is."""
+    sources = {tag: TASKS["ner"].source(Language.from_tag(tag)) for tag in ("kk", "kk-Latn", "hi-Latn", "zh-TW", "sk")}
+    assert [tag for tag, source in sources.items() if source is None] == ["kk-Latn", "hi-Latn"]
+
+
 def test_the_best_epoch_is_kept_and_patience_stops(inputs):
     """The metric's course is given; what is kept and restored is real."""
     network = load_for_task(str(inputs / "large"), ["a", "b"], False)
