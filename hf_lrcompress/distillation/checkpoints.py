@@ -28,6 +28,19 @@ class SealingTrainer(Trainer):
 
     _resumed_step = 0
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's; `True` resumes the newest checkpoint that is whole, where the Trainer takes a half-written one.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if resume_from_checkpoint is True:
+            newest = newest_whole(Path(self.args.output_dir or "."))
+            if newest is None:
+                raise ValueError(f"{self.args.output_dir} has no whole checkpoint; train from the beginning")
+            resume_from_checkpoint = str(newest)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
     def _inner_training_loop(
         self, batch_size: Any = None, args: Any = None, resume_from_checkpoint: Any = None, *others: Any, **named: Any
     ) -> Any:

@@ -36,8 +36,8 @@ MAJORITY_NOTE = (
 IN_PART = "Averages count it all the same; where the reference has learned a part only, no share of it is given."
 OTHER_ADAPTERS = "Models have adapters of different sizes (r): retention compares each with the adapters that it has."
 POS_NOTE = (
-    "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it. "
-    "Accuracy tells them apart"
+    "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it, as are all "
+    "tags of one letter, and a tag O is none. Accuracy tells them apart"
 )
 
 

@@ -27,7 +27,7 @@ class OnnxModel(nn.Module):
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._names = [each.name for each in self._session.get_inputs()]
-        (self.output,) = [each.name for each in self._session.get_outputs()]
+        self.output = self._session.get_outputs()[0].name  # of an encoder with a pooler the states, which come first
 
     @property
     def base_model(self) -> "OnnxModel":
@@ -40,5 +40,5 @@ class OnnxModel(nn.Module):
         Args:
             inputs (`torch.Tensor` of shape `(batch, sequence)`): What a tokenizer makes.
         """
-        (output,) = self._session.run(None, {name: inputs[name].numpy() for name in self._names})
+        (output,) = self._session.run([self.output], {name: inputs[name].numpy() for name in self._names})
         return SimpleNamespace(**{self.output: torch.from_numpy(output)})

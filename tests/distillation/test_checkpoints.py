@@ -52,6 +52,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(training, caplog, file, d
     assert newest_whole(training) is None
 
 
+def test_resuming_from_what_there_is_takes_the_newest_that_is_whole(training, tmp_path):
+    cut(training / "checkpoint-2" / "optimizer.pt")
+    (training / "checkpoint-3").mkdir()  # begun, when the process was killed
+    settings = {"losses": {"mlm": 1.0}, "max_steps": 4}
+    trainer = make_trainer(tiny_model("bert"), None, DATASET, training, **settings)
+    trainer.train(resume_from_checkpoint=True)
+    assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == [1, 2, 3, 4]
+    assert trainer._resumed_step == 1
+    with pytest.raises(ValueError, match="has no whole checkpoint; train from the beginning"):
+        make_trainer(tiny_model("bert"), None, DATASET, tmp_path / "empty", **settings).train(resume_from_checkpoint=True)
+
+
 def test_checkpoints_are_deleted_by_step_whatever_the_clock_says(training):
     for step, time in ((1, 3000), (2, 2000), (10, 1000)):
         checkpoint = training / f"checkpoint-{step}"

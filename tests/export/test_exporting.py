@@ -10,8 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import EVERY_FAMILY, tiny_model
+from conftest import EVERY_FAMILY, tiny_config, tiny_model
 from trained_tokenizers import bert, xlm_roberta
+from transformers import BertModel
 
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.distillation.masked_accuracy import accuracy_of_logits, mask_text, masked_token_accuracy
@@ -52,6 +53,12 @@ def test_every_family_is_equal_at_any_shape_and_close_in_8_bits(family, tmp_path
             (logits,) = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
             expected = model(input_ids=torch.from_numpy(ids)).logits.detach().numpy()
             assert np.abs(logits - expected).max() < (1e-4 if file == "model.onnx" else 0.3 * expected.std())
+
+
+def test_of_an_encoder_with_a_pooler_the_states_are_compared(tmp_path):
+    model = BertModel(tiny_config("bert", num_hidden_layers=1)).eval()
+    measured = export_model(model, Names("input_ids", "attention_mask"), tmp_path)
+    assert OnnxModel(tmp_path / "onnx" / "model.onnx").output == "last_hidden_state" and measured["rows"][1]["difference"] < 1e-5
 
 
 @pytest.fixture(scope="module")
