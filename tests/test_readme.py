@@ -157,19 +157,27 @@ def test_the_scores_with_larger_adapters_are_those_of_the_evaluation():
         json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
         for name in ("ner_20_epochs", "ner_adapters")
     )
-    rows = {(row["model"] == before[0]["model"], row["reduction_factor"], row["learning_rate"]): row for row in after}
-    assert len(rows) == len(after) == 4 and {row["epochs"] for row in after} == {20}
-    large = rows[False, 2, 5e-4]
-    kept = 100 * large["mean"] / before[0]["mean"]
-    said = f"{100 * large['mean']:.1f} ± {100 * large['std']:.1f}"
-    in_readme = f"the model of `small-cpu` has {said}, {kept:.0f} % of what the teacher has with 16"
+    names = {before[0]["model"]: "teacher", "03-truncate_hidden": "small", "01-trim_vocab": "trimmed"}
+    rows = {(names[row["model"]], row["reduction_factor"], row["learning_rate"]): row for row in after}
+    assert len(rows) == len(after) == 6 and {row["epochs"] for row in after} == {20}
+    teacher = rows["teacher", 2, 5e-4]
+    small = rows["small", 2, 5e-4]
+    assert teacher["seeds"] == small["seeds"] == [42, 43, 44]
+    kept = 100 * small["mean"] / teacher["mean"]
+    of_teacher, of_small = (f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" for row in (teacher, small))
+    in_readme = f"the teacher has {of_teacher}, and the model of `small-cpu` {of_small}, that is {kept:.0f} %."
     assert f"(a reduction factor of 2, not 16) {in_readme}" in " ".join(README.split())
-    assert f"(r = 2) {kept:.1f} % of what the teacher has" in " ".join(OF_CARDS.split())
-    teacher, small, larger = (f"{100 * rows[key]['mean']:.1f}" for key in ((True, 16, 1e-3), (False, 16, 1e-3), (False, 2, 1e-3)))
+    assert f"made again, keeps {kept:.1f} % where both have larger adapters (r = 2)" in " ".join(OF_CARDS.split())
     page = " ".join(OF_BENCHMARKS.split())
-    assert f"r = 2 at 5e-4 has {said} (three seeds)" in page and len(large["seeds"]) == 3
-    assert f"{kept:.1f} % of what the teacher has with r = 16" in page and rows[True, 16, 1e-3]["mean"] < before[0]["mean"]
-    assert f"At 1e-3 r = 16 has {small} and r = 2 {larger}" in page and f"the teacher with r = 16 {teacher}, less" in page
+    assert f"r = 2 at 5e-4 has {of_small} (three seeds)" in page
+    assert f"The teacher gains as well, {of_teacher} where it had" in page and f": {kept:.1f} % are kept, not" in page
+    at_most = [f"{100 * rows[key]['mean']:.1f}" for key in (("small", 16, 1e-3), ("small", 2, 1e-3), ("teacher", 16, 1e-3))]
+    assert (
+        f"At 1e-3 r = 16 has {at_most[0]} and r = 2 {at_most[1]}" in page
+        and f"the teacher with r = 16 {at_most[2]}, less" in page
+    )
+    trimmed, *others = (f"{100 * row['values'][0]:.1f}" for row in (rows["trimmed", 2, 5e-4], teacher, small))
+    assert f"{trimmed} with r = 2, the whole one {others[0]} (the first seed), ours {others[1]}." in page
 
 
 def test_the_memory_for_more_text_is_that_of_the_results():
