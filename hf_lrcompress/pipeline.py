@@ -90,6 +90,8 @@ class Pipeline:
 
     def _run(self) -> None:
         if self.state.is_main_process:
+            if MODEL_DIR in self._stale:
+                report.set_card_aside(self.output_dir)
             self.folder.delete(self._stale)
             self.folder.write_config(self.prepared.given.to_mapping())
         self.state.wait_for_everyone()

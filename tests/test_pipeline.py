@@ -289,6 +289,18 @@ def test_changed_settings_are_refused_then_only_what_they_change_is_made_again(c
     after = modified(run)
     assert [after[name] == before[name] for name in DIRECTORIES] == [True] * 4 + [False] * 2
     assert AutoModel.from_pretrained(run / "model").config.hidden_size == 6
+    assert not list(run.glob("README*"))
+
+
+def test_a_card_that_somebody_has_changed_outlives_overwrite(copy_of, compress, caplog):
+    run = copy_of("bert")
+    card = run / "model" / "README.md"
+    for words, size, kept in (("my own words", 6, "README.kept.md"), ("others", 12, "README.kept2.md")):
+        card.write_text(words, encoding="utf-8")
+        change = ("--set", f"truncate_hidden.hidden_size={size}", "--set", "trim_vocab.vocab_size=299")
+        assert compress("--output_dir", run, *change, "--overwrite", family="bert")[0] == 0
+        assert f"model/README.md is not as it was made; it is kept as {run / kept}" in caplog.text
+        assert (run / kept).read_text(encoding="utf-8") == words != card.read_text(encoding="utf-8")
 
 
 def test_a_batch_that_does_not_fit_is_found_smaller_by_the_same_command(compress, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """The report of a run: `report.json`, `report.md` and the directory of the final model, all from the stages' records."""
 
 import json
+import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from hf_lrcompress.run.folder import CARD_FILE, FIGURES, MODEL_DIR, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 from hf_lrcompress.tables import EXPORT_COLUMNS, escaped, make_table
+
+logger = logging.getLogger(__name__)
 
 REPORTED_ALONE = ("scores", "capacity", "efficiency", "skipped_tasks", "hashes", "export")
 REPORTED = {"certificate": "vocabulary"} | {name: name for name in REPORTED_ALONE}
@@ -153,12 +157,34 @@ def write_model_dir(output_dir: Path, last_stage: str, files: Mapping[str, bytes
     """
     if (output_dir / MODEL_DIR).exists():
         return
-    report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
     figures = _figures_in(output_dir)
-    card = render_model_card(report, [path.name for path in figures])
+    card = _card_of(output_dir)
     ignored = (RECORD_FILE, CHECKPOINTS, *HALF_WRITTEN, LOGS)
     extra: dict[str, bytes | Path] = dict(files) | {CARD_FILE: card.encode()} | {path.name: path.read_bytes() for path in figures}
     copy_directory(output_dir / last_stage, output_dir / MODEL_DIR, ignored, extra)
+
+
+def _card_of(output_dir: Path) -> str:
+    """The card that a run's report gives."""
+    report = json.loads((output_dir / REPORT_FILE).read_text(encoding="utf-8"))
+    return render_model_card(report, [path.name for path in _figures_in(output_dir)])
+
+
+def set_card_aside(output_dir: Path) -> None:
+    """Keep a card that somebody has changed: what is in `model/` is about to be deleted, and no run makes that card again.
+
+    Args:
+        output_dir (`Path`): The run folder, which gets it under a name that is free.
+    """
+    card = output_dir / MODEL_DIR / CARD_FILE
+    if not card.is_file() or not (output_dir / REPORT_FILE).is_file():
+        return
+    if card.read_bytes() == _card_of(output_dir).encode():
+        return
+    names = (f"{card.stem}.kept{number}{card.suffix}" for number in ("", *range(2, 1000)))
+    kept = next(path for path in (output_dir / name for name in names) if not path.exists())
+    shutil.copy2(card, kept)
+    logger.warning("%s is not as it was made; it is kept as %s", card, kept)
 
 
 def _shows_stages(report: Mapping[str, Any]) -> bool:
