@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import Trainer
 from transformers.trainer_utils import has_length
 
@@ -26,6 +27,9 @@ class EndlessStream(IterableDataset):
         self.collator = collator
 
     def __iter__(self) -> Iterator[Any]:
+        epoch = getattr(self.dataset, "_epoch", None)
+        if get_worker_info() is not None and isinstance(epoch, torch.Tensor):
+            self.dataset._epoch = epoch.clone()  # `datasets` shares it among the workers, who would set it all at once
         for number in count():
             if hasattr(self.dataset, "set_epoch"):
                 self.dataset.set_epoch(number)

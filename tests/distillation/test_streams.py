@@ -40,6 +40,14 @@ def test_a_training_that_is_resumed_in_a_later_pass_is_the_uninterrupted_one(tok
     assert not torch.equal(whole, train(tokenizer, tmp_path / "fewer", stream, max_steps=5, **settings))
 
 
+def test_every_worker_has_an_epoch_of_its_own():
+    """`datasets` keeps it in memory that workers share, and adds to it: two at once made it negative, or another worker's."""
+    stream = ROWS.to_iterable_dataset()
+    loader = DataLoader(EndlessStream(stream, None), batch_size=5, num_workers=2, collate_fn=len)
+    assert [size for size, _ in zip(loader, range(6), strict=False)] == [5] * 6
+    assert stream.epoch == 0
+
+
 def test_every_pass_masks_other_tokens(tokenizer):
     collator = ReproducibleMasking(tokenizer, 0.4, seed=0)
     loader = iter(DataLoader(EndlessStream(ROWS.to_iterable_dataset(), collator), batch_size=5, collate_fn=collator))
