@@ -6,8 +6,10 @@ model**: it shows that the pipeline runs; task scores on it mean nothing.
 
 import json
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -31,6 +33,26 @@ DEMO_TEACHER_LICENSE = "mit"
 
 SPLITS = ("train", "train", "train", "validation", "test")
 """Where the first, second, … paragraph of a section goes, over and over."""
+
+
+def demo_tasks(settings: Mapping[str, Any]) -> set[str]:
+    """The tasks whose data is the demo's, whatever text a model was trained on.
+
+    Args:
+        settings (`Mapping`): A configuration.
+    """
+    data = settings.get("evaluate", {}).get("data", {})
+    return {task for task, source in data.items() if source == DEMO}
+
+
+def demo_notice(report: Mapping[str, Any]) -> str | None:
+    """What is to be said of text or scores that are the demo's; `None` where neither is.
+
+    Args:
+        report (`Mapping`): What `report.json` holds.
+    """
+    is_scored = "scores" in report and bool(demo_tasks(report["settings"]))
+    return DEMO_NOTICE if report["machine_written_text"] or is_scored else None
 
 
 def save_demo_teacher() -> Path:

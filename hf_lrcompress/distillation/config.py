@@ -126,11 +126,11 @@ class DistillationConfig(TrainingArguments):
         self._take_checkpointing_that_keeps_graphs()
         if self.torch_compile and that_need("attention", self.loss_weights):
             raise ValueError("relations are read inside the layers, which cannot be compiled then; set torch_compile=False")
-        if self.loss_weights.get("sentence_similarity") and self.per_device_train_batch_size < LEAST_SENTENCES:
-            raise ValueError(
-                "sentence_similarity compares the sentences of a batch: per_device_train_batch_size must be "
-                f"{LEAST_SENTENCES} or more, got {self.per_device_train_batch_size}"
-            )
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+            size = getattr(self, name)
+            if "sentence_similarity" in self.loss_weights and size < LEAST_SENTENCES:
+                why = "sentence_similarity compares the sentences of a batch"
+                raise ValueError(f"{why}: {name} must be {LEAST_SENTENCES} or more, got {size}")
 
     def _take_checkpointing_that_keeps_graphs(self) -> None:
         """Checkpoint activations without reentrant passes: what such a pass shows of a layer's inside has no gradient."""

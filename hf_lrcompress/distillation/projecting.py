@@ -124,6 +124,7 @@ class ProjectingTrainer(ShardingTrainer):
         with part_of(self.model, self.projections):
             optimizer = super().create_optimizer(*args)
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        held |= {id(parameter) for parameter in getattr(optimizer, "optimizer_dict", None) or ()}  # of an optimizer for each
         trained = [parameter for parameter in (self.projections or nn.Module()).parameters() if parameter.requires_grad]
         if any(id(parameter) not in held for parameter in trained):
             raise ValueError(
@@ -134,9 +135,10 @@ class ProjectingTrainer(ShardingTrainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from the beginning, from a checkpoint or on from where the last call ended, as the Trainer does."""
-        if resume_from_checkpoint:
-            self._projections_started = True  # by what is loaded
-        self.start_projections()
+        if not resume_from_checkpoint:
+            self.start_projections()
+        elif self.is_deepspeed_enabled:
+            self._projections_started = True  # by what it loads itself
         with part_of(self.model, self.projections):
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -163,3 +165,4 @@ class ProjectingTrainer(ShardingTrainer):
         if not file.is_file():
             raise ValueError(f"{checkpoint} has no {PROJECTIONS_FILE}: its losses were others; train again from the beginning")
         load_whole_model(self.projections, load_file(file))
+        self._projections_started = True

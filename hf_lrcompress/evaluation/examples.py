@@ -39,6 +39,7 @@ class TaskData:
         validation (`tuple[Example, ...]`): What its epoch and learning rate are chosen on.
         test (`tuple[Example, ...]`): What it is scored on.
         source (`str`, *optional*): Data set on the Hub, or name of the local folder.
+        is_local (`bool`, *optional*, defaults to `False`): Whether it is of a folder, which may be called otherwise tomorrow.
 
     Raises:
         ValueError: If a split is empty, has one label only, or most of its words would be cut off.
@@ -49,15 +50,19 @@ class TaskData:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     source: str = "local"
+    is_local: bool = False
 
     def __post_init__(self) -> None:
         for name in SPLITS:
             self._check(name, getattr(self, name))
 
     def identity(self) -> dict[str, Any]:
-        """All that a score depends on: not what the data is called, nor the task's own epochs, as a training may have others."""
+        """All that a score depends on: not a folder's name, nor the task's own epochs, as a training may have others."""
         task = {key: value for key, value in asdict(self.task).items() if key not in ("epochs", "quick_epochs")}
-        return asdict(self) | {"task": task, "source": None}
+        whole = asdict(self) | {"task": task}
+        if whole.pop("is_local"):
+            whole["source"] = "local"
+        return whole
 
     def _check(self, name: str, examples: tuple[Example, ...]) -> None:
         """Raise if a split cannot be learned from or scored on."""

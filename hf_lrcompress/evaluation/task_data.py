@@ -42,7 +42,7 @@ def load_task(
     """
     if folder is not None:
         train, validation, test = (tuple(read_split(Path(folder), names, task, columns)) for names in SPLITS.values())
-        data = TaskData(task, train, validation, test, Path(folder).resolve().name)
+        data = TaskData(task, train, validation, test, Path(folder).resolve().name, is_local=True)
         if unlearned := data.not_in_train():
             raise ValueError(f"{unlearned}; correct it or leave out its examples")
         return data

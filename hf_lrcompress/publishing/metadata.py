@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from hf_lrcompress.demo.texts import DEMO
+from hf_lrcompress.demo.texts import DEMO, demo_tasks
 from hf_lrcompress.evaluation.judging import missed_text, shortenings, tuning_text
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.licence import license_of
@@ -197,7 +197,8 @@ def _eval_results(report: Mapping[str, Any]) -> list[EvalResult]:
         return results
     if not keeps_representation(report):
         results.append(_on_text(report, "accuracy", "Masked-token accuracy", final["mlm_accuracy"]))
-    return results + [result for score in _told_apart(final_scores(report)) for result in _on_task(score)]
+    scores = [score for score in final_scores(report) if score["task"] not in demo_tasks(report["settings"])]
+    return results + [result for score in _told_apart(scores) for result in _on_task(score)]
 
 
 def _told_apart(scores: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

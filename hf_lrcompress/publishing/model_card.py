@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from hf_lrcompress.demo.texts import DEMO_NOTICE, DEMO_TEACHER_NOTICE
+from hf_lrcompress.demo.texts import DEMO_TEACHER_NOTICE, demo_notice
 from hf_lrcompress.evaluation.judging import epochs_text, tuning_text
 from hf_lrcompress.evaluation.tables import card_notes
 from hf_lrcompress.publishing.metadata import (
@@ -56,7 +56,7 @@ def render_model_card(report: Mapping[str, Any], figures: Sequence[str] = ()) ->
         title=title_of(report),
         base_model=base_model_of(report),
         sentences=keeps_representation(report),
-        notice=DEMO_NOTICE if report["machine_written_text"] else None,
+        notice=demo_notice(report),
         teacher_notice=DEMO_TEACHER_NOTICE if has_demo_teacher(report) else None,
         language_name=Language.from_tag(report["language"]).name,
         further_names=[Language.from_tag(tag).name for tag in report.get("further_languages", ())],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_lrcompress.demo.texts import DEMO_NOTICE
+from hf_lrcompress.demo.texts import demo_notice
 from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
@@ -121,8 +121,9 @@ def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str
         figures (`Sequence[str]`, *optional*): Names of PNG files that lie beside it.
     """
     lines = [f"# {escaped(title_of(report))}", ""]
-    if report["machine_written_text"]:
-        lines += [f"**{DEMO_NOTICE}**", ""]
+    notice = demo_notice(report)
+    if notice:
+        lines += [f"**{notice}**", ""]
     lines += [stage_table(report), "", *_list(stage_notes(report))]
     lines += _shown(STAGES_FIGURE, "what every stage has kept", figures)
     if "scores" in report:

@@ -126,8 +126,7 @@ def prepare(config: RunConfig, budget: int | None = None) -> PreparedRun:
 def _resolve(config: RunConfig) -> RunInputs:
     """The configuration's inputs, with files in place of what it takes from the demo's packages."""
     teacher = str(save_demo_teacher()) if config.teacher == DEMO else config.teacher
-    from_demo = DEMO in (config.train, config.validation)
-    demo = [CorpusSource(files=(str(file),)) for file in save_demo_text(config.language)] if from_demo else []
+    demo = [CorpusSource(files=(str(file),)) for file in save_demo_text(config.language)] if config.machine_written else []
     train, validation = (
         demo[index] if isinstance(source, str) else source for index, source in enumerate((config.train, config.validation))
     )

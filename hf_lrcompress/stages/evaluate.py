@@ -72,8 +72,9 @@ class Evaluate(TaskTraining, Stage):
     def settings_that_matter(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """What is taken of seeds, epochs and learning rates, given or not; of local data the contents, which are inputs."""
         settings = super().settings_that_matter(training)
-        for name in ("workers", "data", "seeds", "quick", "epochs", "learning_rates"):
+        for name in ("workers", "seeds", "quick", "epochs", "learning_rates"):
             del settings[name]
+        settings["data"] = {}
         names = self.tasks or self.data or TASKS
         scored = [task for name, task in TASKS.items() if name in names]  # an unknown name is refused later
         task_training = self.task_training()

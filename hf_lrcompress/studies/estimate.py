@@ -48,8 +48,9 @@ def trainings_of(prepared: PreparedRun) -> dict[str, Training]:
         if planned.stage is None or arguments is None:
             continue
         batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
-        examples: Any = None if inputs.train.streaming else inputs.training_examples(inputs.train, inputs.tokenizer)
         steps = arguments.max_steps
+        is_read = steps <= 0 or (inputs.examples == "documents" and not inputs.train.streaming)
+        examples: Any = inputs.training_examples(inputs.train, inputs.tokenizer) if is_read else None
         if steps <= 0:
             steps = math.ceil(math.ceil(len(examples) / batch) * arguments.num_train_epochs)
         parent = prepared.plan[prepared.parent_of(position)].name

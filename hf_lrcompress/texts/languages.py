@@ -36,6 +36,8 @@ _WIKIPEDIA = {  # WikiANN has Wikipedia's codes
     "vro": "fiu-vro", "yue": "zh-yue",
 }  # fmt: skip
 
+_WIKIPEDIA_SCRIPT = {"crh": "Latn", "hak": "Latn", "nan": "Latn"}  # where it is not the language's usual one
+
 _ADVICE = "give a BCP-47 tag such as sk, swh or sr-Latn"
 
 
@@ -115,8 +117,11 @@ class Language:
 
     @property
     def in_script_of_wikipedia(self) -> bool:
-        """Whether the script is that of the Wikipedia: the usual one, which a tag does not name; in Chinese it mixes two."""
-        return "-" not in self.tag or self.tag.startswith("zh-")
+        """Whether the script is that of the Wikipedia: mostly the usual one, which a tag does not name. Chinese has two there."""
+        subtag, *others = self.tag.split("-")
+        if subtag in _WIKIPEDIA_SCRIPT:
+            return self.script == _WIKIPEDIA_SCRIPT[subtag]
+        return self.tag == "zh-Hant" or all(len(other) != 4 for other in others)
 
     def named_in(self, value: Any) -> Any:
         """A text with this language's codes in the places named for them, such as `{glotcc}`; all else stays."""

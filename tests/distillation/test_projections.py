@@ -204,6 +204,13 @@ def test_what_a_projection_cannot_start_or_go_on_from_is_said(student, teacher, 
     with pytest.raises(ValueError, match="has no projections.safetensors: its losses were others"):
         trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
     trainer = make_trainer(student, teacher, dataset, tmp_path, losses=HIDDEN)
+    trainer = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path / "new", losses=HIDDEN)
+    with pytest.raises(ValueError, match="has no whole checkpoint; train from the beginning"):
+        trainer.train(resume_from_checkpoint=True)
+    fresh = make_trainer(copy.deepcopy(student), teacher, dataset, tmp_path / "new", losses=HIDDEN)
+    trainer.train(), fresh.train()
+    assert history(trainer, "loss") == history(fresh, "loss")  # the maps are computed all the same
+    trainer = make_trainer(student, teacher, dataset, tmp_path, losses=HIDDEN)
     trainer.train_dataset = None
     with pytest.raises(ValueError, match="give a train_dataset"):
         trainer.evaluate()

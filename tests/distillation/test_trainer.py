@@ -352,6 +352,10 @@ def test_several_gpus_in_one_process_are_refused(student, tmp_path):
             {"losses": {"sentence_similarity": 1.0}, "per_device_train_batch_size": 2},
             "per_device_train_batch_size must be 3 or more",
         ),
+        (
+            {"losses": {"sentence_similarity": 1.0}, "per_device_eval_batch_size": 2},
+            "per_device_eval_batch_size must be 3 or more",
+        ),
         ({"losses": ["mlm"]}, "losses must be names and weights"),
         ({"losses": {"mlm": 1.0}, "alpha": 0.5}, "alpha=0.5 and losses are both given"),
         ({"relation_heads": 0}, "relation_heads must be a whole number, 1 or more"),

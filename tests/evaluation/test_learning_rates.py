@@ -207,6 +207,8 @@ def test_a_result_is_that_of_its_data_whatever_that_is_called(comparison, inputs
     data = load_task(TASKS["tc"], Language.from_tag("sk"), moved)
     (before,), (after,) = comparison.entries(), replace(comparison, tasks=[data]).entries()
     assert data.source == "other" and after.job(1e-4, 3).fingerprint == before.job(1e-4, 3).fingerprint
+    on_hub = [replace(data, source=name, is_local=False) for name in ("Davlan/sib200", "mteb/sib200")]
+    assert on_hub[0].identity() != on_hub[1].identity() and "is_local" not in on_hub[0].identity()
 
 
 def test_quick_has_a_rate_of_its_own_unless_some_are_given():

@@ -262,6 +262,18 @@ def test_the_demos_first_line_says_that_its_scores_mean_nothing(report):
     assert metrics == ["parameters", "reduction_percent"]
 
 
+def test_scores_on_the_demos_topics_mean_nothing_whatever_the_text_is():
+    report = json.loads((CARDS / "sk" / "report.json").read_text(encoding="utf-8"))
+    assert "mean nothing" not in render_model_card(report)
+    settings = report["settings"]
+    data = settings["evaluate"]["data"] | {"tc": "demo"}
+    report |= {"settings": settings | {"evaluate": settings["evaluate"] | {"data": data}}}
+    card = render_model_card(report)
+    assert "written by a language model: task scores on it mean nothing" in card and "mean nothing" in render_report(report)
+    names = [result["dataset"]["name"] for result in metadata_of(card)["model-index"][0]["results"]]
+    assert not [name for name in names if name.startswith("TC")] and "NER ner_sk_uner" in names
+
+
 def test_figures_are_shown(report):
     assert "![score against size](score_against_size.png)" in render_model_card(report, ["score_against_size.png"])
 
