@@ -155,9 +155,10 @@ def test_the_scores_of_entities_are_those_of_the_evaluation():
 def test_the_scores_with_larger_adapters_are_those_of_the_evaluation():
     before, after = (
         json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
-        for name in ("ner_20_epochs", "ner_adapters")
+        for name in ("ner_20_epochs", "adapters")
     )
     names = {before[0]["model"]: "teacher", "03-truncate_hidden": "small", "01-trim_vocab": "trimmed"}
+    after = [row for row in after if row["task"] == "ner"]
     rows = {(names[row["model"]], row["reduction_factor"], row["learning_rate"]): row for row in after}
     assert len(rows) == len(after) == 6 and {row["epochs"] for row in after} == {20}
     teacher = rows["teacher", 2, 5e-4]
@@ -178,6 +179,20 @@ def test_the_scores_with_larger_adapters_are_those_of_the_evaluation():
     )
     trimmed, *others = (f"{100 * row['values'][0]:.1f}" for row in (rows["trimmed", 2, 5e-4], teacher, small))
     assert f"{trimmed} with r = 2, the whole one {others[0]} (the first seed), ours {others[1]}." in page
+
+
+def test_the_scores_at_other_rates_are_those_of_the_evaluation():
+    rows = json.loads((ROOT / "model_cards" / "adapters.json").read_text(encoding="utf-8"))["scores"]
+    small = {(row["task"], row["learning_rate"]): f"{100 * row['mean']:.0f}" for row in rows if row["reduction_factor"] == 16}
+    in_readme = f"had {small['tc', 1e-4]} at the paper's 1e-4 and {small['tc', 5e-4]} at 5e-4, which `--quick` takes"
+    assert in_readme in " ".join(README.split())
+    settings = (ROOT / "hf_lrcompress" / "evaluation" / "settings.py").read_text(encoding="utf-8")
+    on_topics = f"had {small['tc', 1e-4]} on Slovak topics at 1e-4 and {small['tc', 5e-4]} at this one"
+    on_tags = f"on parts of speech {small['pos', 1e-4]} and {small['pos', 5e-4]} (4 epochs)"
+    assert on_topics in " ".join(settings.split()) and on_tags in " ".join(settings.split())
+    (teacher,) = (row for row in rows if row["task"] == "tc" and row["reduction_factor"] == 2)
+    said = f"the teacher at 5e-4 has {100 * teacher['mean']:.1f} ± {100 * teacher['std']:.1f} on topics with r = 2"
+    assert said in " ".join(OF_BENCHMARKS.split())
 
 
 def test_the_memory_for_more_text_is_that_of_the_results():

@@ -48,7 +48,8 @@ def files_of(folder: Path, task: Task) -> list[Path]:
         task ([`Task`]): The task.
     """
     names = tuple(name for of_split in SPLITS.values() for name in of_split)
-    return [path for path in sorted(folder.glob("*")) if path.name == LABEL_NAMES or _is_of(path, names, task)]
+    files = [path for path in sorted(folder.glob("*")) if path.is_file()]
+    return [path for path in files if path.name == LABEL_NAMES or _is_of(path, names, task)]
 
 
 def _readers(task: Task) -> dict[str, Any]:

@@ -16,7 +16,7 @@ SMALL_HIDDEN_SIZE = 564
 
 QUICK_LEARNING_RATE = 5e-4
 """Of the quick preset, for adapters on every task. In its epochs a small model learns too little at the paper's rates: that of
-`small-cpu` had 68 on Slovak topics at 1e-4 and 83 at this one, on parts of speech 49 and 89; on sentiment nothing at 1e-4."""
+`small-cpu` had 68 on Slovak topics at 1e-4 and 83 at this one, on parts of speech 48 and 89 (4 epochs), nothing on sentiment."""
 
 
 def check_workers(workers: int) -> None:
