@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from hf_lrcompress.evaluation.tasks import Task
 
@@ -31,7 +32,7 @@ def _labels(task: Task, examples: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _types_of_spans(tags: Sequence[str]) -> Iterator[str]:
     """The type of every span of a sentence, as seqeval finds them: one begins with B-, or with an I- that continues none."""
-    for before, tag in zip(["O", *tags], tags, strict=False):
+    for before, tag in pairwise(["O", *tags]):
         goes_on = tag[0] == "I" and before[0] != "O" and before[2:] == tag[2:]
         if tag[0] != "O" and not goes_on:
             yield tag[2:]

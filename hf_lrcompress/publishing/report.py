@@ -178,9 +178,8 @@ def set_card_aside(output_dir: Path) -> None:
         output_dir (`Path`): The run folder, which gets it under a name that is free.
     """
     card = output_dir / MODEL_DIR / CARD_FILE
-    if not card.is_file() or not (output_dir / REPORT_FILE).is_file():
-        return
-    if card.read_bytes() == _card_of(output_dir).encode():
+    has_report = (output_dir / REPORT_FILE).is_file()
+    if not card.is_file() or (has_report and card.read_bytes() == _card_of(output_dir).encode()):
         return
     names = (f"{card.stem}.kept{number}{card.suffix}" for number in ("", *range(2, 1000)))
     kept = next(path for path in (output_dir / name for name in names) if not path.exists())

@@ -45,10 +45,10 @@ class Moments:
             ValueError: If it lacks a module that was measured.
         """
         paths = {path for path, _ in model.named_modules()} | {LAST_HIDDEN_STATE}
-        for path in self.sums.keys() - paths:
-            raise ValueError(
-                f"there are moments of {path}, which this model does not have; measure them on the model that is cut"
-            )
+        unknown = sorted(self.sums.keys() - paths)
+        if unknown:
+            why = "which this model does not have; measure them on the model that is cut"
+            raise ValueError(f"there are moments of {unknown[0]}, {why}")
 
     def mean(self, path: str, size: int) -> torch.Tensor:
         """The second moments of a module's input, E [x; 1][x; 1]ᵀ.
