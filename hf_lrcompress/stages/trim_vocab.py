@@ -84,7 +84,9 @@ class TrimVocab(Stage):
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer tokens."""
         size = padded_size(self.vocab_size, self.pad_to_multiple_of)
-        if not 1 <= size <= model.config.vocab_size:
+        if size < 1:
+            raise ValueError(f"vocab_size must be 1 or more, got {self.vocab_size}")
+        if size > model.config.vocab_size:
             padded = "" if size == self.vocab_size else f", padded to {size},"
             raise ValueError(
                 f"vocab_size {self.vocab_size}{padded} is larger than the model's {model.config.vocab_size}; choose a smaller one"
@@ -128,22 +130,27 @@ class TrimVocab(Stage):
 
     def inputs(self, language: Language) -> Any:
         """What the texts of `also` consist of."""
-        return [corpus_fingerprint(source) for source, _ in self.other_texts().values()] or None
+        return {name: corpus_fingerprint(source) for name, (source, _) in self.other_texts().items()} or None
 
     def paths(self) -> list[str]:
         """The files of `also`."""
         return [file for source, _ in self.other_texts().values() for file in source.files]
 
     def count(self, inputs: RunInputs) -> torch.Tensor:
-        """How often each of the teacher's tokens occurs, by the weights of the texts: shape `(len(tokenizer),)`."""
+        """How often each of the teacher's tokens occurs, by the weights of the texts: shape `(len(tokenizer),)`.
+
+        For `min_count` no less often than in the training text: beside small texts a large one counts less than it has.
+        """
+        of_training = inputs.token_counts(inputs.train)
         if not self.also:
-            return inputs.token_counts(inputs.train)
-        counts = {"train": inputs.token_counts(inputs.train)}
+            return of_training
+        counts = {"train": of_training}
         weights = {"train": 1.0}
         for name, (source, weight) in self.other_texts().items():
             counts[f"also {name}"] = inputs.token_counts(source)
             weights[f"also {name}"] = weight
-        return weighted_counts(counts, weights)
+        weighted = weighted_counts(counts, weights)
+        return weighted if self.min_count is None else torch.maximum(weighted, of_training.double())
 
     def select(self, inputs: RunInputs) -> torch.Tensor:
         """The teacher's tokens to keep, ascending."""
@@ -187,7 +194,8 @@ class TrimVocab(Stage):
         if PartialState().is_main_process:
             texts = context.inputs.validation_texts
             models = (model.eval(), trimmed.model.eval())
-            certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, counts)
+            keep = self._kept(context.inputs)
+            certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, keep_ids, texts, models, counts, keep)
             write_certificate(certificate, context.stage_dir)
             plot_vocabulary(certificate, context.stage_dir / "vocabulary_curve.png")
             metrics["certificate"] = certificate.to_mapping()

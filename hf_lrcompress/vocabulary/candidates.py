@@ -61,6 +61,10 @@ class Candidates:
             raise ValueError(f"vocab_size {size} is too small: {needed}")
         largest = self._largest(size)
         if size > largest:
+            while (
+                smaller := self._largest(largest)
+            ) < largest:  # in a smaller vocabulary there is less room for what does not occur
+                largest = smaller
             raise ValueError(
                 f"the corpus has only {largest} distinct tokens with those that must stay, not {size}; "
                 f"give more text or a vocab_size of at most {largest}"

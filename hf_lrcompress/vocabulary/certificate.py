@@ -65,6 +65,7 @@ def certify_vocabulary(
     texts: Sequence[str],
     models: tuple[PreTrainedModel, PreTrainedModel] | None = None,
     counts: torch.Tensor | None = None,
+    keep: Sequence[str] = (),
 ) -> VocabularyCertificate:
     """Compare a trimmed tokenizer, and model, with what they were.
 
@@ -75,12 +76,13 @@ def certify_vocabulary(
         texts (`Sequence[str]`): Held-out sentences; the first 10,000 are used.
         models (`tuple[PreTrainedModel, PreTrainedModel]`, *optional*): Before and after trimming; not changed.
         counts (`torch.Tensor` of shape `(len(tokenizer),)`, *optional*): What the tokens were chosen by, to draw a curve.
+        keep (`Sequence[str]`, *optional*, defaults to `()`): The tokens that were to be kept in any case.
 
     Raises:
         ValueError: If the held-out text is not made of what was kept, as when it is in another script.
         RuntimeError: If something that trimming promises is not so.
     """
-    check_coverage(tokenizer, trimmed, keep_ids, texts, counts)
+    check_coverage(tokenizer, trimmed, keep_ids, texts, counts, keep)
     new_id = {old: new for new, old in enumerate(keep_ids.tolist())}
     text = ComparedText(tokenizer, trimmed, new_id, list(texts[:MOST_SENTENCES]))
     comparison = text.compare(models)
@@ -92,7 +94,7 @@ def certify_vocabulary(
         **vars(comparison),
         reloaded_agrees=_reloaded_agrees(trimmed, text.texts),
         max_logit_difference=_largest_difference(models, keep_ids, kept) if models else None,
-        curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), text.texts),
+        curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), text.texts, keep),
     )
 
 

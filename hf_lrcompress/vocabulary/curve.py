@@ -29,7 +29,7 @@ class CurvePoint:
 
 
 def measure_curve(
-    tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int, texts: Sequence[str]
+    tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int, texts: Sequence[str], keep: Sequence[str] = ()
 ) -> tuple[CurvePoint, ...]:
     """Select and trim anew for sizes from an eighth to twice `vocab_size`.
 
@@ -40,9 +40,10 @@ def measure_curve(
         counts (`torch.Tensor` of shape `(len(tokenizer),)`): How often each token occurs.
         vocab_size (`int`): The chosen size.
         texts (`Sequence[str]`): Held-out sentences.
+        keep (`Sequence[str]`, *optional*, defaults to `()`): Tokens to keep in any case, as at the chosen size.
     """
     points = []
-    for keep_ids in _selections(tokenizer, counts, vocab_size):
+    for keep_ids in _selections(TokenSelector(tokenizer, counts, keep), counts, vocab_size):
         coverage = covered_share(counts, keep_ids.tolist())
         rows = ids_of(trim_tokenizer(tokenizer, keep_ids), texts)
         points.append(CurvePoint(len(keep_ids), coverage, per_word(rows, texts)))
@@ -52,9 +53,8 @@ def measure_curve(
     return tuple(by_size[size] for size in sorted(by_size))
 
 
-def _selections(tokenizer: PreTrainedTokenizerFast, counts: torch.Tensor, vocab_size: int) -> Iterator[torch.Tensor]:
+def _selections(selector: TokenSelector, counts: torch.Tensor, vocab_size: int) -> Iterator[torch.Tensor]:
     """The ids to keep for each size that the corpus allows."""
-    selector = TokenSelector(tokenizer, counts)
     largest = 0
     for fraction in FRACTIONS:
         try:

@@ -76,6 +76,29 @@ def test_coverage_is_that_of_the_curve():
     assert points[size] >= 0.97 > max(share for tokens, share in points.items() if tokens < size)
 
 
+def test_what_is_kept_in_any_case_is_so_on_the_curve():
+    """At the chosen size the curve is of the vocabulary that was chosen."""
+    tokenizer = bert()
+    counts = count_tokens(tokenizer, TRAIN)
+    keep = [token for token, i in tokenizer.get_vocab().items() if counts[i] == 0][:100]
+    chosen = select_tokens(tokenizer, counts, 400, keep)
+    points = {point.vocab_size: point.coverage for point in measure_curve(tokenizer, counts, 400, TRAIN[:9], keep)}
+    without = {point.vocab_size: point.coverage for point in measure_curve(tokenizer, counts, 400, TRAIN[:9])}
+    assert points[400] == pytest.approx(covered(counts, chosen)) and points[400] < without[400]
+
+
+def test_the_most_tokens_that_are_named_can_be_had(case):
+    """A smaller vocabulary has less room for characters that do not occur, so that the text fills less of it."""
+    tokenizer, _ = case
+    counts = count_tokens(tokenizer, TRAIN[:3])
+    with pytest.raises(ValueError, match="give more text or a vocab_size of at most") as error:
+        select_tokens(tokenizer, counts, len(tokenizer))
+    most = int(str(error.value).split()[-1])
+    assert len(select_tokens(tokenizer, counts, most)) == most
+    with pytest.raises(ValueError, match=f"at most {most}$"):
+        select_tokens(tokenizer, counts, most + 1)
+
+
 def test_all_of_a_weighted_text_can_be_covered():
     """Thirds do not add up exactly: that must not ask for more than all there is."""
     tokenizer = xlm_roberta()
