@@ -1,6 +1,7 @@
 """Write ONNX files of a model beside it."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from hf_lrcompress.commands.process import full_disk_named
@@ -21,12 +22,20 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{there[0]} exists; set --overwrite to replace it")
 
 
+def _check_head(folder: Path, classes: Iterable[str]) -> None:
+    """Refuse a model of a task: what is exported is an encoder or a masked LM, without its head."""
+    for name in classes:
+        if "For" in name and not name.endswith(("ForMaskedLM", "ForPreTraining")):
+            raise ValueError(f"{folder} is a {name}, whose head would be lost; optimum-cli export onnx writes models of tasks")
+
+
 def export(arguments: argparse.Namespace) -> str:
     """Export; the table of what was measured."""
     folder: Path = arguments.model_dir
     require_onnx()
     check_folder(folder, arguments.overwrite)
-    load_config(str(folder), trust_remote_code=arguments.trust_remote_code)
+    config = load_config(str(folder), trust_remote_code=arguments.trust_remote_code)
+    _check_head(folder, config.architectures or ())
     of_sentences = (folder / MODULES_FILE).exists()
     load = load_encoder if of_sentences or not has_masked_lm_head(str(folder)) else load_masked_lm
     tokenizer = load_tokenizer(str(folder))

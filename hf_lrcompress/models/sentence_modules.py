@@ -24,6 +24,8 @@ SETTINGS_FILES = ("config_sentence_transformers.json", "sentence_bert_config.jso
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 FITTED_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+POOLING_MODES = (["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"], ["mean"], ["cls"])
+"""The one mode of a pooling, as sentence-transformers up to 5.6 and from 5.7 on has it."""
 POOLING_SIZES = ("word_embedding_dimension", "embedding_dimension")
 FOLDER_NAME = r"[\w-]*"
 """What a module's folder may be called: it lies inside the model's."""
@@ -119,24 +121,23 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
                 f"only {', '.join(FITTED_KINDS)} can"
             )
         modules.append(_with_files(module, name_or_dir, revision) if module.path else module)
-    _check_dense(modules, name_or_dir)
+    _check_pooling(modules, name_or_dir)
     settings = {name: _read_json(name_or_dir, name, revision) for name in SETTINGS_FILES}
     return SentenceModules(tuple(modules), {name: content for name, content in settings.items() if content})
 
 
-def _check_dense(modules: list[SentenceModule], name_or_dir: str) -> None:
-    """Refuse a Dense layer that [`fit_dense`] cannot fit: it has the mean of the tokens or the first, nothing else."""
-    kinds = [module.kind for module in modules]
-    if "Dense" not in kinds:
-        return
+def _check_pooling(modules: list[SentenceModule], name_or_dir: str) -> None:
+    """Refuse what is not the mean of the tokens or the first, which is what losses, similarities and [`fit_dense`] have."""
     modes = []
     for module in modules:
         if module.kind == "Pooling":
             modes += [key for key, value in module.config.items() if key.startswith("pooling_mode_") and value is True]
             modes += [value for key, value in module.config.items() if key == "pooling_mode"]
-    fits = modes in (["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"], ["mean"], ["cls"])
-    if kinds.count("Dense") > 1 or not fits:
-        raise ValueError(f"{name_or_dir}: only one Dense layer can be fitted, behind the mean of the tokens or the first of them")
+    if modes not in POOLING_MODES:
+        named = ", ".join(map(str, modes)) or "nothing"
+        raise ValueError(f"{name_or_dir} pools by {named}; only the mean of the tokens and the first of them can be copied")
+    if [module.kind for module in modules].count("Dense") > 1:
+        raise ValueError(f"{name_or_dir} has several Dense layers; only one can be fitted")
 
 
 def module_files(modules: SentenceModules, hidden_size: int) -> dict[str, bytes]:

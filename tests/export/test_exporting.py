@@ -1,6 +1,7 @@
 """ONNX files: equal to PyTorch for every family at any shape, eight bits that are close, and what is refused."""
 
 import importlib.util
+import json
 import logging
 import shlex
 from functools import partial
@@ -146,6 +147,18 @@ def test_the_command_writes_both_files_and_overwrites_none(command, tmp_path, ca
 
 def without(package, name, *rest):
     return None if name == package else importlib.util.find_spec(name, *rest)
+
+
+def test_a_model_of_a_task_is_refused(command, tmp_path):
+    """What is exported has no head, and every check of it would pass."""
+    config_file = tmp_path / "model" / "config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config_file.write_text(json.dumps(config | {"architectures": ["BertForTokenClassification"]}), encoding="utf-8")
+    code, _, errors = command("export model")
+    assert (
+        code == 2 and "model is a BertForTokenClassification, whose head would be lost; optimum-cli export onnx writes" in errors
+    )
+    assert not (tmp_path / "model" / "onnx").exists()
 
 
 @pytest.mark.parametrize(

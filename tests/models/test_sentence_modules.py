@@ -55,10 +55,22 @@ def teacher(encoder, tmp_path_factory):
         ("modules.json", [{"path": "", "type": "a.Transformer"}, {"path": "2_Dense", "type": "a.Dense"}]),
     ],
 )
-def test_a_dense_layer_behind_something_else_is_refused(teacher, tmp_path, name, content):
+def test_a_pooling_that_is_not_copied_is_refused(teacher, tmp_path, name, content):
     folder = shutil.copytree(teacher, tmp_path / "teacher")
     (folder / name).write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="only one Dense layer can be fitted, behind the mean of the tokens or the first"):
+    with pytest.raises(ValueError, match="teacher pools by .*; only the mean of the tokens and the first of them can be copied"):
+        read_modules(str(folder))
+    listed = [module for module in json.loads((folder / "modules.json").read_text()) if not module["type"].endswith("Dense")]
+    (folder / "modules.json").write_text(json.dumps(listed))  # losses and similarities would be of another vector too
+    with pytest.raises(ValueError, match="pools by"):
+        read_modules(str(folder))
+
+
+def test_a_second_dense_layer_is_refused(teacher, tmp_path):
+    folder = shutil.copytree(teacher, tmp_path / "teacher")
+    listed = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([*listed, listed[2]]))
+    with pytest.raises(ValueError, match="teacher has several Dense layers; only one can be fitted"):
         read_modules(str(folder))
 
 
