@@ -54,7 +54,7 @@ SCORE_COLUMNS: Columns = {
     "dataset": ("data set", escaped),
     "metric": ("metric", str),
     "mean": ("score", hundredfold),
-    "std": ("±", hundredfold),
+    "std": ("±", "{}".format),
     "majority": ("majority baseline", hundredfold),
     **RETENTION_COLUMNS,
     "accuracy": ("accuracy", hundredfold),

@@ -183,8 +183,13 @@ def run_share(level: int = logging.INFO) -> None:
 
 
 def quiet_libraries() -> None:
-    """Leave out what `transformers` says of every model that is loaded, and the bar that transformers 5 draws."""
+    """Leave out what `transformers` says of every model, the bar that transformers 5 draws, and every request's address.
+
+    The addresses that files are uploaded to are signed: who reads them in a log could write there.
+    """
     transformers_logging.set_verbosity_error()
+    for client in ("httpx", "httpx2"):  # of the Hub's library, older and newer
+        logging.getLogger(client).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
 
 

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 
+from hf_lrcompress.export.exporting import ONNX_DIR
 from hf_lrcompress.files import json_hash
+from hf_lrcompress.messages import one_line
 from hf_lrcompress.models.loading import OWN_CODE_TAG
+from hf_lrcompress.models.sentence_modules import module_folders
+from hf_lrcompress.publishing.hub_access import check_write_access
 from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.publishing.licence import LICENSE_KEYS
 from hf_lrcompress.publishing.metadata import FINGERPRINT
@@ -64,7 +69,7 @@ class Publish:
             raise ValueError("there is no Hugging Face token; log in with hf auth login or set HF_TOKEN")
         api = HfApi()
         with one_line_errors("asking the Hub"):
-            _check_write_access(api.whoami(), self.hub_model_id)
+            check_write_access(api.whoami(), self.hub_model_id)
             info = self._repository(api)
             if info:
                 self._check_contents(api, info, fingerprint)
@@ -155,8 +160,8 @@ class Publish:
 
     def _additions(self, model_dir: Path, license: Mapping[str, Any]) -> list[CommitOperationAdd]:
         card_path = model_dir / "README.md"
-        card = ModelCard.load(card_path) if card_path.is_file() else None
-        own_code = card is not None and OWN_CODE_TAG in (card.data.tags or ())
+        card = _read_card(card_path) if card_path.is_file() else None
+        own_code = card is not None and OWN_CODE_TAG in (card.data.get("tags") or ())
         paths = _files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED)
         if not any(path.suffix == ".safetensors" and path.parent == model_dir for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
@@ -178,6 +183,21 @@ class Publish:
             return []
         ours = {operation.path_in_repo for operation in additions}
         return [CommitOperationDelete(path) for path in sorted(_files(info) - ours)]
+
+
+def _read_card(path: Path) -> ModelCard:
+    """A card, which somebody may have written.
+
+    Raises:
+        ValueError: If its header is no valid YAML, or has tags that are no list.
+    """
+    try:
+        card = ModelCard.load(path)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ValueError(f"the header of {path} is not valid: {one_line(error)}; mend it") from error
+    if not isinstance(card.data.get("tags"), list | None):
+        raise ValueError(f"the header of {path} has tags that are no list; mend it")
+    return card
 
 
 def _text_of(card: CommitOperationAdd) -> str:
@@ -202,33 +222,10 @@ def _check_card(api: HfApi, card: CommitOperationAdd) -> None:
 
 
 def _files_to_publish(model_dir: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files beside the weights, ONNX files, and those in the folders of sentence-transformers' modules, such as `1_Pooling`."""
-    found = [*model_dir.glob("*"), *model_dir.glob("[0-9]*_*/*"), *model_dir.glob("onnx/*")]
+    """Files beside the weights, ONNX files, and those in the folders of sentence-transformers' modules; no hidden ones."""
+    folders = [model_dir, *module_folders(model_dir), model_dir / ONNX_DIR]
+    found = [path for folder in folders for path in folder.glob("[!.]*")]
     return sorted(path for path in found if path.suffix in suffixes and path.is_file())
-
-
-def _check_write_access(user: Mapping[str, Any], hub_model_id: str) -> None:
-    """Raise if what `whoami` says of a token rules out that it may write to the repository."""
-    owner = hub_model_id.split("/")[0]
-    orgs = [org["name"] for org in user.get("orgs", ())]
-    if owner not in (user["name"], *orgs):
-        there_are = ", ".join([user["name"], *orgs])
-        raise ValueError(f"{user['name']} is no member of {owner}; give a `hub_model_id` under one of: {there_are}")
-    token = user.get("auth", {}).get("accessToken", {})
-    if not _may_write(token, {owner, hub_model_id}):
-        raise ValueError(
-            f"the token {token.get('displayName', '')!r} may not write to {hub_model_id}; "
-            "make one that may at https://huggingface.co/settings/tokens"
-        )
-
-
-def _may_write(token: Mapping[str, Any], names: set[str]) -> bool:
-    """Whether a token's role allows to write, for a fine-grained one to a repository or an owner of these names."""
-    if token.get("role") != "fineGrained":
-        return token.get("role") != "read"
-    scopes = token.get("fineGrained", {}).get("scoped", ())
-    writable = {scope["entity"].get("name") for scope in scopes if "repo.write" in scope["permissions"]}
-    return not names.isdisjoint(writable)
 
 
 def _files(info: ModelInfo) -> set[str]:

@@ -17,6 +17,7 @@ from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.licences import check_license_name
 
 LICENSE_KEYS = ("license", "license_name", "license_link")
+NO_DERIVATIVES = re.compile(r"\bnd\b|no[ -]?deriv", re.IGNORECASE)
 
 
 def teacher_license(config: RunConfig) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any]
     """
     own_name = teacher_license.get("license_name") or ""
     for name in (*_names(teacher_license), str(own_name)):
-        if re.search(r"-nd\b", name):
+        if NO_DERIVATIVES.search(name):
             raise ValueError(f"the licence of {teacher}, {name}, forbids derivatives: a compressed model may not be published")
     if not _names(license):
         raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it as `license`, such as mit")

@@ -89,6 +89,7 @@ def _score_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """A score's row as the card shows it; of retention nothing is said where an old report has no baseline."""
     none = None if row.get("majority") is None else "none"
     cells = {"tuning": tuning_text(row), "epochs": epochs_text(row), "accuracy": row["extra"].get("accuracy")}
+    cells["std"] = hundredfold(row["std"]) if len(row.get("values", ())) > 1 else ""  # one training has none
     for key in RETENTION_COLUMNS.keys() & row.keys():
         cells[key] = none if row[key] is None else hundredfold(row[key])
     return {**row, **cells}

@@ -87,13 +87,14 @@ def make_report(config: RunConfig, records: Sequence[StageRecord]) -> dict[str, 
 
 
 def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: Path) -> None:
-    """Write `report.json`, `report.md` and the figures.
+    """Write `report.json`, `report.md` and the figures, and the model's card again, unless somebody has changed that.
 
     Args:
         config ([`RunConfig`]): The run as it was asked for.
         records (`Sequence[StageRecord]`): The teacher's and those of all stages, in order.
         output_dir (`Path`): The run folder.
     """
+    is_as_made = _has_card_as_made(output_dir)
     report = make_report(config, records)
     write_atomically(output_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     for name in FIGURES:
@@ -106,6 +107,8 @@ def write_report(config: RunConfig, records: Sequence[StageRecord], output_dir: 
         plot_capacity(report["capacity"], output_dir / CAPACITY_FIGURE)
     figures = [path.name for path in _figures_in(output_dir)]
     write_atomically(output_dir / "report.md", render_report(report, figures))
+    if is_as_made:
+        write_atomically(output_dir / MODEL_DIR / CARD_FILE, _card_of(output_dir))
 
 
 def _figures_in(output_dir: Path) -> list[Path]:
@@ -171,6 +174,13 @@ def _card_of(output_dir: Path) -> str:
     return render_model_card(report, [path.name for path in _figures_in(output_dir)])
 
 
+def _has_card_as_made(output_dir: Path) -> bool:
+    """Whether the model's card is the one that the run's report gives."""
+    card = output_dir / MODEL_DIR / CARD_FILE
+    has_both = card.is_file() and (output_dir / REPORT_FILE).is_file()
+    return has_both and card.read_bytes() == _card_of(output_dir).encode()
+
+
 def set_card_aside(output_dir: Path) -> None:
     """Keep a card that somebody has changed: what is in `model/` is about to be deleted, and no run makes that card again.
 
@@ -178,8 +188,7 @@ def set_card_aside(output_dir: Path) -> None:
         output_dir (`Path`): The run folder, which gets it under a name that is free.
     """
     card = output_dir / MODEL_DIR / CARD_FILE
-    has_report = (output_dir / REPORT_FILE).is_file()
-    if not card.is_file() or (has_report and card.read_bytes() == _card_of(output_dir).encode()):
+    if not card.is_file() or _has_card_as_made(output_dir):
         return
     names = (f"{card.stem}.kept{number}{card.suffix}" for number in ("", *range(2, 1000)))
     kept = next(path for path in (output_dir / name for name in names) if not path.exists())

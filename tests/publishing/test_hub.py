@@ -148,6 +148,7 @@ def test_push_and_load_back(hub, work, run):
     assert remote.keys() - {".gitattributes"} == local.keys()
     assert all(remote[name] == content for name, content in local.items() if name != "README.md")
     assert not any(b"hf_write" in content for content in remote.values()) and "hf_write" not in answer["out"] + answer["err"]
+    assert "HTTP" not in answer["out"] + answer["err"]  # the addresses of uploads are signed
     card = remote["README.md"].decode()
     assert f'model_id = "{REPO}"' in card and yaml.safe_load(card.split("---")[1])["license"] == "mit"
 
@@ -312,6 +313,8 @@ def test_the_modules_of_sentence_transformers_are_published_too(hub, work, run):
     (run / "model" / "checkpoint-5").mkdir()
     for name in ("modules.json", "1_Pooling/config.json", "1_Pooling/pytorch_model.bin", "checkpoint-5/config.json"):
         (run / "model" / name).write_bytes(b"{}")
+    listed = [{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]
+    (run / "model" / "modules.json").write_text(json.dumps(listed), encoding="utf-8")
     assert work("publish.py", run, REPO)["code"] == 0
     assert {path for path in hub.files(REPO) if "/" in path} == {"1_Pooling/config.json"} and "modules.json" in hub.files(REPO)
 
@@ -356,14 +359,14 @@ def test_bad_targets_are_found_before_any_work(hub, compress, work, run, tmp_pat
 
 
 def test_a_fine_grained_token_for_this_repository_will_do():
-    from hf_lrcompress.publishing.hub import _check_write_access
+    from hf_lrcompress.publishing.hub_access import check_write_access
 
     scope = {"entity": {"type": "org", "name": "lab"}, "permissions": ["repo.write"]}
     user = {"name": "jana", "orgs": [{"name": "lab"}], "auth": {"accessToken": {"role": "fineGrained", "fineGrained": {}}}}
     with pytest.raises(ValueError, match="may not write to lab/tiny"):
-        _check_write_access(user, REPO)
+        check_write_access(user, REPO)
     user["auth"]["accessToken"]["fineGrained"]["scoped"] = [scope]
-    _check_write_access(user, REPO)
+    check_write_access(user, REPO)
 
 
 def test_push_to_hub_needs_a_name(compress, tmp_path):
@@ -471,11 +474,47 @@ def test_a_licence_that_forbids_derivatives(hub, compress, inputs, tmp_path):
 
 @pytest.mark.parametrize(
     "stated",
-    [{"license": "cc-by-nc-nd-4.0"}, {"license": ["mit", "cc-by-nd-3.0"]}, {"license": "other", "license_name": "own-nc-nd-1.0"}],
+    [
+        {"license": "cc-by-nc-nd-4.0"},
+        {"license": ["mit", "cc-by-nd-3.0"]},
+        {"license": "other", "license_name": "own-nc-nd-1.0"},
+        {"license": "other", "license_name": "CC-BY-NC-ND-4.0"},
+        {"license": "other", "license_name": "CC BY-ND 4.0"},
+        {"license": "other", "license_name": "Attribution-NoDerivatives"},
+        {"license": "other", "license_name": "no derivs"},
+    ],
 )
 def test_no_derivatives_in_every_spelling(stated):
     with pytest.raises(ValueError, match="forbids derivatives"):
         check_license({"license": "mit"}, stated, "t")
+
+
+@pytest.mark.parametrize("name", ["andaluz-1.0", "nda", "open-and-free", "hand-made"])
+def test_other_licences_allow_derivatives(name):
+    check_license({"license": "mit"}, {"license": "other", "license_name": name}, "t")
+
+
+@pytest.mark.parametrize("header", ["title: Model: small", "tags: 5", "- a"])
+def test_a_card_whose_header_is_not_valid_is_one_line(hub, work, run, header):
+    (run / "model" / "README.md").write_text(f"---\n{header}\n---\nmine\n", encoding="utf-8")
+    assert_error(work("publish.py", run, REPO), f"the header of {run / 'model' / 'README.md'} ", "; mend it")
+    assert not hub.repositories
+
+
+def test_what_modules_name_is_published_and_nothing_else(tmp_path):
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "pooling", "type": "a.Pooling"}]
+    ours = {"README.md": "# A model\n", "model.safetensors": "", "modules.json": json.dumps(modules), "pooling/config.json": "{}"}
+    private = {
+        ".notes.json": "{}",
+        "2024_private/letters.txt": "Dear",
+        "onnx/.half.onnx": "",
+        "checkpoint-3/model.safetensors": "",
+    }
+    for name, content in (ours | private).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    published = Publish(REPO)._additions(tmp_path, {"license": "mit"})
+    assert {operation.path_in_repo for operation in published} == ours.keys()
 
 
 def test_a_licence_given_leaves_nothing_of_the_one_before(tmp_path):

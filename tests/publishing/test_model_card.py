@@ -49,7 +49,7 @@ FULL = {
             "metric": metric,
             "mean": mean,
             "std": 0.0123,
-            "values": [mean],
+            "values": [mean, mean, mean],
             "seeds": [42, 43, 44],
             "test_size": 1204,
             "train_overlap": 0.005,
@@ -340,6 +340,13 @@ def test_a_model_without_a_head_and_with_code_of_its_own(sentence_encoder):
     sentence_encoder["stages"][0]["own_code"] = True
     card = render_model_card(sentence_encoder)
     assert "SentenceTransformer(model_id, trust_remote_code=True)" in card and "custom_code" in metadata_of(card)["tags"]
+
+
+def test_one_training_has_no_deviation():
+    """± 0.0 would say that another seed gives the same."""
+    report = json.loads((CARDS / "sk-demo" / "report.json").read_text(encoding="utf-8"))
+    of_one = next(line for line in render_model_card(report).splitlines() if line.startswith("| truncate_hidden | tc"))
+    assert [cell.strip() for cell in of_one.split("|")][5:7] == ["14.5", ""]
 
 
 @pytest.mark.parametrize("report", ["measured"], indirect=True)
