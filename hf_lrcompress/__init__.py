@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hf_lrcompress.calibration.second_moments import collect_moments
     from hf_lrcompress.distillation.config import DistillationConfig
     from hf_lrcompress.distillation.trainer import DistillationTrainer
+    from hf_lrcompress.models.saving import save_tokenizer
     from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
     from hf_lrcompress.surgery.hidden_truncation import truncate_hidden
     from hf_lrcompress.surgery.layer_reduction import reduce_layers, select_layers, select_layers_measured
@@ -29,6 +30,7 @@ _MODULES = {
     "output_importance": "surgery.ffn_pruning",
     "prune_ffn": "surgery.ffn_pruning",
     "reduce_layers": "surgery.layer_reduction",
+    "save_tokenizer": "models.saving",
     "score_neurons": "calibration.importance",
     "select_layers": "surgery.layer_reduction",
     "select_layers_measured": "surgery.layer_reduction",
@@ -50,6 +52,7 @@ __all__ = [
     "output_importance",
     "prune_ffn",
     "reduce_layers",
+    "save_tokenizer",
     "score_neurons",
     "select_layers",
     "select_layers_measured",
