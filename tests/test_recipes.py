@@ -47,6 +47,18 @@ def test_scripts_are_valid_shell(script):
     subprocess.run(["bash", "-n", RECIPES / script], check=True)
 
 
+def test_the_batch_script_passes_options_on_as_they_were_quoted(tmp_path):
+    for name, script in (("scontrol", "echo node"), ("srun", '"$@"'), ("accelerate", 'printf "%s\\n" "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_NODELIST": "n", "SLURM_NNODES": "2", "SLURM_GPUS_PER_NODE": "4", "SLURM_NODEID": "0"}
+    environment = os.environ | job | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    for options in (["--train_file", "my text.txt", "--set", "x={k: 1}"], []):
+        command = ["bash", RECIPES / "slurm" / "compress.sbatch", "sk", *options]
+        said = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.splitlines()
+        assert said[said.index("recipes/compress.py") :] == ["recipes/compress.py", "--lang", "sk", *options]
+
+
 def run_benchmark(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, RECIPES / "benchmark.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})

@@ -49,7 +49,7 @@ def _paint_study(title: str, panels: Sequence[Panel], *all_axes: "Axes") -> None
         for label, values in panel.lines.items():
             _paint_band(axes, label, values)
         places = sorted({place for values in panel.lines.values() for place in values})
-        if 0 < 10 * places[0] < places[-1]:
+        if places and 0 < 10 * places[0] < places[-1]:
             axes.set_xscale("log")
         if len(places) <= 8:  # so many can be named
             axes.set_xticks(places, [f"{place:,}" for place in places])
