@@ -72,6 +72,8 @@ class Pipeline:
                 prepared.inputs.load_model(prepared.inputs.teacher)  # raises if a weight is missing
             license = teacher_license(prepared.given)
         hashes = {"teacher": prepared.inputs.teacher_identity, **prepared.inputs.text_hashes}
+        if hashes["train"] == hashes["validation"]:
+            logger.warning("train and validation are the same text, so what is measured is of text that was trained on")
         self.teacher_facts = {"own_code": has_own_code(prepared.inputs.teacher_config), "hashes": hashes, **license}
         self.checked = prepared.check_texts()
 

@@ -304,6 +304,33 @@ def test_a_card_that_somebody_has_changed_outlives_overwrite(copy_of, compress, 
         (run / "report.json").unlink()  # nothing says then what the card was
 
 
+def test_a_card_that_nobody_has_changed_says_what_the_report_does(copy_of, compress):
+    """A licence is no setting of a stage: nothing is made again but the card."""
+    run = copy_of("bert")
+    card = run / "model" / "README.md"
+    before = modified(run)
+    assert compress("--output_dir", run, "--license", "mit", family="bert")[0] == 0
+    assert modified(run) == before and report_of(run)["settings"]["license"] == "mit"
+    assert "license: mit" in card.read_text(encoding="utf-8").split("---")[1]
+    change = ("--license", "mit", "--set", "truncate_hidden.hidden_size=6", "--overwrite")
+    assert compress("--output_dir", run, *change, family="bert")[0] == 0
+    assert not list(run.glob("README*"))
+
+
+def test_a_setting_of_a_stage_that_is_not_run_is_refused(compress, tmp_path):
+    given = ("--stages", "trim_vocab", "--output_dir", tmp_path / "run", "--set", "reduce_layers.num_hidden_layers=1")
+    code, _, errors = compress(*given)
+    said = "--set reduce_layers.num_hidden_layers changes nothing, reduce_layers is not among the stages; add it with --stages"
+    assert code == 2 and said in errors and not (tmp_path / "run").exists()
+
+
+def test_one_text_for_both_is_said(compress, inputs, tmp_path, caplog):
+    text = inputs / "train.txt"
+    stages = ("--stages", "trim_vocab", "--output_dir", tmp_path / "run")
+    assert compress(*stages, "--train_file", text, "--validation_file", text)[0] == 0
+    assert "train and validation are the same text, so what is measured is of text that was trained on" in caplog.text
+
+
 def test_a_batch_that_does_not_fit_is_found_smaller_by_the_same_command(compress, tmp_path, monkeypatch):
     """What was made before it stays."""
     step = DistillationTrainer.training_step

@@ -1,6 +1,7 @@
 """Compress a multilingual encoder into a monolingual one."""
 
 import argparse
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
 from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml
+from hf_lrcompress.stages import DEFAULT_STAGES, STAGES
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 
 
@@ -46,6 +48,8 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
     for change in arguments.set:
         with noted(found):
             mapping = changed(mapping, change)
+    with noted(found):
+        check_stages_of(arguments.set, mapping.get("stages", DEFAULT_STAGES))
     with noted(found):
         check_vocabulary_size(mapping, arguments.set)
     languages = read_languages("en")
@@ -87,6 +91,17 @@ def budget_of(arguments: argparse.Namespace) -> int | None:
     if arguments.target_parameters is not None:
         return parse_count(arguments.target_parameters)
     return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
+
+
+def check_stages_of(changes: Sequence[str], stages: Collection[str]) -> None:
+    """Refuse a `--set` for a stage that is not run: it would change nothing."""
+    for change in changes:
+        name, _, rest = change.strip().partition(".")
+        if rest and name in STAGES and name not in stages:
+            key = change.partition("=")[0].strip()
+            raise ValueError(
+                f"--set {key} changes nothing, {name} is not among the stages; add it with --stages, or leave it out"
+            )
 
 
 def check_vocabulary_size(mapping: dict[str, Any], changes: list[str]) -> None:

@@ -105,6 +105,9 @@ class RunConfig:
             for name in names:
                 with noted(found):
                     config["stages"][name] = build(STAGES[name], mapping.get(name) or {}, name)
+            for name in mapping.keys() & STAGES.keys() - set(names):
+                with noted(found):
+                    build(STAGES[name], mapping[name] or {}, name)  # though it is not run, a typo in it is one
         with noted(found):
             run = build(cls, {"teacher": DEMO} | config, "the configuration")
         refuse(found)
@@ -180,6 +183,9 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_typed(item, get_args(hint)[0], where) for item in value)
     if origin is Mapping and isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{where} has a key {shown(key)}, which is no text; put it in quotes")
         return {key: _typed(item, get_args(hint)[1], f"{where}.{key}") for key, item in value.items()}
     allowed = get_args(hint) if origin is types.UnionType else (hint,)
     if float in allowed and type(value) is int:

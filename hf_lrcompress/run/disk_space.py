@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hf_lrcompress.files import free_bytes
 from hf_lrcompress.run.planning import PlannedStage
+from hf_lrcompress.run.stage_files import stage_dirs
 
 BYTES = 4
 """Of a parameter in fp32."""
@@ -42,7 +43,7 @@ def check_space(plan: Sequence[PlannedStage], complete: Collection[str], output_
         output_dir (`Path`): The run folder; it need not exist.
     """
     needed = needed_bytes(plan, complete)
-    begun = [path for path in output_dir.glob("[0-9][0-9]-*") if path.name not in complete]
+    begun = [path for path in stage_dirs(output_dir) if path.name not in complete]
     free = free_bytes(output_dir) + sum(map(_size, begun))  # what is there is written over, or deleted before
     if free < needed:
         raise OSError(

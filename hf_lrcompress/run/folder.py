@@ -13,7 +13,7 @@ from hf_lrcompress.export.exporting import ONNX_DIR
 from hf_lrcompress.files import changed_file, check_can_be_folder, file_hash, read_object, write_atomically
 from hf_lrcompress.messages import shown
 from hf_lrcompress.models.sentence_modules import names_of_module_files
-from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written
+from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written, stage_dirs
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
 MODEL_DIR = "model"
@@ -100,7 +100,7 @@ class RunFolder:
 
     def stale(self) -> dict[str, str]:
         """Directories that are of no use for the planned run, and why: those of stages and that of the final model."""
-        reasons = {path.name: self._why_stale(path) for path in sorted(self.path.glob("[0-9][0-9]-*"))}
+        reasons = {path.name: self._why_stale(path) for path in stage_dirs(self.path)}
         found = {name: reason for name, reason in reasons.items() if reason}
         why = self._why_model_is_stale() or ("is of a stage that is made again" if found else None)
         if why and (self.path / MODEL_DIR).exists():
@@ -142,10 +142,10 @@ class RunFolder:
 
     def _files_of_model(self) -> set[str]:
         """Files that the directory of the final model may have got: of stages, the card, figures, and sentence-transformers'."""
-        stage_dirs = [path for path in self.path.glob("[0-9][0-9]-*") if path.is_dir()]
-        records = [StageRecord.read(path) for path in stage_dirs]
+        folders = [path for path in stage_dirs(self.path) if path.is_dir()]
+        records = [StageRecord.read(path) for path in folders]
         of_stages = {name for record in records if record for name in record.files}
-        of_stages |= {path.name for stage_dir in stage_dirs for path in stage_dir.iterdir()}  # of one that is made again
+        of_stages |= {path.name for folder in folders for path in folder.iterdir()}  # of one that is made again
         return of_stages | {CARD_FILE, *FIGURES} | names_of_module_files(self.path / MODEL_DIR)
 
     def delete(self, directories: Sequence[str]) -> None:
@@ -196,7 +196,7 @@ def changed_model_file(output_dir: Path) -> str | None:
 
     The card and the figures are for people, who may change them.
     """
-    found = {path.name: StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))}
+    found = {path.name: StageRecord.read(path) for path in stage_dirs(output_dir)}
     records = {name: record for name, record in found.items() if record}
     made = [record.files for record in records.values() if WEIGHTS in record.files]
     files = dict(made[-1]) if made else {}
@@ -219,7 +219,7 @@ def read_complete_run(output_dir: Path) -> dict[str, Any]:
     if not (output_dir / CONFIG_FILE).is_file():
         inside = (output_dir.parent / CONFIG_FILE).is_file()
         raise ValueError(f"{output_dir} is no run folder; give {output_dir.parent if inside else 'the --output_dir of a run'}")
-    records = [StageRecord.read(path) for path in sorted(output_dir.glob("[0-9][0-9]-*"))]
+    records = [StageRecord.read(path) for path in stage_dirs(output_dir)]
     report = output_dir / REPORT_FILE
     last = records[-1] if records else None
     done = all(record and record.complete for record in records)

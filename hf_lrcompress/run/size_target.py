@@ -2,14 +2,15 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.messages import shown
 from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.stages import Stage
+from hf_lrcompress.stages.evaluate import TEACHER, Evaluate
 from hf_lrcompress.stages.protocol import Cut
 from hf_lrcompress.stages.training import DistillingStage
 
@@ -112,4 +113,17 @@ def _proposal(teacher: PreTrainedModel, taken: Mapping[str, Cut], parameters: in
             reasons.append(f"{name} cuts nothing: it is there to train what the others have cut")
         elif stage.cut_rank is None:
             sized[name] = stage
-    return Proposal(sizes, sized, parameters, tuple(reasons))
+    of_those = {name: _naming_those(stage, list(stages), sized) for name, stage in sized.items()}
+    return Proposal(sizes, of_those, parameters, tuple(reasons))
+
+
+def _naming_those(stage: Stage, order: Sequence[str], staying: Collection[str]) -> Stage:
+    """A stage that names only stages which are run: in the place of one that is left out the nearest before, or the teacher."""
+    if isinstance(stage, Evaluate):
+        return replace(stage, models=tuple(name for name in stage.models if name in (TEACHER, *staying)))
+    for key in ("distil_from", "score_against"):
+        name = getattr(stage, key, None)
+        if name in order and name not in staying:
+            before = [each for each in order[: order.index(name)] if each in staying]
+            stage = replace(stage, **{key: before[-1] if before else TEACHER})
+    return stage

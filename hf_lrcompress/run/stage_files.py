@@ -1,6 +1,7 @@
 """The files of a stage: what is deleted when it ends, what is recorded of the others, and whether they are still the same."""
 
 import os
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -9,6 +10,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_lrcompress.files import FileRecords, delete, hash_files, lasting_files
 from hf_lrcompress.models.identity import STAGE_RECORD as RECORD_FILE
+from hf_lrcompress.stages import STAGES
+from hf_lrcompress.stages.evaluate import TEACHER
 
 CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 HALF_WRITTEN = (".tmp*", "*.partial")
@@ -18,6 +21,12 @@ KINDS = (".json", ".jsonl", ".safetensors", ".txt", ".model", ".py", ".md", ".pn
 """Endings of what stages write."""
 PASSING = (CHECKPOINTS, *HALF_WRITTEN, LOGS, RECORD_FILE)
 """What is no part of a complete stage."""
+
+
+def stage_dirs(run_dir: Path) -> list[Path]:
+    """The folders of stages in a run's, in order. A copy of one, or a folder of somebody's own, is none."""
+    names = "|".join([TEACHER, *STAGES])
+    return sorted(path for path in run_dir.glob("*") if re.fullmatch(rf"\d\d-({names})", path.name))
 
 
 def clean(stage_dir: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.files import changed_file, delete
+from hf_lrcompress.run.stage_files import stage_dirs
 from hf_lrcompress.run.stage_record import StageRecord
 
 SHARED = "shared_from"
@@ -17,7 +18,7 @@ SHARED = "shared_from"
 def complete_stages(runs_dirs: Iterable[Path]) -> dict[str, Path]:
     """Directories of all complete stages in the run folders of studies, by fingerprint: of the first study that has one."""
     found: dict[str, Path] = {}
-    for path in [path for runs_dir in runs_dirs for path in sorted(runs_dir.glob("*/[0-9][0-9]-*"))]:
+    for path in [path for runs_dir in runs_dirs for run_dir in sorted(runs_dir.glob("*")) for path in stage_dirs(run_dir)]:
         record = None
         with suppress(ValueError):  # damaged: its own run says so
             record = StageRecord.read(path)
@@ -28,7 +29,7 @@ def complete_stages(runs_dirs: Iterable[Path]) -> dict[str, Path]:
 
 def shared_stages(run_dir: Path) -> dict[str, dict[str, Any]]:
     """What a run has taken from others: the run that it was taken from and its seconds there, by the stage's name."""
-    records = [StageRecord.read(path) for path in sorted(run_dir.glob("[0-9][0-9]-*"))]
+    records = [StageRecord.read(path) for path in stage_dirs(run_dir)]
     return {record.name: record.metrics[SHARED] for record in records if record and SHARED in record.metrics}
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hf_lrcompress.messages import shown
+
 LONGEST_LINE = 100_000_000
 """Bytes of a line, which is held in memory whole."""
 
@@ -48,12 +50,15 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
             the number of such lines.
     """
     csv.field_size_limit(LONGEST_LINE)  # Python's own is 131,072 characters
-    if ".tsv" in Path(file).suffixes:
+    if Path(file).name.removesuffix(".gz").endswith(".tsv"):
         reader = csv.reader(_decoded_lines(file), delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(_decoded_lines(file), strict=True)
     try:
         names = next(reader, [])
+        twice = [name for index, name in enumerate(names) if name in names[:index]]
+        if twice:
+            raise ValueError(f"{file} has two columns {shown(twice[0])}; give each a name of its own")
         for row in filter(None, reader):
             if len(row) != len(names):
                 found = f"{file}, line {reader.line_num}: {len(row)} columns, the first line has {len(names)}"

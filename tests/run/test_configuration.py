@@ -6,6 +6,7 @@ import pytest
 
 from hf_lrcompress.evaluation.settings import chosen_seeds
 from hf_lrcompress.evaluation.tasks import TASKS
+from hf_lrcompress.files import fingerprint
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages.adapt_teacher import AdaptTeacher
@@ -87,6 +88,58 @@ def test_yaml_is_1_2():
     assert parse_yaml(text, "text") == {
         "a": 5e-5, "b": "no", "c": True, "d": 1.5, "e": 12, "f": 1000.0, "h": "2024-01-01", "i": -0.5, "j": "", "k": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("042", 42),
+        ("08", 8),
+        ("-7", -7),
+        ("+7", 7),
+        ("40_000", 40_000),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1:30", "1:30"),
+        ("0b11", "0b11"),
+    ],
+)
+def test_a_leading_zero_makes_no_other_number(text, value):
+    """In YAML 1.1 042 is 34, 1:30 is 90 and 0b11 is 3."""
+    assert parse_yaml(text, "text") == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"training": {5: 3}}, "training has a key 5"),
+        ({"trim_vocab": {"also": {2023: {"files": ["a.txt"], "weight": 1}}}}, "trim_vocab: also has a key 2023"),
+        ({"evaluate": {"data": {1: "x"}}}, "evaluate: data has a key 1"),
+    ],
+)
+def test_keys_that_are_numbers_are_named(settings, place):
+    with pytest.raises(ValueError, match=f"{place}, which is no text; put it in quotes"):
+        config(**settings)
+
+
+def test_a_typo_in_a_stage_that_is_not_run_is_one():
+    with pytest.raises(ValueError, match="unknown key in prune_ffn: 'intermediate'; did you mean 'intermediate_size'"):
+        config(stages=["trim_vocab"], prune_ffn={"intermediate": 5})
+
+
+def test_the_texts_beside_the_training_text_are_known_by_their_names(tmp_path):
+    """Two that swap their weights are other settings; in another order they are the same."""
+    for name in ("x", "y"):
+        (tmp_path / f"{name}.txt").write_text(name * 3, encoding="utf-8")
+    texts = [{"files": [str(tmp_path / f"{name}.txt")]} for name in ("x", "y")]
+
+    def read_by(also):
+        stage = config(stages=["trim_vocab"], trim_vocab={"also": also}).stages["trim_vocab"]
+        return fingerprint(stage.settings_that_matter({}), stage.inputs(SLOVAK))
+
+    one = read_by({"en": texts[0] | {"weight": 0.1}, "cs": texts[1] | {"weight": 5}})
+    assert one == read_by({"cs": texts[1] | {"weight": 5}, "en": texts[0] | {"weight": 0.1}})
+    assert one != read_by({"cs": texts[0] | {"weight": 5}, "en": texts[1] | {"weight": 0.1}})
 
 
 @pytest.mark.parametrize(

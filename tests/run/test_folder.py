@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -140,6 +141,17 @@ def test_overwriting_leaves_what_no_stage_has_made(run, begun):
     with pytest.raises(FileExistsError, match="lies in .*01-trim_vocab, which would be deleted"):
         RunFolder(run, planned).check(overwrite=True, inputs=[str(stage_dir / "tokenizer.json")])
     RunFolder(run, planned).check(overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["01-trim_vocab.bak", "05-scores", "01-trim_vocab copy"])
+def test_a_copy_of_a_stage_is_left_alone(run, name):
+    """It is what one makes before `--overwrite`."""
+    shutil.copytree(run / "01-trim_vocab", run / name)
+    (run / name / "notes.md").write_text("mine")
+    assert RunFolder(run, PLANNED).check(overwrite=False) == []
+    planned = PLANNED | {"01-trim_vocab": StageRecord("trim_vocab", "other")}
+    assert RunFolder(run, planned).check(overwrite=True) == ["01-trim_vocab", "model"]
+    assert read_complete_run(run) == {"fingerprint": "b"}
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "onnx/model_fp16.onnx"])

@@ -72,6 +72,19 @@ def test_what_is_cut_is_distilled_also_where_the_hidden_size_can_stay():
     assert "truncate_hidden" not in propose_sizes(XLMR, 80 * 10**6, NAMES).stages  # the half of the layers is distilled
 
 
+def test_what_a_stage_is_compared_with_is_run():
+    """Near the teacher's size no token is cut, and there is no `trim_vocab` to distil from or to score."""
+    teacher = encoder_on_meta(BertConfig(vocab_size=250_000, hidden_size=384, num_attention_heads=12, intermediate_size=1536))
+    mapping = read_yaml(find_configuration("small-cpu"))
+    mapping |= {"stages": [*mapping["stages"], "evaluate"], "evaluate": {"models": ["teacher", "trim_vocab", "truncate_hidden"]}}
+    small = RunConfig.from_mapping(mapping, Language.from_tag("sk")).stages
+    made = meet_budget(teacher, 110_000_000, small).stages
+    assert list(made) == ["prune_ffn", "truncate_hidden", "evaluate"]
+    assert made["truncate_hidden"].distil_from == "teacher"
+    assert made["evaluate"].models == ("teacher", "truncate_hidden")
+    assert meet_budget(teacher, 25_000_000, small).stages["truncate_hidden"].distil_from == "trim_vocab"
+
+
 def test_what_costs_least_is_cut_first():
     made = [list(propose_sizes(XLMR, millions * 10**6).sizes) for millions in (250, 230, 80, 40)]
     order = ["num_hidden_layers", "intermediate_size", "vocab_size", "hidden_size"]

@@ -163,6 +163,8 @@ def test_the_cache_is_used(tmp_path, monkeypatch):
         ("a.jsonl", '{"text": ' + "[" * 100_000, "a.jsonl, line 1: nested too deeply; give one JSON object a line"),
         ("a.jsonl", f'{{"text": "a", "id": {"1" * 5000}}}', "a.jsonl, line 1: a number has too many digits"),
         ("a.csv", "", "a.csv has no text"),
+        ("a.csv", "text,id,text\na,1,b\n", "a.csv has two columns 'text'; give each a name of its own"),
+        ("a.tsv.csv", "id\ttext\n1\ta\n", r"a.tsv.csv, line 2 has no column 'text'; there are: id\ttext"),
         ("a.csv", "id,body\n1,a\n", "a.csv, line 2 has no column 'text'; there are: id, body"),
         ("a.csv", "id,text\n1,a\n2,b,c\n", "a.csv, line 3: 3 columns, the first line has 2"),
         ("a.csv", 'id,text\n1,a\n2,"b\n3,c\n', "a.csv, line 4: unexpected end of data; is a quote not closed"),
