@@ -56,4 +56,5 @@ def lengths_of(dataset: Any) -> torch.Tensor | None:
     columns = getattr(dataset, "column_names", None) or ()
     if LENGTH not in columns or not hasattr(dataset, "__len__"):
         return None
-    return torch.from_numpy(dataset.with_format("numpy", columns=[LENGTH])[:][LENGTH])
+    lengths = dataset.with_format("numpy", columns=[LENGTH])[:][LENGTH]
+    return torch.from_numpy(lengths) if lengths.dtype.kind in "iu" else None  # a column of that name may hold anything

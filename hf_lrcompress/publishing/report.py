@@ -19,6 +19,7 @@ from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.folder import CARD_FILE, FIGURES, MODEL_DIR, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
+from hf_lrcompress.stages.evaluate import TEACHER
 from hf_lrcompress.tables import EXPORT_COLUMNS, escaped, make_table
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,9 @@ def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str
     lines += [stage_table(report), "", *_list(stage_notes(report))]
     lines += _shown(STAGES_FIGURE, "what every stage has kept", figures)
     if "scores" in report:
-        table = score_table(report["scores"], report["efficiency"], report["stages"][0]["parameters"])
+        counted = {row["model"]: row["parameters"] for row in report["efficiency"]}  # all with their heads, or all without
+        base = counted.get(TEACHER, report["stages"][0]["parameters"])
+        table = score_table(report["scores"], report["efficiency"], base)
         notes = _list(score_notes(report["scores"], report["skipped_tasks"]))
         lines += ["", "## Tasks", "", table, "", *notes]
         lines += _shown(SCORES_FIGURE, "scores of the models", figures)

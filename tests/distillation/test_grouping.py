@@ -10,7 +10,7 @@ from tiny_tokenizers import unigram
 from tiny_trainers import history
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer
-from hf_lrcompress.distillation.grouping import GroupedByLength
+from hf_lrcompress.distillation.grouping import GroupedByLength, lengths_of
 
 LENGTHS = torch.randint(3, 60, (1003,), generator=torch.Generator().manual_seed(0)).tolist()
 
@@ -18,6 +18,11 @@ LENGTHS = torch.randint(3, 60, (1003,), generator=torch.Generator().manual_seed(
 def padding(order: list[int]) -> int:
     batches = [[LENGTHS[index] for index in order[start : start + 16]] for start in range(0, len(order), 16)]
     return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
+
+
+@pytest.mark.parametrize("values", [["short", "long"], [1.5, 2.5], [None, None], [True, False]], ids=str)
+def test_a_column_of_that_name_may_hold_anything(values):
+    assert lengths_of(Dataset.from_dict({"input_ids": [[1], [2]], "length": values})) is None
 
 
 def test_every_example_comes_once_with_little_padding():

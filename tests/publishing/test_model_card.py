@@ -296,6 +296,16 @@ def test_similarities_are_shown_beside_masked_tokens(report, compared):
     assert "not measured" in rows[0]
 
 
+@pytest.mark.parametrize("report", ["measured"], indirect=True)
+def test_the_teacher_is_not_smaller_than_itself(report):
+    """With a new head its stage has more parameters than the encoder that was scored, beside other encoders."""
+    fewer = report["stages"][0]["parameters"] - 400_000
+    teacher = report["efficiency"][0] | {"model": "teacher", "parameters": fewer}
+    text = render_report(report | {"skipped_tasks": [], "efficiency": [*report["efficiency"], teacher]})
+    (row,) = [line for line in text[text.index("## Tasks") :].splitlines() if line.startswith("| teacher")]
+    assert row.split("|")[2].strip() == "0.0"
+
+
 def test_the_report_has_the_cards_table(compared):
     compared["skipped_tasks"] = ["sa"]
     card = render_model_card(compared)
