@@ -322,6 +322,8 @@ def test_a_setting_of_a_stage_that_is_not_run_is_refused(compress, tmp_path):
     code, _, errors = compress(*given)
     said = "--set reduce_layers.num_hidden_layers changes nothing, reduce_layers is not among the stages; add it with --stages"
     assert code == 2 and said in errors and not (tmp_path / "run").exists()
+    code, _, errors = compress("--set", "stages=5", *given[2:])
+    assert code == 2 and errors == "error: stages must be a list of different stage names, got 5\n"
 
 
 def test_one_text_for_both_is_said(compress, inputs, tmp_path, caplog):

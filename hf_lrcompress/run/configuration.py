@@ -105,7 +105,7 @@ class RunConfig:
             for name in names:
                 with noted(found):
                     config["stages"][name] = build(STAGES[name], mapping.get(name) or {}, name)
-            for name in mapping.keys() & STAGES.keys() - set(names):
+            for name in sorted(mapping.keys() & (STAGES.keys() - set(names))):
                 with noted(found):
                     build(STAGES[name], mapping[name] or {}, name)  # though it is not run, a typo in it is one
         with noted(found):

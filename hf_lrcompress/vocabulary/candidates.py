@@ -61,10 +61,8 @@ class Candidates:
             raise ValueError(f"vocab_size {size} is too small: {needed}")
         largest = self._largest(size)
         if size > largest:
-            while (
-                smaller := self._largest(largest)
-            ) < largest:  # in a smaller vocabulary there is less room for what does not occur
-                largest = smaller
+            while self._largest(largest) < largest:  # a smaller one has less room for what does not occur
+                largest = self._largest(largest)
             raise ValueError(
                 f"the corpus has only {largest} distinct tokens with those that must stay, not {size}; "
                 f"give more text or a vocab_size of at most {largest}"
