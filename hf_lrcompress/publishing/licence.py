@@ -1,5 +1,6 @@
 """Licences: what the teacher's card states, and what it allows."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from hf_lrcompress.messages import one_line
 from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.run.configuration import DEMO, RunConfig
 from hf_lrcompress.run.licences import check_license_name
+
+logger = logging.getLogger(__name__)
 
 LICENSE_KEYS = ("license", "license_name", "license_link")
 NO_DERIVATIVES = re.compile(r"\bnd\b|no[ -]?deriv", re.IGNORECASE)
@@ -124,7 +127,7 @@ def license_of(report: Mapping[str, Any], stated: Mapping[str, Any] | None = Non
 
 
 def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any], teacher: str) -> None:
-    """Refuse to publish what a licence forbids, or what has none.
+    """Refuse to publish what a licence forbids, or what has none; say it where the model's is not the teacher's.
 
     Args:
         license (`Mapping`): Licence of the model to publish, as [`license_of`] gives it.
@@ -142,6 +145,12 @@ def check_license(license: Mapping[str, Any], teacher_license: Mapping[str, Any]
         raise ValueError(f"the card of {teacher} states no licence; find out which it is and give it as `license`, such as mit")
     for name in _names(license):
         check_license_name(name)
+    stated = _names(teacher_license)
+    if stated and stated != _names(license):
+        given = ", ".join(_names(license))
+        logger.warning(
+            "the card of %s states the licence %s, and the model is published under %s", teacher, ", ".join(stated), given
+        )
 
 
 def _names(license: Mapping[str, Any]) -> list[str]:

@@ -489,6 +489,14 @@ def test_no_derivatives_in_every_spelling(stated):
         check_license({"license": "mit"}, stated, "t")
 
 
+def test_another_licence_than_the_teachers_is_said(caplog):
+    check_license({"license": "mit"}, {"license": "mit"}, "t")
+    check_license({"license": "mit"}, {}, "t")
+    assert not caplog.text
+    check_license({"license": "mit"}, {"license": "cc-by-nc-4.0"}, "t")
+    assert "the card of t states the licence cc-by-nc-4.0, and the model is published under mit" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["andaluz-1.0", "nda", "open-and-free", "hand-made"])
 def test_other_licences_allow_derivatives(name):
     check_license({"license": "mit"}, {"license": "other", "license_name": name}, "t")
