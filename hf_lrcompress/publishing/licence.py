@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 LICENSE_KEYS = ("license", "license_name", "license_link")
 NO_DERIVATIVES = re.compile(r"\bnd\b|no[ -]?deriv", re.IGNORECASE)
+"""How licences say that nothing may be made of a work: `cc-by-nd-4.0`, `CC BY-NC-ND 4.0`, `NoDerivatives`."""
 
 
 def teacher_license(config: RunConfig) -> dict[str, Any]:
