@@ -13,8 +13,8 @@ from hf_lrcompress.stages.protocol import Cut, StageContext
 from hf_lrcompress.stages.training import DistillingStage
 from hf_lrcompress.surgery.hidden_truncation import METHODS, truncate_hidden, truncation_record
 
-SHARES = (3 / 4, 0.6, 1 / 2, 0.4, 0.3, 0.2)
-"""What may be left of the hidden size to meet a budget; the paper's 564, 456 and 312 of 768 are about ¾, 0.6 and 0.4."""
+LEAST_SHARE = 0.2
+"""What must be left of the hidden size to meet a budget; the paper's 564, 456 and 312 of 768 are about ¾, 0.6 and 0.4."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,11 @@ class TruncateHidden(DistillingStage):
             inputs.check_calibration(self.calibration_blocks)
 
     def cuts(self, config: PretrainedConfig) -> Iterator[Cut]:
-        """Some shares of the dimensions."""
+        """The largest number of dimensions first."""
         old_size = config.hidden_size
-        for share in SHARES:
-            size = _allowed_size(config, share * old_size)
-            if size < config.hidden_size:
-                config = with_hidden_size(config, size)
-                yield Cut("hidden_size", size, config, f"{size / old_size:.0%} of {old_size}; it costs most, so it is cut last")
+        for size in _smaller_sizes(config):
+            reason = f"{size / old_size:.0%} of {old_size}; it costs most, so it is cut last"
+            yield Cut("hidden_size", size, with_hidden_size(config, size), reason)
 
     def with_size(self, size: int, model: PreTrainedModel) -> "TruncateHidden":
         """Keep `size` dimensions."""
@@ -79,9 +77,10 @@ class TruncateHidden(DistillingStage):
         return record | self.distilled(context, student, parent, tokenizer)
 
 
-def _allowed_size(config: PretrainedConfig, wanted: float) -> int:
-    """The size nearest to the one wanted that the class can be built with."""
+def _smaller_sizes(config: PretrainedConfig) -> list[int]:
+    """The smaller sizes that the class can be built with, descending."""
     step = hidden_multiple(config)
-    embedding_sizes = {getattr(config, key, None) for key in architecture_of(config).same_as_hidden} - {config.hidden_size}
-    sizes = [size for size in range(step, config.hidden_size + 1, step) if size not in embedding_sizes]
-    return min(sizes, key=lambda size: abs(size - wanted))
+    embedding_sizes = {getattr(config, key, None) for key in architecture_of(config).same_as_hidden}
+    least = round(LEAST_SHARE * config.hidden_size / step) * step
+    ascending = range(max(step, least), config.hidden_size, step)
+    return [size for size in reversed(ascending) if size not in embedding_sizes]

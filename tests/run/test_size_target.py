@@ -49,13 +49,21 @@ def test_sizes_meet_the_budget_by_the_papers_rules(millions):
     assert proposal.sizes.get("hidden_size", 768) % 12 == 0
 
 
+@pytest.mark.parametrize("millions", [60, 45, 25, 18])
+def test_a_budget_is_used_up(millions):
+    """With the next hidden size that the heads allow the model would be too large."""
+    sizes = propose_sizes(XLMR, millions * 10**6).sizes
+    wider = sizes | {"hidden_size": sizes["hidden_size"] + 12}
+    assert masked_lm_on_meta(changed(XLMR, **wider)).num_parameters() > millions * 10**6
+
+
 def test_smaller_sizes_of_the_configuration_are_what_is_cut_to():
     """With 40,000 tokens a small teacher would have next to no hidden size left."""
     teacher = encoder_on_meta(BertConfig(vocab_size=250_000, hidden_size=384, num_attention_heads=12, intermediate_size=1536))
     small = RunConfig.from_mapping(read_yaml(find_configuration("small-cpu")), Language.from_tag("sk")).stages
     proposal = meet_budget(teacher, 6_500_000, small)
-    assert proposal.sizes == {"intermediate_size": 384, "vocab_size": 12_000, "hidden_size": 192}
-    assert 5_500_000 < proposal.parameters <= 6_500_000
+    assert proposal.sizes == {"intermediate_size": 384, "vocab_size": 12_000, "hidden_size": 204}
+    assert 6_250_000 < proposal.parameters <= 6_500_000
     assert proposal.reasons[0] == "intermediate_size 384: as the configuration has it, of 1536; what is kept is refitted"
     assert proposal.reasons[1] == "vocab_size 12000: the most frequent of 250,000; as the configuration has it"
     assert meet_budget(teacher, 25_000_000, {"trim_vocab": TrimVocab(vocab_size=5_000)}).sizes == {"vocab_size": 5_000}
