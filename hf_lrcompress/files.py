@@ -176,8 +176,12 @@ def check_can_be_folder(folder: Path) -> None:
 
 def free_bytes(folder: Path) -> int:
     """Bytes that are free where a folder is, or will be."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(nearest_existing(folder)).free
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def delete(path: Path) -> None:

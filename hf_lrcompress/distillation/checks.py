@@ -43,7 +43,7 @@ def check_student_and_teacher(
         raise ValueError("teacher_model is in training mode, so its dropout is on; call teacher_model.eval() first")
     if tokenizer is not None and teacher_tokenizer is not None:
         _check_tokenizers(tokenizer.get_vocab(), teacher_tokenizer.get_vocab())
-    compared = [name for name in args.loss_weights if LOSSES[name].needs_teacher]
+    compared = args.compared
     _check_head("the teacher", teacher, that_need("features", compared))
     _check_rows(student, teacher, on_logits=bool(that_need("features", compared)))
     if that_need("attention", compared):
@@ -66,8 +66,7 @@ def _check_precision(student: PreTrainedModel, args: DistillationConfig) -> None
 def _no_teacher(args: DistillationConfig) -> str:
     if args.losses is None:
         return f"alpha={args.alpha} distils from a teacher: give teacher_model, or set alpha=1 for masked LM only"
-    compared = ", ".join(name for name in args.loss_weights if LOSSES[name].needs_teacher)
-    return f"losses: {compared} compare with a teacher: give teacher_model, or leave them out"
+    return f"losses: {', '.join(args.compared)} compare with a teacher: give teacher_model, or leave them out"
 
 
 def _check_head(whose: str, model: PreTrainedModel, names: list[str]) -> None:

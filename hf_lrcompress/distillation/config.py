@@ -155,9 +155,14 @@ class DistillationConfig(TrainingArguments):
         return {name: float(weights[name]) for name in LOSSES if name in weights}
 
     @property
+    def compared(self) -> list[str]:
+        """The losses that compare with a teacher."""
+        return [name for name in self.loss_weights if LOSSES[name].needs_teacher]
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether any of the losses compares with a teacher."""
-        return any(LOSSES[name].needs_teacher for name in self.loss_weights)
+        return bool(self.compared)
 
     @property
     def evaluated(self) -> list[str]:

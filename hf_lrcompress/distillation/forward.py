@@ -31,11 +31,10 @@ def wanted_of_student(args: DistillationConfig, projections: StateProjections | 
 
 def wanted_of_teacher(args: DistillationConfig, projections: StateProjections | None) -> Wanted:
     """What the losses need of the teacher."""
-    compared = [name for name in args.loss_weights if LOSSES[name].needs_teacher]
     return Wanted(
-        features=bool(that_need("features", compared)),
+        features=bool(that_need("features", args.compared)),
         hidden_states=projections.teacher_states if projections else (),
-        attention_layer=args.relation_layer if that_need("attention", compared) else None,
+        attention_layer=args.relation_layer if that_need("attention", args.compared) else None,
     )
 
 

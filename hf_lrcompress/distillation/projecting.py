@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 from transformers import PreTrainedModel
 
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.loss_table import LOSSES, that_need
+from hf_lrcompress.distillation.loss_table import LOSSES, compared_depths, that_need
 from hf_lrcompress.distillation.observing import Wanted, base_model_outputs, hidden_states_of, identity_output_layer, observe
 from hf_lrcompress.distillation.projections import (
     TOKENS_PER_DIMENSION,
@@ -38,14 +38,12 @@ def token_mask(inputs: dict[str, Any]) -> torch.Tensor:
 def projections_between(student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig) -> StateProjections | None:
     """A projection for each hidden state that the losses compare: all, or the last where only sentences are compared."""
     names = that_need("hidden_states", args.loss_weights)
-    if not names:
-        return None
     layers = student.config.num_hidden_layers
-    states = tuple(range(layers + 1))
-    targets = tuple(args.hidden_layers or same_relative_depth(layers, teacher.config.num_hidden_layers))
-    if all(LOSSES[name].last_state_only for name in names):
-        states = states[-1:]
-        targets = targets[-1:]
+    depths = compared_depths(names, layers)
+    if not depths:
+        return None
+    states = tuple(range(layers + 1))[-depths:]
+    targets = tuple(args.hidden_layers or same_relative_depth(layers, teacher.config.num_hidden_layers))[-depths:]
     projections = StateProjections(states, targets, student.config.hidden_size, teacher.config.hidden_size)
     projections.requires_grad_(any(LOSSES[name].projects for name in names))
     return projections.to(student.device, student.dtype)

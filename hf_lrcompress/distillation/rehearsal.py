@@ -11,6 +11,7 @@ from transformers import Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.files import nearest_existing
 from hf_lrcompress.messages import shown
 
 STEPS = 1000
@@ -74,5 +75,5 @@ def _make_parts(args: DistillationConfig) -> None:
 
 def _can_write(folder: Path) -> bool:
     """Whether a folder can be made, if it is not there, and written to."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = nearest_existing(folder)
     return existing.is_dir() and os.access(existing, os.W_OK)

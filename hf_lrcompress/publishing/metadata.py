@@ -9,18 +9,13 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from hf_lrcompress.demo.texts import DEMO, demo_tasks
 from hf_lrcompress.evaluation.judging import missed_text, shortenings, tuning_text
+from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.models.loading import OWN_CODE_TAG
 from hf_lrcompress.publishing.licence import license_of
 from hf_lrcompress.tables import hundredfold
 from hf_lrcompress.texts.languages import Language
 
 FINGERPRINT = "hf_lrcompress_fingerprint"
-TASK_TYPES = {
-    "tc": "text-classification",
-    "sa": "text-classification",
-    "ner": "token-classification",
-    "pos": "token-classification",
-}
 SIZES = {"parameters": "Parameters", "reduction_percent": "Parameters fewer than the teacher's, %"}
 SIMILARITIES = {
     "sentence_similarity": "Sentence similarity, correlation with the teacher's",
@@ -238,7 +233,7 @@ def _by_metric(score: Mapping[str, Any], metric: str, value: float) -> EvalResul
     names = [task.upper(), dataset] if dataset else [task.upper()]
     kind = "f1" if "f1" in metric else metric
     return EvalResult(
-        task_type=TASK_TYPES[task],
+        task_type="token-classification" if TASKS[task].tokens else "text-classification",
         dataset_type=dataset or task,
         dataset_name=" ".join(names),
         metric_type=kind,

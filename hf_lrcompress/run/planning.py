@@ -8,7 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.loss_table import LOSSES, compared_depths, that_need
+from hf_lrcompress.distillation.loss_table import compared_depths, that_need
 from hf_lrcompress.distillation.rehearsal import rehearse
 from hf_lrcompress.distillation.training_memory import training_memory_mb
 from hf_lrcompress.files import fingerprint
@@ -121,8 +121,7 @@ def _teacher_of(stage: Stage, inputs: RunInputs, made_so_far: Mapping[str, PreTr
 
 def _check_untrained_head(arguments: DistillationConfig | None) -> None:
     """Refuse losses that compare with the logits of a head that is new."""
-    compared = [name for name in arguments.loss_weights if LOSSES[name].needs_teacher] if arguments else []
-    names = that_need("features", compared)
+    names = that_need("features", arguments.compared) if arguments else []
     if names:
         raise ValueError(f"losses: {', '.join(names)} compare with the teacher's head, which is untrained; leave them out")
 

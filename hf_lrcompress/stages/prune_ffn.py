@@ -16,7 +16,7 @@ from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS, training_arg
 from hf_lrcompress.surgery.ffn_pruning import output_importance, prune_ffn, select_neurons
 
 METHODS = ("first_order", "refit")
-SCORED_BY = ("distillation_positions", "temperature", "relation_heads", "relation_layer", "hidden_layers", "sentence_pooling")
+SCORED_BY = LOSS_ARGUMENTS - {"losses", "alpha", "distillation_loss"}
 """Arguments of the losses, besides their weights, that scores follow too."""
 
 
@@ -40,7 +40,7 @@ class PruneFFN(Stage):
         ValueError: If the method is unknown, or a number is not positive.
     """
 
-    training_settings: ClassVar[frozenset[str]] = frozenset({"bf16", "fp16", "losses"})
+    training_settings: ClassVar[frozenset[str]] = frozenset({"bf16", "fp16"})
     cut_rank: ClassVar[int | None] = 1
     intermediate_size: int = 2048
     method: str = "first_order"
