@@ -19,6 +19,8 @@ from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.models.architectures import disable_dropout, ffn_inputs_of, intermediate_size_of
 
 SCORES_FILE = "importance_scores.safetensors"
+LEFT_BEHIND = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION")
+"""Variables by which settings reach every training of a process."""
 
 
 class GradientImportanceCallback(TrainerCallback):
@@ -110,9 +112,10 @@ def score_neurons(
         ValueError: If the losses need a teacher or a head that is not there.
     """
     set_seed(seed)
+    was_training = model.training
     disable_dropout(model)
     callback = GradientImportanceCallback()
-    with tempfile.TemporaryDirectory() as output_dir, _without_deepspeed():
+    with tempfile.TemporaryDirectory() as output_dir, _own_settings():
         args = DistillationConfig(
             output_dir=output_dir,
             losses={"mlm": 1.0} if losses is None else dict(losses),
@@ -132,6 +135,7 @@ def score_neurons(
             model, args, teacher_model=teacher, train_dataset=dataset, processing_class=processing_class, callbacks=[callback]
         )
         trainer.train()
+    model.train(was_training)
     return callback.scores
 
 
@@ -143,14 +147,19 @@ class _Scoring(DistillationTrainer):
 
 
 @contextmanager
-def _without_deepspeed() -> Iterator[None]:
-    """Use plain DDP in a run that DeepSpeed launched: it takes the optimiser step before anyone can read the gradients."""
-    given = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+def _own_settings() -> Iterator[None]:
+    """Leave the launcher's and other trainings' settings as they are, and do without two of them.
+
+    DeepSpeed takes the optimiser step before anyone can read the gradients: plain DDP does not. The precision of a training that
+    was before is left in the environment (transformers 4), and this one's would be.
+    """
+    given = {name: os.environ.pop(name) for name in LEFT_BEHIND if name in os.environ}
     try:
         yield
     finally:
-        if given is not None:
-            os.environ["ACCELERATE_USE_DEEPSPEED"] = given
+        for name in LEFT_BEHIND:
+            os.environ.pop(name, None)
+        os.environ.update(given)
 
 
 def _first_order_terms(linear: nn.Linear, intermediate_size: int) -> torch.Tensor:

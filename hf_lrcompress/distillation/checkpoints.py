@@ -65,8 +65,9 @@ class SealingTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial))
-            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            delete_older(folder, limit, kept=[self.state.best_model_checkpoint])
+            newest = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            seal(newest)
+            delete_older(folder, newest, limit, kept=[self.state.best_model_checkpoint])
 
 
 def seal(checkpoint: Path) -> None:
@@ -91,18 +92,24 @@ def newest_whole(folder: Path) -> Path | None:
     return None
 
 
-def delete_older(folder: Path, limit: int | None, kept: Collection[str | None] = ()) -> None:
+def delete_older(folder: Path, newest: Path, limit: int | None, kept: Collection[str | None] = ()) -> None:
     """Delete all but the newest checkpoints, by their steps whatever the clock says.
+
+    Those of later steps than the newest are of another training in the same folder: they go first.
 
     Args:
         folder (`Path`): Where a training saves its checkpoints.
+        newest (`Path`): The one that was just saved.
         limit (`int` or `None`): How many stay; without one, or with 0, all.
         kept (`Collection[str]`, *optional*): Checkpoints that stay in any case.
     """
     if not limit:
         return
     staying = {Path(path) for path in kept if path}
-    for checkpoint in _by_step(folder)[:-limit]:
+    ascending = _by_step(folder)
+    of_this_training = ascending[: ascending.index(newest) + 1]
+    of_another = ascending[len(of_this_training) :]
+    for checkpoint in (of_another + of_this_training)[:-limit]:
         if checkpoint not in staying:
             shutil.rmtree(checkpoint)
 

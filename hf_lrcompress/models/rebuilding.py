@@ -14,6 +14,7 @@ from torch import nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern, write_transformers_4_keys
+from hf_lrcompress.models.eval_mode import modes_of, set_modes
 
 
 def on_meta(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
@@ -168,7 +169,8 @@ def rebuild(
         if tensor.shape != target.shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the config asks for {tuple(target.shape)}")
         _assign(new, name, tensor)
-    return new.train(model.training)
+    set_modes(new, modes_of(model))
+    return new
 
 
 def _check_names(model: PreTrainedModel, sources: dict[str, str]) -> None:

@@ -1,4 +1,5 @@
 import copy
+import os
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, Trainer, TrainingArguments
 
 from hf_lrcompress import GradientImportanceCallback, prune_ffn, reduce_layers, select_neurons
-from hf_lrcompress.calibration.importance import score_neurons
+from hf_lrcompress.calibration.importance import LEFT_BEHIND, score_neurons
 from hf_lrcompress.models.architectures import disable_dropout, ffn_inputs_of, layers_of
 
 
@@ -135,6 +136,27 @@ def test_a_scoring_pass_needs_no_settings_and_changes_no_weight(capsys, model_ty
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(score_neurons(tiny_model(model_type), rows, tokenizer, batch_size=2), scores)
     assert "train_loss" not in capsys.readouterr().out, "it is no training"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_scored_model_stays_in_its_mode(dataset, training):
+    """A model that is cut from one in training mode has its dropout on, and computes another thing each time."""
+    model = tiny_model("bert").train(training)
+    score_neurons(model, dataset, unigram())
+    assert model.training == training
+
+
+def test_scores_leave_nothing_to_the_trainings_after_them(dataset, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "false")
+    before = dict(os.environ)
+    score_neurons(tiny_model("bert"), dataset, unigram(), bf16=True)
+    assert os.environ.items() >= {name: before[name] for name in LEFT_BEHIND}.items()
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    in_fp32 = score_neurons(tiny_model("bert"), dataset, unigram())
+    score_neurons(tiny_model("bert"), dataset, unigram(), bf16=True)
+    assert "ACCELERATE_MIXED_PRECISION" not in os.environ
+    assert torch.equal(score_neurons(tiny_model("bert"), dataset, unigram()), in_fp32)
 
 
 def test_scores_are_those_of_the_loss_that_is_distilled(tmp_path):

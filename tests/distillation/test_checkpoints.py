@@ -70,10 +70,11 @@ def test_checkpoints_are_deleted_by_step_whatever_the_clock_says(training):
         checkpoint.mkdir(exist_ok=True)
         seal(checkpoint)
         os.utime(checkpoint, (time, time))
-    delete_older(training, None)
-    delete_older(training, 2, kept=[str(training / "checkpoint-1")])
+    newest = training / "checkpoint-10"
+    delete_older(training, newest, None)
+    delete_older(training, newest, 2, kept=[str(training / "checkpoint-1")])
     assert sorted(path.name for path in training.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-10", "checkpoint-2"]
-    delete_older(training, 1)
+    delete_older(training, newest, 1)
     assert newest_whole(training).name == "checkpoint-10" and len(list(training.glob("checkpoint-*"))) == 1
 
 
@@ -84,18 +85,26 @@ def test_a_training_keeps_as_many_as_it_was_told(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
 
 
+def test_a_training_in_a_used_folder_keeps_its_own_checkpoint(tmp_path):
+    """The later ones of a training that was there before go first."""
+    settings = {"losses": {"mlm": 1.0}, "save_strategy": "steps"}
+    make_trainer(tiny_model("bert"), None, DATASET, tmp_path, **settings, max_steps=6, save_steps=3).train()
+    make_trainer(tiny_model("bert"), None, DATASET, tmp_path, **settings, max_steps=2, save_steps=1, save_total_limit=1).train()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
 def test_the_best_checkpoint_stays_however_its_folder_is_written(training, monkeypatch):
     monkeypatch.chdir(training)
     for step in (1, 2):
         (training / f"checkpoint-{step}").mkdir(exist_ok=True)
-    delete_older(Path("./"), 1, kept=["./checkpoint-1", None])
+    delete_older(Path("./"), Path("./checkpoint-2"), 1, kept=["./checkpoint-1", None])
     assert sorted(path.name for path in training.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
 
 
 @pytest.mark.parametrize("name", ["checkpoint-x", "checkpoint-", "checkpoint-3.partial"])
 def test_what_is_no_checkpoint_is_left_alone(training, name):
     (training / name).mkdir()
-    delete_older(training, 1)
+    delete_older(training, training / "checkpoint-2", 1)
     assert newest_whole(training) == training / "checkpoint-2" and (training / name).exists()
 
 

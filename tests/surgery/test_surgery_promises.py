@@ -85,6 +85,14 @@ def test_ties_dtype_mode_and_requires_grad_are_kept(model_type, name):
     assert {parameter.dtype for parameter in small.parameters()} == {torch.bfloat16}
 
 
+def test_an_encoder_in_eval_mode_stays_so_under_a_head_that_learns(model_type, name):
+    model = tiny_model(model_type).train()
+    model.base_model.eval()
+    small = SURGERIES[name](model)
+    assert small.training and not any(module.training for module in small.base_model.modules())
+    assert model.training and not any(module.training for module in model.base_model.modules())
+
+
 def test_untied_weights_stay_untied(model_type, name, inputs):
     model = tiny_model(model_type, tie_word_embeddings=False)
     small = SURGERIES[name](model)
