@@ -17,6 +17,7 @@ from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.sharding import gathered
 from hf_lrcompress.distillation.trainer import DistillationTrainer
 from hf_lrcompress.models.architectures import disable_dropout, ffn_inputs_of, intermediate_size_of
+from hf_lrcompress.models.eval_mode import mode_kept
 
 SCORES_FILE = "importance_scores.safetensors"
 LEFT_BEHIND = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION")
@@ -112,10 +113,9 @@ def score_neurons(
         ValueError: If the losses need a teacher or a head that is not there.
     """
     set_seed(seed)
-    was_training = model.training
     disable_dropout(model)
     callback = GradientImportanceCallback()
-    with tempfile.TemporaryDirectory() as output_dir, _own_settings():
+    with tempfile.TemporaryDirectory() as output_dir, _own_settings(), mode_kept(model):
         args = DistillationConfig(
             output_dir=output_dir,
             losses={"mlm": 1.0} if losses is None else dict(losses),
@@ -135,7 +135,6 @@ def score_neurons(
             model, args, teacher_model=teacher, train_dataset=dataset, processing_class=processing_class, callbacks=[callback]
         )
         trainer.train()
-    model.train(was_training)
     return callback.scores
 
 

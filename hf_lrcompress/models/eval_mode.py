@@ -9,8 +9,15 @@ from torch import nn
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
     """Switch dropout off, and back to what it was, part by part."""
+    with mode_kept(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def mode_kept(model: nn.Module) -> Iterator[None]:
+    """Put each part back into the mode that it was in."""
     modes = modes_of(model)
-    model.eval()
     try:
         yield
     finally:
