@@ -28,15 +28,26 @@ def collect_moments(model: PreTrainedModel, batches: Iterable[Mapping[str, torch
         left out.
 
     Raises:
-        ValueError: If there are fewer tokens than a layer's inputs have dimensions.
+        ValueError: If there are fewer tokens than a layer's inputs have dimensions, or the model computes in chunks.
     """
+    if getattr(model.config, "chunk_size_feed_forward", 0):
+        raise ValueError("moments cannot be measured in chunks; load the model with chunk_size_feed_forward=0")
     sums: dict[str, torch.Tensor] = {}
     with in_eval_mode(model), torch.no_grad():
         for batch in batches:
-            inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
+            inputs = {name: tensor.to(model.device) for name, tensor in _trimmed(batch).items() if name != "labels"}
             with _measuring(model, sums, inputs.get("attention_mask")):
                 _run(model, inputs)
     return _measured(model, sums)
+
+
+def _trimmed(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch without the places after its longest text: one text could be as long as DeBERTa's table of relative positions."""
+    mask = batch.get("attention_mask")
+    if mask is None or not mask.any():
+        return dict(batch)
+    length = int(mask.any(dim=0).nonzero().max()) + 1
+    return {name: tensor[:, :length] if tensor.shape == mask.shape else tensor for name, tensor in batch.items()}
 
 
 class _OutputLayerReached(Exception):

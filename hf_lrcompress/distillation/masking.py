@@ -24,6 +24,10 @@ REPLACED = 0.1
 """Share of them that become a random token; the rest stays as it is."""
 
 
+NO_INPUTS = ("label", "labels", "label_ids", "special_tokens_mask", "length")
+"""Columns of a data set that are not for the model: what is predicted is made here."""
+
+
 class ReproducibleMasking(DataCollatorForLanguageModeling):
     """Mask tokens (80 % by the mask token, 10 % by a random one, 10 % left) as a function of seed, epoch and example alone.
 
@@ -51,6 +55,7 @@ class ReproducibleMasking(DataCollatorForLanguageModeling):
         batch = {
             key: pad_sequence([torch.as_tensor(row[key], dtype=torch.int64) for row in examples], True, padding.get(key, 0))
             for key in examples[0]
+            if key not in NO_INPUTS
         }
         lengths = torch.tensor([len(row["input_ids"]) for row in examples])
         places = torch.arange(batch["input_ids"].shape[1])

@@ -1,6 +1,7 @@
 """Running an encoder and keeping of it what losses are made of."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -53,7 +54,7 @@ def observe(model: PreTrainedModel, wanted: Wanted, **inputs: torch.Tensor) -> O
     Args:
         model ([`~transformers.PreTrainedModel`]): An encoder, with a masked-LM head or without.
         wanted ([`Wanted`]): What to keep.
-        inputs (`torch.Tensor`): What the model's forward takes.
+        inputs (`torch.Tensor`): What the model's forward takes; a teacher need not take all that its student does.
     """
     runs: Any = model if wanted.features else model.base_model
     with (
@@ -61,7 +62,7 @@ def observe(model: PreTrainedModel, wanted: Wanted, **inputs: torch.Tensor) -> O
         base_model_outputs(model) as encoded,
         _attention_vectors(model, wanted.attention_layer) as vectors,
     ):
-        outputs = type(runs).forward(runs, **inputs, output_hidden_states=bool(wanted.hidden_states))
+        outputs = type(runs).forward(runs, **_taken(runs, inputs), output_hidden_states=bool(wanted.hidden_states))
     observed = Observed(
         hidden_states=hidden_states_of(encoded[0] if wanted.features else outputs, wanted.hidden_states),
         attention=torch.cat(list(vectors.values()), dim=-1).chunk(3, dim=-1) if vectors else (),
@@ -70,6 +71,13 @@ def observe(model: PreTrainedModel, wanted: Wanted, **inputs: torch.Tensor) -> O
         return observed
     layer = model.get_output_embeddings()
     return replace(observed, features=outputs.logits, output_weight=layer.weight, output_bias=layer.bias)
+
+
+def _taken(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The inputs that a model's forward takes: `token_type_ids` are none to DistilBERT."""
+    parameters = inspect.signature(type(model).forward).parameters
+    takes_all = any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return {name: tensor for name, tensor in inputs.items() if takes_all or name in parameters}
 
 
 def hidden_states_of(outputs: Any, indices: tuple[int, ...]) -> tuple[torch.Tensor, ...]:

@@ -86,7 +86,7 @@ def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast)
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): The tokenizer that the texts were counted with.
 
     Returns:
-        `torch.Tensor` of shape `(len(tokenizer),)`: How often each token occurs in all of them.
+        `torch.Tensor` of shape `(len(tokenizer),)`: How often each token occurs in all of them; in fp64 where one is so.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -104,7 +104,7 @@ def load_counts(paths: Sequence[str | Path], tokenizer: PreTrainedTokenizerFast)
             raise ValueError(f"{path} holds no token counts ({error}); make it with save_counts") from None
         if metadata.get("tokenizer") != tokenizer_fingerprint(tokenizer):
             raise ValueError(f"{path} was counted with another tokenizer; count the corpus again with this one")
-        total += counts
+        total = total + counts  # weighted ones are no whole numbers
     return total
 
 

@@ -125,8 +125,10 @@ def _plain(texts: list[str], added: list[str]) -> list[bool]:
 
 
 def _is_suspicious(character: str) -> bool:
-    """Marks, control characters, and all white space but the space."""
-    return character == "▁" or (character != " " and unicodedata.category(character)[0] in "MCZ")
+    """Marks, control characters, all white space but the space, and what NFKC makes a space and a mark of, such as `´`."""
+    if character in "▁ ":
+        return character == "▁"
+    return unicodedata.category(character)[0] in "MCZ" or unicodedata.normalize("NFKC", character).startswith(" ")
 
 
 def _is_plain(text: str, suspicious: set[str], added: list[str]) -> bool:

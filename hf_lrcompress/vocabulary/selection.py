@@ -169,7 +169,7 @@ def weighted_counts(counts: Mapping[str, torch.Tensor], weights: Mapping[str, fl
     for name, weight in weights.items():
         if not weight > 0 or not counts[name].sum() > 0:
             raise ValueError(f"{name}: weight and number of tokens must be more than 0; leave it out instead")
-    total = sum(int(each.sum()) for each in counts.values())
+    total = sum(each.double().sum() for each in counts.values())
     scale = sum(weights.values())
     shares = [weights[name] / scale * total * each.double() / each.sum() for name, each in counts.items()]
     return sum(shares, start=torch.zeros_like(shares[0]))

@@ -101,6 +101,22 @@ def test_a_norm_over_few_relative_positions_is_measured():
     assert truncate_hidden(model, 48, "calibrated", moments).config.hidden_size == 48
 
 
+@pytest.mark.parametrize("length", [15, 16, 17])
+def test_relative_positions_are_no_text_of_their_number(length):
+    """DeBERTa's table of relative positions, 16 here, goes through the layers' maps as a text does."""
+    ids = torch.zeros(1, length, dtype=torch.long)
+    ids[0, :12] = torch.arange(5, 17)
+    batch = {"input_ids": ids, "attention_mask": (ids > 0).long()}
+    model = tiny_model("deberta-v2")
+    count = collect_moments(model, [batch] * 4).sums["deberta.encoder.layer.1.attention.self.query_proj"][-1, -1]
+    assert count == 4 * (12 + 2 * model.config.position_buckets)
+
+
+def test_a_model_that_computes_in_chunks_is_refused():
+    with pytest.raises(ValueError, match="load the model with chunk_size_feed_forward=0"):
+        collect_moments(tiny_model("bert", chunk_size_feed_forward=4), batches())
+
+
 def test_what_was_measured_on_another_model_is_refused():
     moments = collect_moments(tiny_model("bert"), batches())
     with pytest.raises(ValueError, match="no moments of encoder.layer.0 with 24 dimensions"):

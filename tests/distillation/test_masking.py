@@ -59,6 +59,15 @@ def test_padding_is_no_text_where_rows_have_no_attention_mask(tokenizer):
         assert torch.equal(expected[name], found[name]), name
 
 
+def test_columns_that_are_for_no_model_are_left_out(tokenizer):
+    """A data set of classification has labels still when its text is gone."""
+    collator = ReproducibleMasking(tokenizer, 0.15, seed=1)
+    others = {"label": 2, "labels": "sport", "label_ids": 1, "length": 40, "special_tokens_mask": [0] * 40}
+    found = collator([row | others for row in ROWS[:2]])
+    assert found.keys() == {"input_ids", "attention_mask", "labels"}
+    assert torch.equal(found["labels"], labels(collator, ROWS[:2]))
+
+
 def test_the_global_random_state_is_left_alone(tokenizer):
     torch.manual_seed(3)
     expected = torch.rand(4)

@@ -109,6 +109,19 @@ def test_text_is_masked_only_where_a_loss_needs_it(tmp_path, losses, masks):
     trainer.train(), trainer.evaluate()
 
 
+@pytest.mark.parametrize("model_type", ["distilbert", "mpnet", "modernbert"])
+def test_a_teacher_takes_of_the_batch_what_it_knows(model_type, dataset, tmp_path):
+    def with_types(rows):
+        batch = pad(rows)
+        return {**batch, "token_type_ids": torch.zeros_like(batch["input_ids"])}
+
+    args = arguments(tmp_path, losses={"hidden_mse": 1.0}, max_steps=1)
+    trainer = DistillationTrainer(
+        headless("bert"), args, teacher_model=headless(model_type), train_dataset=dataset, data_collator=with_types
+    )
+    assert trainer.train().global_step == 1
+
+
 def test_what_a_model_without_a_head_cannot_do_is_said(dataset, tmp_path):
     teacher, student = headless("bert"), headless("bert", num_hidden_layers=2)
     with pytest.raises(ValueError, match="logits_mse, mlm need a masked-LM head, and the student, a BertModel, has none"):

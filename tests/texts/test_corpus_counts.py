@@ -84,6 +84,9 @@ def test_files_of_counts_add_up(tmp_path):
         load_counts([tmp_path / "0.safetensors"], wordpiece())
     with pytest.raises(FileNotFoundError, match="2.safetensors does not exist"):
         load_counts([tmp_path / "2.safetensors"], tokenizer)
+    weighted = weighted_counts({"sk": total, "en": total}, {"sk": 0.8, "en": 0.2})
+    save_counts(tmp_path / "weighted.safetensors", weighted, tokenizer)
+    torch.testing.assert_close(load_counts([tmp_path / "weighted.safetensors"], tokenizer), 2 * total.double())
     (tmp_path / "text").write_text("text")
     with pytest.raises(ValueError, match="text holds no token counts"):
         load_counts([tmp_path / "text"], tokenizer)
@@ -95,6 +98,7 @@ def test_weights_are_shares_of_the_result():
     assert combined.tolist() == [6, 3, 1]  # 8 of the 10 are Slovak
     equal = weighted_counts(counts, {"sk": 1, "en": 1})
     assert equal.tolist() == [3.75, 3.75, 2.5]
+    assert weighted_counts({"sk": equal, "en": equal / 4}, {"sk": 1, "en": 1}).sum() == pytest.approx(12.5)
     for weights, message in (({"sk": 1}, "give both for each"), ({"sk": 1, "en": 0}, "en: weight and number of tokens")):
         with pytest.raises(ValueError, match=message):
             weighted_counts(counts, weights)

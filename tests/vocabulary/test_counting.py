@@ -23,6 +23,13 @@ def xlm_roberta_normalised() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="<mask>", unk_token="<unk>")
 
 
+def xlm_roberta_unstripped() -> PreTrainedTokenizerFast:
+    """Spaces at the ends stay, and compatibility characters are taken apart: `´` becomes a space and a mark."""
+    backend = Tokenizer.from_str(xlm_roberta().backend_tokenizer.to_str())
+    backend.normalizer = normalizers.NFKC()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="<mask>", unk_token="<unk>")
+
+
 def modernbert_with_prefix() -> PreTrainedTokenizerFast:
     """A space is put before the first word, too."""
     backend = Tokenizer.from_str(modernbert().backend_tokenizer.to_str())
@@ -34,6 +41,7 @@ MAKERS = {
     "bert": (bert, True),
     "bert_lowercase": (lambda: bert(lowercase=True), True),
     "xlm_roberta": (xlm_roberta_normalised, True),
+    "xlm_roberta_unstripped": (xlm_roberta_unstripped, True),
     "modernbert": (modernbert, True),
     "modernbert_with_prefix": (modernbert_with_prefix, True),
     "llama3": (llama3, False),
@@ -80,7 +88,7 @@ def test_counts_equal_a_naive_count(case, most, monkeypatch):
     tokenizer, apart = case
     monkeypatch.setattr(counting, "MOST_WORDS", most)
     monkeypatch.setattr(counting, "BATCH_SIZE", 100)
-    texts = [*TRAIN, *odd_texts(1500), "", *TRAIN[:50] * 3]
+    texts = [*TRAIN, *odd_texts(1500), "", "´ahoj svet", "¨", "svet ¸", *TRAIN[:50] * 3]
     assert _treats_words_apart(tokenizer.backend_tokenizer) == apart
     assert sum(_plain(texts, [])) > 500
     assert count_tokens(tokenizer, texts).tolist() == naive_count(tokenizer, texts)
