@@ -320,7 +320,7 @@ def test_a_card_that_nobody_has_changed_says_what_the_report_does(copy_of, compr
 def test_a_setting_of_a_stage_that_is_not_run_is_refused(compress, tmp_path):
     given = ("--stages", "trim_vocab", "--output_dir", tmp_path / "run", "--set", "reduce_layers.num_hidden_layers=1")
     code, _, errors = compress(*given)
-    said = "--set reduce_layers.num_hidden_layers changes nothing, reduce_layers is not among the stages; add it with --stages"
+    said = "--set reduce_layers.num_hidden_layers changes nothing, reduce_layers is not among the stages; add it to them"
     assert code == 2 and said in errors and not (tmp_path / "run").exists()
     code, _, errors = compress("--set", "stages=5", *given[2:])
     assert code == 2 and errors == "error: stages must be a list of different stage names, got 5\n"

@@ -1,7 +1,6 @@
 """Compress a multilingual encoder into a monolingual one."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +26,9 @@ from hf_lrcompress.run.further_languages import read_languages, with_languages
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
+from hf_lrcompress.run.unused_settings import check_stages_of
 from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml
-from hf_lrcompress.stages import DEFAULT_STAGES, STAGES
+from hf_lrcompress.stages import DEFAULT_STAGES
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
 
 
@@ -49,7 +49,7 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
         with noted(found):
             mapping = changed(mapping, change)
     with noted(found):
-        check_stages_of(arguments.set, mapping.get("stages", DEFAULT_STAGES))
+        check_stages_of(map(key_of, arguments.set), mapping.get("stages", DEFAULT_STAGES), "--set ")
     with noted(found):
         check_vocabulary_size(mapping, arguments.set)
     languages = read_languages("en")
@@ -78,12 +78,18 @@ def given_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
     return inputs
 
 
+def key_of(change: str) -> str:
+    """What a `--set` sets."""
+    return change.partition("=")[0].strip()
+
+
 def changed(mapping: dict[str, Any], change: str) -> dict[str, Any]:
     """A configuration with the change of a `--set`."""
-    key, equals, value = change.partition("=")
+    key = key_of(change)
+    _, equals, value = change.partition("=")
     if not equals:
         raise ValueError(f"--set {shown(change)}: give it as key=value")
-    return override(mapping, key.strip(), parse_yaml(value, f"--set {key}"))
+    return override(mapping, key, parse_yaml(value, f"--set {key}"))
 
 
 def budget_of(arguments: argparse.Namespace) -> int | None:
@@ -93,22 +99,9 @@ def budget_of(arguments: argparse.Namespace) -> int | None:
     return None if arguments.target_mb is None else parameters_of(arguments.target_mb)
 
 
-def check_stages_of(changes: Sequence[str], stages: Any) -> None:
-    """Refuse a `--set` for a stage that is not run: it would change nothing."""
-    if not isinstance(stages, list | tuple):
-        return  # which is refused where the configuration is read
-    for change in changes:
-        name, _, rest = change.strip().partition(".")
-        if rest and name in STAGES and name not in stages:
-            key = change.partition("=")[0].strip()
-            raise ValueError(
-                f"--set {key} changes nothing, {name} is not among the stages; add it with --stages, or leave it out"
-            )
-
-
 def check_vocabulary_size(mapping: dict[str, Any], changes: list[str]) -> None:
     """Refuse a `vocab_size` that is set where another rule decides it."""
-    is_set = any(change.partition("=")[0].strip() == "trim_vocab.vocab_size" for change in changes)
+    is_set = "trim_vocab.vocab_size" in map(key_of, changes)
     section = mapping.get("trim_vocab")
     if not is_set or not isinstance(section, dict):
         return

@@ -8,13 +8,14 @@ from typing import Any
 
 from accelerate import PartialState
 
-from hf_lrcompress.commands.compress import changed, given_inputs
+from hf_lrcompress.commands.compress import changed, given_inputs, key_of
 from hf_lrcompress.commands.evaluate import read_numbers
 from hf_lrcompress.commands.process import full_disk_named, on_the_way, print_error
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.evaluation.settings import check_seeds, read_pairs
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.messages import noted, read_all, refuse
+from hf_lrcompress.run.unused_settings import check_stages_of
 from hf_lrcompress.run.yaml_files import find_configuration, override, read_yaml
 from hf_lrcompress.studies.definition import Study, read_study
 from hf_lrcompress.studies.estimate import Training, describe, trainings_of
@@ -52,6 +53,8 @@ def read_points(arguments: argparse.Namespace) -> GivenStudy:
     seeds = tuple(given.seeds) or scale.seeds
     check_seeds(seeds)
     points = make_points(given.mapping, study.points_of(scale), seeds, given.task_data, given.language)
+    run = {name: None for point in points for name in point.config.stages}
+    check_stages_of(map(key_of, arguments.set), list(run), "--set ")
     return GivenStudy(study, arguments.scale or next(iter(study.scales)), seeds, points)
 
 

@@ -12,7 +12,7 @@ from hf_lrcompress.models.rebuilding import with_layers
 from hf_lrcompress.stages.inputs import on_device
 from hf_lrcompress.stages.protocol import Cut, StageContext
 from hf_lrcompress.stages.training import DistillingStage
-from hf_lrcompress.surgery.layer_reduction import fitting_layers, reduce_layers, select_layers, with_random_layers
+from hf_lrcompress.surgery.layer_reduction import STRATEGIES, fitting_layers, reduce_layers, select_layers, with_random_layers
 
 MEASURED = "measured"
 RANDOM = "random"
@@ -31,12 +31,21 @@ class ReduceLayers(DistillingStage):
             [`measure_layers`]; or `"random"`: none, see [`with_random_layers`].
         keep_layers (`tuple[int, ...]`, *optional*): Exactly these layers (from 0), instead of the two above.
         training, distil, distil_from: See [`DistillingStage`].
+
+    Raises:
+        ValueError: If the strategy is unknown.
     """
 
     cut_rank: ClassVar[int | None] = 0
     num_hidden_layers: int = 6
     strategy: str = "stride"
     keep_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = (*STRATEGIES, MEASURED, RANDOM)
+        if self.strategy not in known:
+            raise ValueError(f"reduce_layers: strategy must be one of {', '.join(known)}, got {self.strategy!r}")
 
     def resized(self, model: PreTrainedModel) -> PreTrainedModel:
         """The model with fewer layers."""

@@ -10,6 +10,7 @@ from hf_lrcompress.messages import named, noted, refuse, shown
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.stage_record import StageRecord
+from hf_lrcompress.run.unused_settings import check_stages_of
 from hf_lrcompress.run.yaml_files import override
 from hf_lrcompress.stages import DEFAULT_STAGES, STAGES
 from hf_lrcompress.stages.training import TrainingStage
@@ -102,6 +103,7 @@ def make_points(
         own: list[str] = []
         with noted(own):
             changed = _with_tasks(_changed(mapping, changes), task_data)
+            check_stages_of(changes, changed.get("stages", DEFAULT_STAGES))
             configs = [RunConfig.from_mapping(changed | {"seed": seed}, language) for seed in seeds]
             points += [Point(setting, config.seed, changes, _with_curve(config)) for config in configs]
         found += [f"{setting}: {said}" for said in own]

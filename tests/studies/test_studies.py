@@ -347,7 +347,13 @@ def test_documents_are_counted_by_their_own_length(study, inputs):
         ([], {"grid": {"reduce_layers.stratgy": ["last"]}, "axis": None}, "did you mean 'strategy'?"),
         ([], {"grid": {"training.alpha": ["x"]}}, "must set the axis, training.alpha, to a number, got 'x'"),
         ([], {"points": {"a": {}}}, "point 'a' must set the axis"),
-        ([], {"grid": {"prune_ffn.intermediate_size": [8, 9]}, "axis": None}, "are the same run: nothing that they change"),
+        ([], {"grid": {"training.logging_steps": [8, 9]}, "axis": None}, "are the same run: nothing that they change"),
+        ([], {"grid": {"prune_ffn.intermediate_size": [8, 9]}, "axis": None}, "8: prune_ffn.intermediate_size changes nothing"),
+        (
+            ["--set", "prune_ffn.batch_size=4"],
+            {},
+            "--set prune_ffn.batch_size changes nothing, prune_ffn is not among the stages",
+        ),
         ([], {"points": {"a b": {}, "a-b": {}}, "grid": {}, "axis": None}, "'a b' and 'a-b' would share a folder"),
         (
             ["--task_data", "tc=x"],
