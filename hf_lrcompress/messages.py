@@ -1,5 +1,6 @@
 """What a user reads of a mistake: one line, of bounded length, with all that is wrong in it."""
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -113,3 +114,19 @@ def check_settings(values: Iterable[Any]) -> None:
 def is_unreachable(error: Exception) -> bool:
     """Whether an error of `transformers` says that the Hub cannot be reached, or is not to be."""
     return UNREACHABLE.search(str(error)) is not None
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A whole number, of Python or of NumPy.
+
+    Args:
+        name (`str`): What it is, for the error.
+        value (`Any`): What was given.
+
+    Raises:
+        ValueError: If it is none: `12 / 2` is 6.0, no number of layers.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {shown(value)}") from None

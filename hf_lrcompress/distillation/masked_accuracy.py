@@ -89,9 +89,11 @@ def masked_token_accuracy(
         vocabulary has fewer wrong answers) and `masked_tokens` (how many there are).
 
     Raises:
-        ValueError: If the tokenizer has other tokens at the chosen places.
+        ValueError: If the model has no masked-LM head, or the tokenizer other tokens at the chosen places.
     """
     layer = model.get_output_embeddings()
+    if layer is None:
+        raise ValueError(f"a {type(model).__name__} predicts no tokens; load it with AutoModelForMaskedLM")
 
     def predict(inputs: BatchEncoding, labels: torch.Tensor) -> Predictions:
         chosen = labels != -100

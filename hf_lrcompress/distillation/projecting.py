@@ -91,6 +91,8 @@ class ProjectingTrainer(ShardingTrainer):
                 each.add(state[mask], target[mask])
             if moments[0].count >= TOKENS_PER_DIMENSION * size:
                 break
+        if not moments[0].count:
+            raise ValueError("the train_dataset has no examples")
         return moments
 
     def _student_states(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:

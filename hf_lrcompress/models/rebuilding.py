@@ -13,6 +13,7 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
+from hf_lrcompress.messages import whole_number
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern, write_transformers_4_keys
 from hf_lrcompress.models.eval_mode import modes_of, set_modes
 
@@ -92,6 +93,7 @@ def with_hidden_size(config: PretrainedConfig, hidden_size: int) -> PretrainedCo
     Raises:
         ValueError: If the class cannot be built with that size; the message names the nearest sizes that work.
     """
+    hidden_size = whole_number("hidden_size", hidden_size)
     row = architecture_of(config)
     heads = config.num_attention_heads
     sizes = {key: hidden_size for key in row.same_as_hidden if getattr(config, key, None) == config.hidden_size}

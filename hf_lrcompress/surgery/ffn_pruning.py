@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_lrcompress.messages import whole_number
 from hf_lrcompress.models.architectures import intermediate_size_of, layer_pattern, layers_of
 from hf_lrcompress.models.rebuilding import on_meta, rebuild, with_intermediate_size
 from hf_lrcompress.surgery.folding import augmented, folded, linear_at, predictor, selection, write
@@ -29,6 +30,7 @@ def select_neurons(scores: torch.Tensor, intermediate_size: int) -> torch.Tensor
     """
     if scores.ndim != 2:
         raise ValueError(f"scores must have shape (layers, neurons), got {tuple(scores.shape)}")
+    intermediate_size = whole_number("intermediate_size", intermediate_size)
     if not 1 <= intermediate_size <= scores.shape[1]:
         raise ValueError(f"cannot keep {intermediate_size} of {scores.shape[1]} neurons a layer; give 1 to {scores.shape[1]}")
     if not torch.isfinite(scores).all():
@@ -88,6 +90,7 @@ def prune_ffn(model: PreTrainedModel, keep_neurons: torch.Tensor, moments: Momen
     >>> small = prune_ffn(model, select_neurons(scores, intermediate_size=2048))
     ```
     """
+    keep_neurons = torch.as_tensor(keep_neurons)
     _check(model, keep_neurons)
     if moments is not None:
         moments.check(model)
@@ -111,6 +114,8 @@ def _check(model: PreTrainedModel, keep_neurons: torch.Tensor) -> None:
     size = intermediate_size_of(model.config)
     if keep_neurons.ndim != 2 or keep_neurons.shape[0] != layers or keep_neurons.shape[1] == 0:
         raise ValueError(f"keep_neurons must have shape ({layers}, kept neurons), got {tuple(keep_neurons.shape)}")
+    if keep_neurons.is_floating_point() or keep_neurons.dtype == torch.bool:
+        raise ValueError(f"keep_neurons must be indices, whole numbers, got {keep_neurons.dtype}; select_neurons gives them")
     if keep_neurons.min() < 0 or keep_neurons.max() >= size or (keep_neurons.diff(dim=1) <= 0).any():
         raise ValueError(f"each row of keep_neurons must be ascending neuron indices from 0 to {size - 1}")
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from hf_lrcompress.messages import whole_number
 from hf_lrcompress.models.architectures import architecture_of, layer_pattern, layers_of
 from hf_lrcompress.models.rebuilding import on_meta, rebuild, with_layers
 
@@ -79,6 +80,7 @@ def select_layers_measured(num_hidden_layers: int, target: int, error: Callable[
 
 
 def _check_target(num_hidden_layers: int, target: int) -> None:
+    whole_number("the number of layers to keep", target)
     if not 1 <= target <= num_hidden_layers:
         raise ValueError(f"cannot keep {target} of {num_hidden_layers} layers; give a number from 1 to {num_hidden_layers}")
 

@@ -10,6 +10,7 @@ from tiny_trainers import collate, history, make_trainer
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
+from hf_lrcompress.distillation.masked_accuracy import MaskedText, masked_token_accuracy
 from hf_lrcompress.distillation.masking import ReproducibleMasking
 
 LOSSES = dict.fromkeys(("relations", "hidden_cosine", "hidden_mse", "sentence_cosine", "sentence_similarity"), 1.0)
@@ -120,6 +121,18 @@ def test_a_teacher_takes_of_the_batch_what_it_knows(model_type, dataset, tmp_pat
         headless("bert"), args, teacher_model=headless(model_type), train_dataset=dataset, data_collator=with_types
     )
     assert trainer.train().global_step == 1
+
+
+def test_no_text_to_start_from_is_said(tmp_path):
+    args = arguments(tmp_path, losses={"hidden_mse": 1.0}, max_steps=1)
+    trainer = DistillationTrainer(headless("bert"), args, teacher_model=headless("bert"), train_dataset=[], data_collator=pad)
+    with pytest.raises(ValueError, match="the train_dataset has no examples"):
+        trainer.train()
+
+
+def test_masked_tokens_need_a_head():
+    with pytest.raises(ValueError, match="a BertModel predicts no tokens; load it with AutoModelForMaskedLM"):
+        masked_token_accuracy(headless("bert"), unigram(), MaskedText(("a",), ((),), 8))
 
 
 def test_what_a_model_without_a_head_cannot_do_is_said(dataset, tmp_path):
