@@ -17,6 +17,8 @@ from hf_lrcompress.__main__ import parse_arguments
 from hf_lrcompress.benchmarks import quality
 from hf_lrcompress.benchmarks.results import overview
 from hf_lrcompress.commands.compress import read_config
+from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.loss_table import LOSSES
 from hf_lrcompress.models.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
@@ -235,6 +237,13 @@ def test_the_speed_of_an_export_is_that_of_the_results():
     one = f"{faster['logits', 1]} times as fast with logits, {faster['states', 1]} times with states alone"
     assert f"{one}, {min(row['times_smaller'] for row in int8.values()):.0f} times smaller" in text
     assert f"{faster['logits', 2]} and {faster['states', 2]}" in text
+
+
+def test_every_loss_is_described():
+    recipes = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^\| `(\w+)` +\|", recipes, re.MULTILINE))
+    assert LOSSES.keys() <= described
+    assert LOSSES.keys() <= set(re.findall(r"- `(\w+)`:", DistillationConfig.__doc__))
 
 
 def test_every_supported_family_is_listed():

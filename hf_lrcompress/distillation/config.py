@@ -47,8 +47,8 @@ class DistillationConfig(TrainingArguments):
 
             For `hidden_cosine`, `hidden_mse` and `sentence_cosine` the student's states go through an affine map, one for each
             depth, that starts as the least-squares map to the teacher's and is trained along; it is not saved with the student.
-            The last depth weighs 1, the embeddings and all others ¼. Models without a masked-LM head have all but the first
-            three.
+            The last depth weighs 1, the embeddings and all others ¼. Without a masked-LM head a model has the losses of
+            attention, hidden states and sentences.
         alpha (`float`, *optional*):
             Weight of the masked-LM loss, 0.5 where nothing is given; the distillation loss gets `1 - alpha`. With 1 no teacher
             is needed: plain MLM training.
@@ -57,7 +57,8 @@ class DistillationConfig(TrainingArguments):
             The tokens that the means of logit losses are over: `"all"` but padding, as in the paper, or only the `"masked"` ones.
         temperature (`float`, *optional*, defaults to 1.0): Divides the logits in the KL loss.
         sentence_pooling (`str`, *optional*, defaults to `"mean"`):
-            What a sentence is in the last two losses: the `"mean"` of its tokens' states, or `"cls"`, the state of the first.
+            What a sentence is in `sentence_cosine` and `sentence_similarity`: the `"mean"` of its tokens' states, or `"cls"`, the
+            state of the first.
         relation_heads (`int`, *optional*):
             Heads that `relations` splits both models' queries, keys and values into; the student's own number by default.
         relation_layer (`int`, *optional*, defaults to -1): The teacher's layer for `relations`, from 0; -1 is the last.

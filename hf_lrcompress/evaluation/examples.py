@@ -9,6 +9,9 @@ from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 """The splits, and the names that a file of each may have."""
 
+OF_OTHERS = ("title", "epochs", "quick_epochs", "everywhere", "sources")
+"""What a task has for people, for trainings that ask for nothing else, and for other languages."""
+
 LABEL_NAMES = "labels.txt"
 """The file that names labels which are numbers."""
 
@@ -57,8 +60,8 @@ class TaskData:
             self._check(name, getattr(self, name))
 
     def identity(self) -> dict[str, Any]:
-        """All that a score depends on: not a folder's name, nor the task's own epochs, as a training may have others."""
-        task = {key: value for key, value in asdict(self.task).items() if key not in ("epochs", "quick_epochs")}
+        """All that a score depends on: not a folder's name, nor what the task only has for other data and trainings."""
+        task = {key: value for key, value in asdict(self.task).items() if key not in OF_OTHERS}
         whole = asdict(self) | {"task": task}
         if whole.pop("is_local"):
             whole["source"] = "local"

@@ -196,7 +196,8 @@ def test_a_result_is_that_of_its_epochs_whatever_asked_for_them(comparison):
 
     task = comparison.tasks[0].task
     assert made(quick=True) == made(epochs=task.quick_epochs) != made(epochs=task.quick_epochs + 1)
-    longer = replace(comparison.tasks[0], task=replace(task, epochs=200, quick_epochs=50))  # as another version has it
+    of_another_version = replace(task, epochs=200, quick_epochs=50, title="other", everywhere=None)
+    longer = replace(comparison.tasks[0], task=of_another_version)
     (entry,) = replace(comparison, tasks=[longer], training=TaskTraining(epochs=3)).entries()
     assert entry.job(1e-4, 3).fingerprint == made(epochs=3)
 
