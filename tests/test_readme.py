@@ -209,6 +209,8 @@ def test_the_scores_with_larger_adapters_on_the_other_tasks_are_those_of_the_eva
     of_tags = f"the teacher {said['pos', False, 2]} where it had {said['pos', False, 16]}, ours {said['pos', True, 2]} "
     kept = [100 * found["pos", True, factor]["mean"] / found["pos", False, factor]["mean"] for factor in (2, 16)]
     assert of_tags + f"where it had {said['pos', True, 16]}: {kept[0]:.1f} % are kept, not {kept[1]:.1f} %." in page
+    of_sentiment = f"with r = 2 at 2e-4 the teacher has {said['sa', False, 2]}, with r = 16 at 5e-4 {said['sa', False, 16]}, "
+    assert of_sentiment + f"ours {said['sa', True, 2]} and {said['sa', True, 16]}." in page
     in_readme = f"On parts of speech they have {said['pos', False, 2]} and {said['pos', True, 2]} then, {kept[0]:.0f} %."
     assert in_readme in " ".join(README.split())
 
