@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, UNDISTILLED, capacity_table, score_notes, score_table
+from hf_lrcompress.evaluation.tables import ACCURACY_NOTE, MAJORITY, UNDISTILLED, capacity_table, score_notes, score_table
 from hf_lrcompress.figures import maker
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages, plot_training
 from hf_lrcompress.tables import STAGE_COLUMNS, escaped, make_table
@@ -95,7 +95,7 @@ def test_what_guessing_gives_is_a_row_of_its_own():
 def test_the_notes_say_how_the_models_were_trained():
     _, tc, pos, skipped = score_notes(SCORES, ["ner"])
     assert tc == "TC: topic classification, macro_f1 × 100 on 1,204 test texts, 0.5 % of them also in train; 2 seeds, seq_bn."
-    assert pos.endswith(f"1 seed, seq_bn; {POS_NOTE}.") and skipped.startswith("NER: skipped")
+    assert pos.endswith(f"1 seed, seq_bn; {ACCURACY_NOTE}.") and skipped.startswith("NER: skipped")
     rates = {"teacher": 1e-4, "student": 1e-3}
     trained = [row | {"epochs": 20, "learning_rate": rates[row["model"]]} for row in SCORES]
     assert "; 20 epochs; learning rate 0.0001 (teacher), 0.001 (student)" in score_notes(trained)[1]

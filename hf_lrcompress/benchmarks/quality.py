@@ -199,7 +199,7 @@ def result_row(row: Row, teacher: Row) -> dict[str, Any]:
 
 
 def score_text(scores: dict[str, Any]) -> str | None:
-    """Mean and deviation over seeds, of parts of speech the accuracy, and the learning rate; or that it is at the baseline."""
+    """Mean and deviation over seeds, of classes of words the accuracy, and the learning rate; or that it is at the baseline."""
     if not scores:
         return None
     spread = f" ± {100 * scores['std']:.1f}" if len(scores["values"]) > 1 else " (one seed)"
@@ -208,7 +208,7 @@ def score_text(scores: dict[str, Any]) -> str | None:
         beside = " (at the majority baseline)"
     elif is_partly_learned(scores):
         beside = f" (never {escaped(missed_text(scores))})"
-    if scores["task"] == "pos":
+    if TASKS[scores["task"]].classes_of_words:
         beside += f", accuracy {100 * scores['extra']['accuracy']:.1f},"
     failed = ", ".join(f"{rate:g}" for rate in scores.get("failed_rates", ()))
     others = f" ({failed} failed)" if failed else ""

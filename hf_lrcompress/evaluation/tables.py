@@ -35,7 +35,7 @@ MAJORITY_NOTE = (
 )
 IN_PART = "Averages count it all the same; where the reference has learned a part only, no share of it is given."
 OTHER_ADAPTERS = "Models have adapters of different sizes (r): retention compares each with the adapters that it has."
-POS_NOTE = (
+ACCURACY_NOTE = (
     "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it, as are all "
     "tags of one letter, and a tag O is none. Accuracy tells them apart"
 )
@@ -65,7 +65,7 @@ def score_table(scores: Sequence[Mapping[str, Any]], efficiency: Sequence[Mappin
         "parameters": EFFICIENCY_COLUMNS["parameters"],
         "size_mb": EFFICIENCY_COLUMNS["size_mb"],
         **{name: (name.upper(), _score) for name in _tasks(scores)},
-        "pos_accuracy": ("POS accuracy", hundredfold),
+        **{f"{name}_accuracy": (f"{name.upper()} accuracy", hundredfold) for name in _tasks_of_words(scores)},
         "average": ("average", "{:.1f}".format),
         **RETENTION_COLUMNS,
         **efficiency_columns(len(efficiency)),  # speed; the others have their places above
@@ -100,8 +100,7 @@ def card_notes(scores: Sequence[Mapping[str, Any]]) -> list[str]:
         scores (`Sequence[Mapping]`): Rows of [`score_models`].
     """
     notes = [shortened_notice(scores)]
-    if any(row["task"] == "pos" for row in scores):
-        notes.append(f"POS: {POS_NOTE}.")
+    notes += [f"{name.upper()}: {ACCURACY_NOTE}." for name in _tasks_of_words(scores)]
     if baseline_rows(scores):
         notes.append(MAJORITY_NOTE)
     notes += _notes_on_retention(scores)
@@ -188,12 +187,16 @@ def _tasks(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in TASKS if name in scored]
 
 
+def _tasks_of_words(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the scored tasks whose accuracy stands beside the score."""
+    return [name for name in _tasks(scores) if TASKS[name].classes_of_words]
+
+
 def _cells(own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A model's part of the table that its scores make."""
     cells: dict[str, Any] = {row["task"]: row for row in own}
     cells["average"] = 100 * np.mean([row["mean"] for row in own])
-    if "pos" in cells:
-        cells["pos_accuracy"] = cells["pos"]["extra"].get("accuracy")
+    cells |= {f"{name}_accuracy": cells[name]["extra"].get("accuracy") for name in _tasks_of_words(own)}
     for key in RETENTION_COLUMNS:
         retained = {row["task"]: row[key] for row in own if row.get(key) is not None}
         if retained:
@@ -230,8 +233,8 @@ def _task_note(rows: Sequence[Mapping[str, Any]]) -> str:
     cut_off = [f"{each['words_cut_off']:,} ({each['model']})" for each in rows if each.get("words_cut_off")]
     if cut_off:
         facts.append(f"words beyond the maximum length, which have the most frequent tag: {', '.join(cut_off)}")
-    if row["task"] == "pos":
-        facts.append(POS_NOTE)
+    if TASKS[row["task"]].classes_of_words:
+        facts.append(ACCURACY_NOTE)
     return f"{row['task'].upper()}: {TASKS[row['task']].title}, {row['metric']} × 100 on {'; '.join(facts)}."
 
 

@@ -68,6 +68,11 @@ class Task:
         of_wikipedia = source is not None and "{wikiann}" in (source.name or "")
         return None if of_wikipedia and not language.in_script_of_wikipedia else source
 
+    @property
+    def classes_of_words(self) -> bool:
+        """Whether tags are classes of words, as parts of speech are: seqeval takes some for one, so accuracy stands beside it."""
+        return self.tokens and not self.spans
+
     def allows(self, tag: str) -> bool:
         """Whether a tag is one that the metric understands: seqeval takes `PER-B` for a span of type `B`."""
         return not self.spans or IOB2.fullmatch(tag) is not None

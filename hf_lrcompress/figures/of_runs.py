@@ -111,7 +111,7 @@ def _paint_scores(scores: Sequence[Row], models: Sequence[Row], axes: "Axes") ->
     for name in TASKS:
         rows = sorted((row for row in scores if row["task"] == name), key=lambda row: place_of[row["model"]])
         if rows:
-            _paint_task(axes, name.upper(), rows, place_of)
+            _paint_task(axes, name, rows, place_of)
     labels = [f"{row['model']}\n{row['size_mb']:.0f} MB" for row in models]
     axes.set_xticks(range(len(models)), labels, rotation=25, ha="right", rotation_mode="anchor")  # names can be long
     axes.set(ylim=(0, 100), ylabel="score × 100")
@@ -123,8 +123,9 @@ def _paint_scores(scores: Sequence[Row], models: Sequence[Row], axes: "Axes") ->
     _title_and_legend(axes, scores)
 
 
-def _paint_task(axes: "Axes", title: str, rows: Sequence[Row], place_of: Mapping[str, int]) -> None:
-    """A line through a task's scores, a cross for surgery alone, dashed the baseline, and of parts of speech the accuracy."""
+def _paint_task(axes: "Axes", name: str, rows: Sequence[Row], place_of: Mapping[str, int]) -> None:
+    """A line through a task's scores, a cross for surgery alone, dashed the baseline, and of classes of words the accuracy."""
+    title = name.upper()
     compressed = [row for row in rows if row["model"] != UNDISTILLED]
     x = [place_of[row["model"]] for row in compressed]
     deviations = [100 * row["std"] for row in compressed]
@@ -135,8 +136,8 @@ def _paint_task(axes: "Axes", title: str, rows: Sequence[Row], place_of: Mapping
     axes.plot([place_of[UNDISTILLED] for _ in alone], alone, marker="x", linestyle="", color=color)
     for baseline in baseline_rows(rows):
         axes.axhline(100 * baseline["mean"], color=color, linestyle="--", linewidth=1)
-    if title == "POS":
-        axes.plot(x, [100 * row["extra"]["accuracy"] for row in compressed], ".:", color=color, label="POS accuracy")
+    if TASKS[name].classes_of_words:
+        axes.plot(x, [100 * row["extra"]["accuracy"] for row in compressed], ".:", color=color, label=f"{title} accuracy")
 
 
 def _paint_capacity(capacity: Sequence[Row], axes: "Axes") -> None:

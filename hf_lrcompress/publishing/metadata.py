@@ -145,13 +145,13 @@ def final_scores(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def facts_beside(score: Mapping[str, Any]) -> list[str]:
-    """What stands beside a score in a line of text: accuracy of parts of speech, the baseline, and what was not learned.
+    """What stands beside a score in a line of text: accuracy of classes of words, the baseline, and what was not learned.
 
     Args:
         score (`Mapping`): A row of the report's scores.
     """
     facts = []
-    if score["task"] == "pos":
+    if TASKS[score["task"]].classes_of_words:
         facts.append(f"accuracy {hundredfold(score['extra']['accuracy'])}")
     if score.get("majority") is not None:
         facts.append(f"majority baseline {hundredfold(score['majority'])}")
@@ -220,9 +220,9 @@ def _on_text(report: Mapping[str, Any], metric_type: str, metric_name: str, valu
 
 
 def _on_task(score: Mapping[str, Any]) -> list[EvalResult]:
-    """A task's score, and of parts of speech the accuracy too. What was shortened or not learned is in the name."""
+    """A task's score, and of classes of words the accuracy too. What was shortened or not learned is in the name."""
     results = [_by_metric(score, score["metric"], score["mean"])]
-    if score["task"] == "pos":
+    if TASKS[score["task"]].classes_of_words:
         results.append(_by_metric(score, "accuracy", score["extra"]["accuracy"]))
     return results
 

@@ -1,6 +1,7 @@
 """Scores that look like something: at the floor, after a shortened training, by an F1 that takes two tags for one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from hf_lrcompress.evaluation.judging import (
 )
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.evaluation.missed_labels import missed_labels
-from hf_lrcompress.evaluation.tables import MAJORITY, POS_NOTE, capacity_table, missed_notes, score_notes, score_table
+from hf_lrcompress.evaluation.tables import ACCURACY_NOTE, MAJORITY, capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
 from hf_lrcompress.publishing.index import render_index
@@ -29,7 +30,7 @@ from hf_lrcompress.publishing.report import render_report
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
 REPORT = Path(__file__).parents[1] / "report_of_a_masked_lm.json"
-BASELINES = {"tc": 0.057, "sa": 0.472, "ner": 0.0, "pos": 0.06}
+BASELINES = {"tc": 0.057, "sa": 0.472, "ner": 0.0, "pos": 0.06, "xpos": 0.06}
 
 
 def row(model: str, task: str, mean: float, **more) -> dict:
@@ -260,17 +261,19 @@ def test_the_papers_training_is_not_called_shortened():
     assert shortened_notice(report["scores"]) is None and "Shortened" not in render_model_card(report) + render_report(report)
 
 
-def test_accuracy_tells_apart_what_seqeval_takes_for_one_tag(drawn, tmp_path):
+@pytest.mark.parametrize("name", ["pos", "xpos"])
+def test_accuracy_tells_apart_what_seqeval_takes_for_one_tag(drawn, monkeypatch, tmp_path, name):
+    monkeypatch.setitem(TASKS, name, replace(TASKS["pos"], name=name))  # with any task whose tags are classes of words
     gold = [["PRON", "CCONJ", "VERB", "SCONJ"]]
     swapped = [["PRON", "SCONJ", "VERB", "CCONJ"]]
     assert score("seqeval_f1", swapped, gold) == {"seqeval_f1": 1.0, "accuracy": 0.5}
-    report = report_of(compared({"pos": 0.9}, {"pos": 0.8}))
+    report = report_of(compared({name: 0.9}, {name: 0.8}))
     card = render_model_card(report)
     for text in (card, render_report(report)):
-        assert POS_NOTE in text and "accuracy |" in text and " 45.7 |" in text
+        assert ACCURACY_NOTE in text and "accuracy |" in text and " 45.7 |" in text
     assert "type: accuracy\n      value: 0.4567" in card
-    assert "POS 80.0 (accuracy 45.7; " in render_index({"sk": report})
-    assert "accuracy 45.7" in eval_notes(report, "pos")
-    assert last_rows(score_table(report["scores"], report["efficiency"]))[-1]["POS accuracy"] == "12.3"
+    assert f"{name.upper()} 80.0 (accuracy 45.7; " in render_index({"sk": report})
+    assert "accuracy 45.7" in eval_notes(report, name)
+    assert last_rows(score_table(report["scores"], report["efficiency"]))[-1][f"{name.upper()} accuracy"] == "12.3"
     plot_scores(report["scores"], report["efficiency"], tmp_path / "scores.png")
-    assert "POS accuracy" in [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
+    assert f"{name.upper()} accuracy" in [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
