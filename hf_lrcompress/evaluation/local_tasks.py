@@ -1,17 +1,21 @@
 """Reading a task's data from a local folder. Errors are one line: which file, which line."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.evaluation.examples import LABEL_NAMES, SPLITS, Example, checked_example
-from hf_lrcompress.evaluation.task_rows import read_rows
+from hf_lrcompress.evaluation.task_rows import read_task_rows
 from hf_lrcompress.evaluation.tasks import Task
-from hf_lrcompress.evaluation.word_lines import read_word_lines
+from hf_lrcompress.evaluation.word_lines import KINDS_OF_WORDS, read_word_lines
 from hf_lrcompress.texts.lines import read_lines
+from hf_lrcompress.texts.rows import KINDS_OF_ROWS, kind_of, named
 
-ROW_READERS = {".jsonl": read_rows, ".csv": read_rows, ".tsv": read_rows}
-WORD_READERS = {".conllu": read_word_lines, ".conll": read_word_lines, ".iob2": read_word_lines}
+ROW_READERS = dict.fromkeys(KINDS_OF_ROWS, read_task_rows)
+WORD_READERS = dict.fromkeys(KINDS_OF_WORDS, read_word_lines)
+SHARD = re.compile(r"-\d{5}-of-\d{5}")
+"""What the Hub adds to the name of a file that is one of several."""
 
 
 def read_split(folder: Path, names: tuple[str, ...], task: Task, columns: Sequence[str | int] | None = None) -> Iterator[Example]:
@@ -31,12 +35,9 @@ def read_split(folder: Path, names: tuple[str, ...], task: Task, columns: Sequen
         raise ValueError(f"columns of {task.name}: give two, that of the inputs and that of the labels, got {columns!r}")
     path = _find(folder, names, task)
     label_names = _read_label_names(folder)
-    for number, inputs, labels in _readers(task)[path.suffix](path, task, columns):
-        where = f"{path}, line {number}"
-        if label_names and isinstance(labels, list):
-            labels = [_named(label, label_names, where) for label in labels]
-        elif label_names:
-            labels = _named(labels, label_names, where)
+    for where, inputs, labels in _readers(task)[kind_of(path)](path, task, columns):
+        if label_names:
+            labels = named(labels, label_names, where, LABEL_NAMES)
         yield checked_example(inputs, labels, task, where)
 
 
@@ -59,7 +60,9 @@ def _readers(task: Task) -> dict[str, Any]:
 
 def _is_of(path: Path, names: tuple[str, ...], task: Task) -> bool:
     """Whether a file is one of a split's, by its name."""
-    return path.stem.split("-")[-1] in names and path.suffix in _readers(task)
+    kind = kind_of(path)
+    name = SHARD.sub("", path.name.removesuffix(kind))
+    return name.split("-")[-1] in names and kind in _readers(task)
 
 
 def _find(folder: Path, names: tuple[str, ...], task: Task) -> Path:
@@ -77,12 +80,3 @@ def _read_label_names(folder: Path) -> list[str]:
     """Names of labels that are numbers: on the first line that of 0. None where there is no such file."""
     path = folder / LABEL_NAMES
     return list(read_lines(path)) if path.exists() else []
-
-
-def _named(label: Any, names: list[str], where: str) -> Any:
-    """A label, by its name if it is a number."""
-    if not str(label).isdecimal():
-        return label
-    if int(label) >= len(names):
-        raise ValueError(f"{where}: label {label} has no name; {LABEL_NAMES} has {len(names)}, the first for 0")
-    return names[int(label)]

@@ -3,10 +3,8 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from datasets import ClassLabel, Dataset, get_dataset_config_names, load_dataset
-from datasets import List as ListFeature
+from datasets import Dataset, get_dataset_config_names, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
 from hf_lrcompress.evaluation.examples import SPLITS, Example, TaskData, checked_example
@@ -15,6 +13,7 @@ from hf_lrcompress.evaluation.tasks import HubSource, Task
 from hf_lrcompress.evaluation.word_lines import MISSING
 from hf_lrcompress.texts.languages import Language
 from hf_lrcompress.texts.readers import PARQUET_BRANCH, load_parquet_branch
+from hf_lrcompress.texts.rows import check_column, class_names, named
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +26,9 @@ def load_task(
     Args:
         task ([`Task`]): The task.
         language ([`Language`]): The language, for the Hub.
-        folder (`str` or `Path`, *optional*): A folder with `train`, `validation` and `test` as `.jsonl`, `.csv` or `.tsv` (`text`
-            and `label`, or `tokens` and `tags`), `.conllu` (POS), `.conll` or `.iob2` (a word and its tag a line). If labels are
-            numbers, `labels.txt` has their names, a line each. Without a folder, the Hub.
+        folder (`str` or `Path`, *optional*): A folder with `train`, `validation` and `test` as `.jsonl`, `.csv`, `.tsv` or
+            `.parquet` (`text` and `label`, or `tokens` and `tags`), `.conllu` (POS), `.conll` or `.iob2` (a word and its tag a
+            line). If labels are numbers, `labels.txt` has their names, a line each. Without a folder, the Hub.
         columns (`Sequence[str | int]`, *optional*): Other columns of these files for inputs and labels: two names, or two numbers
             from 1 where columns have no names.
 
@@ -73,21 +72,18 @@ def give_local_files(task_name: str) -> str:
 def _read_hub(source: HubSource, name: str | None, split: str, task: Task) -> Iterator[Example]:
     rows = _load_rows(source, name, split, task)
     for column in (source.inputs, source.labels):
-        if column not in rows.column_names:
-            raise ValueError(f"{source.path} has no column {column!r}; there are: {', '.join(rows.column_names)}")
-    feature = rows.features[source.labels]
-    names = _class_names(feature)
+        check_column(column, rows.column_names, source.path)
+    names = class_names(rows.features[source.labels])
     for index, row in enumerate(rows):
+        where = f"{source.path}, {split}, row {index}"
         inputs = row[source.inputs]
         labels = row[source.labels]
-        if names and task.tokens:
-            labels = [names[label] for label in labels]
-        elif names:
-            labels = names[labels]
+        if names:
+            labels = named(labels, names, where, "the data set")
         if task.tokens and len(inputs) == len(labels):
             inputs, labels = _without_missing(inputs, labels)
         if labels != source.without:
-            yield checked_example(inputs, labels, task, f"{source.path}, {split}, row {index}")
+            yield checked_example(inputs, labels, task, where)
 
 
 def _without_missing(words: list[str], tags: list[str]) -> tuple[list[str], list[str]]:
@@ -105,9 +101,3 @@ def _load_rows(source: HubSource, name: str | None, split: str, task: Task) -> D
     except ValueError:  # datasets' answer where the pattern finds nothing
         message = f"{task.name}: {source.path} has no {name}; {give_local_files(task.name)}"
         raise FileNotFoundError(message) from None
-
-
-def _class_names(feature: Any) -> list[str] | None:
-    """Names of labels that are stored as numbers."""
-    inner = feature.feature if isinstance(feature, ListFeature) else feature
-    return inner.names if isinstance(inner, ClassLabel) else None

@@ -12,6 +12,9 @@ from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
 from hf_lrcompress.texts.lines import read_lines
 
 CONLLU = ".conllu"
+KINDS_OF_WORDS = (CONLLU, ".conll", ".iob2")
+"""How the names of files end that [`read_word_lines`] reads."""
+
 CONLLU_WIDTH = 10
 MISSING = ("_", "")
 """What stands where a word has no tag."""
@@ -28,8 +31,8 @@ class _Line(NamedTuple):
     columns: list[str]
 
 
-def read_word_lines(path: Path, task: Task, chosen: Sequence[str | int] | None) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Read sentences: of each the number of its first line, its words and their tags.
+def read_word_lines(path: Path, task: Task, chosen: Sequence[str | int] | None) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Read sentences: of each where it begins, its words and their tags.
 
     Columns are separated by tabs, on a line without any by spaces. The word is in the first column and its tag in the last. If
     the first column numbers the words, they are in the second and the one column after it that has such tags; in CoNLL-U in the
@@ -56,7 +59,8 @@ def read_word_lines(path: Path, task: Task, chosen: Sequence[str | int] | None) 
         word, tag = _indices(path, words[0], task, chosen) if chosen else _guess(path, words, task, numbered)
         _check_values(path, words, task, word, tag)
     for sentence in filter(None, sentences):
-        yield sentence[0].number, [line.columns[word] for line in sentence], [line.columns[tag] for line in sentence]
+        where = f"{path}, line {sentence[0].number}"
+        yield where, [line.columns[word] for line in sentence], [line.columns[tag] for line in sentence]
 
 
 def split_at_spaces(text: str) -> list[str]:

@@ -13,7 +13,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_lrcompress.files import file_hash, json_hash
 from hf_lrcompress.messages import shown
-from hf_lrcompress.texts.readers import READERS, kind_of, read_hub
+from hf_lrcompress.texts.readers import READERS, read_hub
+from hf_lrcompress.texts.rows import kind_of
 
 Corpus = Dataset | IterableDataset
 """A corpus that was read, or that is read while it is used."""

@@ -2,18 +2,14 @@
 
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset, config, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
 from hf_lrcompress.messages import one_line
-from hf_lrcompress.texts.lines import read_json_lines, read_lines, read_table_lines
+from hf_lrcompress.texts.lines import read_lines
+from hf_lrcompress.texts.rows import KINDS_OF_ROWS, check_column, read_rows
 
 DEMO_COMMAND = "hf-lrcompress compress --lang sk --config demo"
 
@@ -38,54 +34,22 @@ def load_parquet_branch(path: str, name: str | None, split: str, streaming: bool
     return load_dataset("parquet", data_files=files, split="train", streaming=streaming)  # nosec B615
 
 
-def _text_documents(file: str, column: str) -> Iterator[str]:
+def _line_documents(file: str, column: str) -> Iterator[str]:
     return read_lines(file)
 
 
-def _row_documents(
-    read_rows: Callable[[str], Iterator[tuple[int, Mapping[str, Any]]]], file: str, column: str
-) -> Iterator[str | None]:
-    for number, row in read_rows(file):
-        where = f"{file}, line {number}"
-        _check_column(column, row, where)
+def _row_documents(file: str, column: str) -> Iterator[str | None]:
+    for where, row in read_rows(file, [column]):
+        check_column(column, row, where)
         yield _checked(row[column], column, where)
 
 
-def _parquet_documents(file: str, column: str) -> Iterator[str | None]:
-    row = 0
-    try:
-        parquet = pq.ParquetFile(file)
-        _check_column(column, parquet.schema_arrow.names, file)
-        for batch in parquet.iter_batches(columns=[column]):
-            for value in batch.column(0):
-                row += 1
-                yield _checked(value.as_py(), column, file)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(f"{file}, row {row}: byte 0x{byte:02x} is not UTF-8; write the file again from UTF-8 text") from None
-    except (pa.ArrowException, OSError) as error:
-        kind = f"damaged after row {row}" if row else "not a Parquet file, or a damaged one"
-        said = " ".join(str(error).split())
-        raise ValueError(f"{file} is {kind} ({said}); make or download it again, or name it after what it is") from None
-
-
-_json_documents = partial(_row_documents, read_json_lines)
-_table_documents = partial(_row_documents, read_table_lines)
-_READERS_OF_LINES: dict[str, Callable[[str, str], Iterator[str | None]]] = {
-    ".txt": _text_documents,
-    ".jsonl": _json_documents,
-    ".json": _json_documents,
-    ".csv": _table_documents,
-    ".tsv": _table_documents,
+READERS: dict[str, Callable[[str, str], Iterator[str | None]]] = {
+    ".txt": _line_documents,
+    ".txt.gz": _line_documents,
+    **dict.fromkeys(KINDS_OF_ROWS, _row_documents),
 }
-READERS = _READERS_OF_LINES | {f"{kind}.gz": read for kind, read in _READERS_OF_LINES.items()} | {".parquet": _parquet_documents}
 """How to read the documents of a file, by its [`kind_of`]; `column` says where in a row they are."""
-
-
-def kind_of(file: str | Path) -> str:
-    """How the name of a file ends: `".txt"`, `".txt.gz"`."""
-    path = Path(file)
-    return Path(path.stem).suffix + path.suffix if path.suffix == ".gz" else path.suffix
 
 
 def read_hub(path: str, name: str | None, split: str, revision: str | None, column: str) -> Iterator[str | None]:
@@ -121,7 +85,7 @@ def read_hub(path: str, name: str | None, split: str, revision: str | None, colu
             f"{where} cannot be read: {one_line(error)}; try `revision: {PARQUET_BRANCH}`, the Hub's copy"
         ) from error
     for row in rows:
-        _check_column(column, row, where)
+        check_column(column, row, where)
         yield _checked(row[column], column, where)
 
 
@@ -134,11 +98,6 @@ def _probe_hub() -> None:
         return  # an answer
     except OSError as error:
         raise ConnectionError(str(error)) from error
-
-
-def _check_column(column: str, columns: Iterable[str], where: str) -> None:
-    if column not in columns:
-        raise ValueError(f"{where} has no column {column!r}; there are: {', '.join(columns)}")
 
 
 def _checked(text: object, column: str, where: str) -> str | None:

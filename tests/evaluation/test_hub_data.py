@@ -82,6 +82,11 @@ def answers(tmp_path_factory):
             added = server.add(repo, {"script.py": b"raise ValueError"})
             added.add_commit(PARQUET, {f"{name}/{split}/0000.parquet": File(file, False) for split in splits})
 
+        hidden = parquet(folder, [{"tweet": "Da kyau", "label": -1}], tweet=Value("string"), label=three)
+        files = server.files("masakhane/afrisenti", PARQUET) | {f"hau/{split}/0000.parquet": hidden for split in splits}
+        tweets = server.repositories["masakhane/afrisenti"]
+        tweets.add_commit(PARQUET, {path: File(content, False) for path, content in files.items()})
+
         features = {"tokens": plain, "upos": ListFeature(ClassLabel(names=UPOS))}
         german = {f"de_gsd/{split}/0000.parquet": parquet(folder, rows, **features) for split, rows in treebank.items()}
         sk_and_de = server.files(TREEBANKS, PARQUET) | german
@@ -92,7 +97,7 @@ def answers(tmp_path_factory):
         server.add("DGurgurov/maltese_sa", {f"{split}.csv": b"sentence,label\nTajjeb,1\n" for split in splits})
 
         wanted = [("tc", "sk"), ("ner", "sk"), ("pos", "sk"), ("pos", "sw"), ("sa", "sw"), ("sa", "sk")]
-        wanted += [("tc", "mt"), ("pos", "th"), ("sa", "mt"), ("pos", "mt"), ("pos", "de")]
+        wanted += [("tc", "mt"), ("pos", "th"), ("sa", "mt"), ("pos", "mt"), ("pos", "de"), ("sa", "ha")]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {
             "HF_ENDPOINT": server.url,
@@ -131,6 +136,8 @@ def test_a_language_without_data_has_none(answers):
 
 def test_what_is_wrong_is_one_line(answers):
     assert answers["sa", "mt"] == ["ValueError", "DGurgurov/maltese_sa has no column 'text'; there are: sentence, label"]
+    unnamed = "masakhane/afrisenti, train, row 0: label -1 has no name; the data set has 3, the first for 0"
+    assert answers["sa", "ha"] == ["ValueError", unnamed]
     kind, message = answers["pos", "mt"]
     assert kind == "FileNotFoundError"
     assert message == f"pos: {TREEBANKS} has no mt_mudt; give a folder of local files as the data of pos"

@@ -289,7 +289,7 @@ def damaged(folder, inputs, task, split, rows):
             [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["a", "b"], "tags": ["O"]}],
             "line 2: 2 tokens but 1 tags",
         ),
-        ("ner", "test", [{"tokens": ["a"]}], "line 1: ner needs a JSON object with tokens and tags"),
+        ("ner", "test", [{"tokens": ["a"]}], "line 1: ner needs columns tokens and tags"),
         ("tc", "test", [{"text": " ", "label": "a"}], "line 1: tc needs a text that is not blank"),
     ],
 )
@@ -305,7 +305,7 @@ def test_bad_data_is_one_line(evaluate, inputs, tmp_path, task, split, rows, mes
         ("ner", "train.conll", "Anna B-PER\nspí\n", "line 2: a token without a tag"),
         ("pos", "train.conllu", "1\tJa\t_\tPRON\n", "line 1: 4 columns; CoNLL-U has 10, separated by tabs"),
         ("tc", "train.jsonl", "{\n", "line 1: not JSON"),
-        ("tc", "train.conll", "a b\n", "must hold one file train (.jsonl, .csv, .tsv); it holds 0"),
+        ("tc", "train.conll", "a b\n", "must hold one file train (.jsonl, .json, .csv, .tsv, "),
     ],
 )
 def test_bad_files_are_one_line(evaluate, tmp_path, task, name, text, message):

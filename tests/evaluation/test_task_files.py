@@ -1,10 +1,14 @@
 """Task files as people publish them: what each is read as, or the one line that says what is wrong."""
 
+import gzip
+import json
 import logging
 import os
 from types import SimpleNamespace
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from datasets import List as ListFeature
 from evaluation.tiny_tasks import save_models_and_tasks, write_lines
 from transformers import AutoConfig
 
@@ -87,6 +91,67 @@ def test_files_are_read_as_they_are_published(case, tmp_path):
     data = load_task(TASKS[task], SLOVAK, write(tmp_path, ending, text))
     rows = [(list(row.inputs), list(row.labels)) if TASKS[task].tokens else (row.inputs, row.labels) for row in data.test]
     assert rows == expected and data.train == data.test == data.validation
+
+
+TAGGED = [{"tokens": ["Anna", "spí"], "tags": [1, 0], "id": None}]
+RATED = [{"text": text, "label": int(label == "b"), "id": None} for text, label in TEXTS]
+FEATURES = {
+    "ner": {"tokens": ListFeature(Value("string")), "tags": ListFeature(ClassLabel(names=["O", "B-PER"]))},
+    "tc": {"text": Value("string"), "label": ClassLabel(names=["a", "b"])},
+}
+
+
+def parquet(folder, task, rows, **others):
+    """A folder of Parquet files as `datasets` writes and the Hub names them."""
+    rows = Dataset.from_list(rows, Features(FEATURES[task] | {"id": Value("int64")} | others))
+    for split in ("train", "validation", "test"):
+        rows.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(("task", "rows", "expected"), [("ner", TAGGED, NAMES), ("tc", RATED, TEXTS)])
+def test_rows_are_the_same_in_json_lines_and_in_parquet_packed_or_not(task, rows, expected, tmp_path):
+    read = [load_task(TASKS[task], SLOVAK, parquet(tmp_path, task, rows))]
+    plain = [dict(zip(FEATURES[task], row, strict=True)) for row in expected]
+    lines = "".join(json.dumps(row) + "\n" for row in plain).encode()
+    for ending, content in ((".json", lines), (".jsonl.gz", gzip.compress(lines))):
+        folder = tmp_path / ending
+        folder.mkdir()
+        for split in ("train", "dev", "test"):
+            (folder / f"{split}{ending}").write_bytes(content)
+        read.append(load_task(TASKS[task], SLOVAK, folder))
+    assert [(row.inputs, row.labels) for row in read[0].test] == [
+        tuple(tuple(cell) if isinstance(cell, list) else cell for cell in row) for row in expected
+    ]
+    assert read[0].identity() == read[1].identity() == read[2].identity()
+
+
+def test_parquet_with_labels_that_are_numbers_alone_takes_their_names_from_the_folder(tmp_path):
+    parquet(tmp_path, "ner", TAGGED, tags=ListFeature(Value("int64")))
+    with pytest.raises(ValueError, match="row 1: tag 1 is a number; put the tags' names into labels.txt"):
+        load_task(TASKS["ner"], SLOVAK, tmp_path)
+    (tmp_path / "labels.txt").write_text("O\nB-PER\n", encoding="utf-8")
+    assert load_task(TASKS["ner"], SLOVAK, tmp_path).train == (Example(("Anna", "spí"), ("B-PER", "O")),)
+
+
+@pytest.mark.parametrize(
+    ("rows", "change", "message"),
+    [
+        (
+            [*RATED, {"text": "Tak", "label": -1}],
+            bytes,
+            "row 3: label -1 has no name; the file has 2, the first for 0",
+        ),
+        ([*RATED, {"text": "Tak", "label": None}], bytes, "row 3: tc needs a text that is not blank and a label"),
+        (RATED, lambda content: content[:-20], "train-00000-of-00001.parquet is not a Parquet file, or a damaged one"),
+        (RATED, lambda content: b"text,label\n", "or name it after what it is"),
+    ],
+)
+def test_what_is_wrong_with_parquet_is_one_line(rows, change, message, tmp_path):
+    path = parquet(tmp_path, "tc", rows) / "train-00000-of-00001.parquet"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        load_task(TASKS["tc"], SLOVAK, tmp_path)
 
 
 GERMEVAL = "#\tsource [2009]\n1\tAnna\tB-PER\tO\n2\tspí\tO\tO\n"
@@ -210,7 +275,7 @@ REFUSED = {
         "tc",
         ".csv",
         "headline,label\nx,a\n",
-        "line 2: tc needs a table with text and label; there are: headline, label",
+        "line 2: tc needs columns text and label; there are: headline, label",
     ),
     "no label": ("tc", ".csv", "text,label\nx,\n", "line 2: tc needs a text that is not blank and a label"),
     "a cell too many": ("tc", ".csv", "text,label\nx,y,a\n", "line 2: 3 columns, the first line has 2"),
@@ -258,7 +323,7 @@ def test_columns_are_two(columns, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("tc=headline,subject", "line 2: tc needs a table with headline and subject; there are: headline, topic"),
+        ("tc=headline,subject", "line 2: tc needs columns headline and subject; there are: headline, topic"),
         ("tc", "--task_columns tc: give it as TASK=INPUTS,LABELS"),
         ("sa=a,b", "columns of sa: give a folder of local files as the data of sa as well"),
     ],

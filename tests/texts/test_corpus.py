@@ -205,7 +205,7 @@ def test_a_missing_file_is_named(tmp_path, function):
         ({}, "either files or path"),
         ({"files": ("a.txt",), "path": "org/name"}, "either files or path"),
         ({"files": "a.txt"}, "must be a tuple"),
-        ({"files": ("a.odt",)}, "a.odt is no kind of text that can be read; give files that end in .txt, .jsonl, "),
+        ({"files": ("a.odt",)}, "a.odt is no kind of text that can be read; give files that end in .txt, .txt.gz, .jsonl, "),
         ({"files": ("a.gz",)}, "a.gz is no kind of text"),
         ({"files": ("a",)}, "a is no kind of text"),
         ({"files": ("a.txt", "b.jsonl")}, "files end in .jsonl and .txt; give files of one kind"),
