@@ -44,6 +44,9 @@ STAGE_COLUMNS: Columns = {
     "energy_kwh": ("kWh", "{:.5f}".format),
     "peak_memory_mb": ("peak memory MB", "{:,.0f}".format),
 }
+MEASURES = ("mlm_accuracy", "sentence_similarity", "token_similarity")
+"""What tells how much of its teacher a model keeps, without labels: all of them shares, 1 at best."""
+
 RETENTION_COLUMNS: Columns = {
     "retention": ("retention %", "{}".format),
     "retention_of_original": ("retention % of the teacher as it came", "{}".format),

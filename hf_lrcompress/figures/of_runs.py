@@ -10,13 +10,12 @@ from hf_lrcompress.evaluation.judging import partly_notice, shortened_notice
 from hf_lrcompress.evaluation.tables import MAJORITY, UNDISTILLED, baseline_rows, capacity_averages
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.figures.maker import write_figure
-from hf_lrcompress.tables import STAGE_COLUMNS
+from hf_lrcompress.tables import MEASURES, STAGE_COLUMNS
 from hf_lrcompress.vocabulary.certificate import VocabularyCertificate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KEPT = ("mlm_accuracy", "sentence_similarity", "token_similarity")
 Row = Mapping[str, Any]
 
 
@@ -85,7 +84,7 @@ def _paint_stages(stages: Sequence[Row], left: "Axes", right: "Axes") -> None:
     left.bar_label(bars, [f"{value:.1f}" for value in millions], padding=3)
     left.set(yticks=places, yticklabels=[row["stage"] for row in stages], xlabel="parameters (millions)")
     left.margins(x=0.2)  # room for the numbers
-    for key in KEPT:
+    for key in MEASURES:
         measured = [place for place in places if stages[place].get(key) is not None]
         if measured:
             right.plot([stages[place][key] for place in measured], measured, marker="o", label=STAGE_COLUMNS[key][0])

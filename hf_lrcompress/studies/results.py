@@ -12,9 +12,8 @@ from hf_lrcompress.figures.of_studies import Panel, plot_study
 from hf_lrcompress.stages.training_arguments import LOSS_ARGUMENTS
 from hf_lrcompress.studies.definition import Study, name_of
 from hf_lrcompress.studies.points import EVALUATE, PlannedPoint
-from hf_lrcompress.tables import STAGE_COLUMNS, Columns, escaped, make_table
+from hf_lrcompress.tables import MEASURES, STAGE_COLUMNS, Columns, escaped, make_table
 
-MEASURES = ("mlm_accuracy", "sentence_similarity", "token_similarity")
 OTHER_LOSS = LOSS_ARGUMENTS | {"distil_from"}
 """Parts of keys that change what a loss is the sum of."""
 DRAWN = ("mlm_accuracy", "sentence_similarity")

@@ -36,8 +36,7 @@ def predictor(moment: torch.Tensor, basis: torch.Tensor, constant: bool = True) 
     Returns:
         `torch.Tensor` of shape `(size, kept + 1)`: T, so that x ≈ T [z; 1].
     """
-    mean = moment[:-1, -1] if constant else torch.zeros_like(moment[:-1, -1])
-    second = moment[:-1, :-1] - torch.outer(mean, mean)
+    mean, second = centred(moment, constant)
     cross = second @ basis.T
     given = basis @ cross
     weight = basis.T + ridge(given, cross - basis.T @ given)
@@ -55,9 +54,19 @@ def ridge(second: torch.Tensor, cross: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(size, kept)`: W, so that x ≈ W z.
     """
+    return torch.linalg.solve(with_ridge(second), cross.T).T
+
+
+def centred(moment: torch.Tensor, constant: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and second moments, `(size,)` and `(size, size)`: of an affine map around the mean, of a linear one around 0."""
+    mean = moment[:-1, -1] if constant else torch.zeros_like(moment[:-1, -1])
+    return mean, moment[:-1, :-1] - torch.outer(mean, mean)
+
+
+def with_ridge(second: torch.Tensor) -> torch.Tensor:
+    """Second moments plus λ, so that they have an inverse: shape `(size, size)`."""
     strength = RIDGE * second.diagonal().mean().clamp_min(SMALLEST_RIDGE)
-    identity = torch.eye(len(second), dtype=second.dtype, device=second.device)
-    return torch.linalg.solve(second + strength * identity, cross.T).T
+    return second + strength * torch.eye(len(second), dtype=second.dtype, device=second.device)
 
 
 def linear_at(model: nn.Module, path: str) -> nn.Linear:

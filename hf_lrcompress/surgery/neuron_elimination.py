@@ -2,7 +2,7 @@
 
 import torch
 
-from hf_lrcompress.surgery.folding import RIDGE, SMALLEST_RIDGE
+from hf_lrcompress.surgery.folding import centred, with_ridge
 
 STEPS = 64
 """Steps in which all neurons of a layer are removed."""
@@ -22,10 +22,8 @@ def elimination_costs(moment: torch.Tensor, weight: torch.Tensor, constant: bool
     Returns:
         `torch.Tensor` of shape `(neurons,)`: Never less than that of a neuron that was removed earlier.
     """
-    mean = moment[:-1, -1] if constant else torch.zeros_like(moment[:-1, -1])
-    second = moment[:-1, :-1] - torch.outer(mean, mean)
-    strength = (RIDGE * second.diagonal().mean()).clamp_min(SMALLEST_RIDGE)
-    inverse = torch.linalg.inv(second + strength * torch.eye(len(second), dtype=second.dtype, device=second.device))
+    _, second = centred(moment, constant)
+    inverse = torch.linalg.inv(with_ridge(second))
     neurons = torch.arange(len(second), device=second.device)
     ranked = []
     costs = []
