@@ -82,6 +82,8 @@ def _decoded_lines(file: str | Path) -> Iterator[str]:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
                 if len(line) > LONGEST_LINE:
                     raise ValueError(f"{file}, line {number} has more than {LONGEST_LINE:,} bytes; break it up")
+                if number == 1 and b"\n" not in line and b"\r" in line.rstrip(b"\r"):
+                    raise ValueError(f"{file} ends its lines by carriage returns alone; write it again with line feeds")
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

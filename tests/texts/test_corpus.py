@@ -152,6 +152,8 @@ def test_the_cache_is_used(tmp_path, monkeypatch):
         ),
         ("a.csv", b"id,text\n1\n2,a\n3\n4,b,c\n", r"line 2: 1 columns, .* \(in all 3 lines are damaged\)$"),
         ("a.txt", "dobre\nzl\xe9\n".encode("latin-1"), "a.txt, line 2: byte 0xe9 is not UTF-8"),
+        ("a.txt", "dobre\rzle\r", "a.txt ends its lines by carriage returns alone; write it again with line feeds"),
+        ("a.csv", "text\rdobre", "a.csv ends its lines by carriage returns alone"),
         ("a.txt", "dobre\n".encode("utf-16"), "a.txt, line 1: byte 0xff is not UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "\xe9"}\n', "a.jsonl, line 3: byte 0xe9 is not UTF-8"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not JSON"),
