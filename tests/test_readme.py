@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -141,6 +142,23 @@ def test_the_scores_of_the_configuration_are_those_of_its_card():
     report = json.loads((ROOT / "model_cards" / "sk" / "report.json").read_text(encoding="utf-8"))
     for row in report["scores"]:
         assert f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" in OF_BENCHMARKS, row["task"]
+
+
+def test_the_scores_of_the_second_size_are_those_of_its_card():
+    report = json.loads((ROOT / "model_cards" / "sk-6.5m" / "report.json").read_text(encoding="utf-8"))
+    rows = {row["task"]: row for row in report["scores"] if row["model"] == "truncate_hidden"}
+    assert {tuple(row["seeds"]) for row in rows.values()} == {(42, 43, 44)} and report["stages"][-1]["parameters"] == 6_529_536
+    tc, sa, pos, ner = (
+        f"{name.upper()} {100 * rows[name]['mean']:.1f} ± {100 * rows[name]['std']:.1f}" for name in ("tc", "sa", "pos", "ner")
+    )
+    kept = {name: 100 * row["retention"] for name, row in rows.items()}
+    of_three = mean(kept[name] for name in ("tc", "sa", "pos"))
+    page = " ".join(OF_BENCHMARKS.split())
+    assert f"{tc}, {sa}, {pos} and {ner}: {of_three:.1f} % of the first three, {kept['ner']:.1f} % of NER, " in page
+    assert f"of NER, {mean(kept.values()):.1f} % on average, where the paper's method keeps" in page
+    of_cards = " ".join(OF_CARDS.split())
+    assert f"It keeps {of_three:.1f} % of the teacher on topics, sentiment and parts of speech" in of_cards
+    assert f"and {kept['ner']:.1f} % on entities, so {mean(kept.values()):.1f} % on average." in of_cards
 
 
 def test_the_scores_of_entities_are_those_of_the_evaluation():

@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from hf_lrcompress.commands.process import full_disk_named, lost_process_named, on_the_way
-from hf_lrcompress.evaluation.efficiency import measure_efficiency
+from hf_lrcompress.evaluation.efficiency import measure_efficiency, speed_notes
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
@@ -117,7 +117,7 @@ def evaluate(planned: PlannedEvaluation) -> str:
         (output_dir / name).unlink(missing_ok=True)  # it may be of other models
     write_atomically(output_dir / SCORES_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     plot_scores(scores, efficiency, output_dir / SCORES_FIGURE)
-    lines = [score_table(scores, efficiency), "", *score_notes(scores, planned.skipped)]
+    lines = [score_table(scores, efficiency), "", *score_notes(scores, planned.skipped), *speed_notes(efficiency)]
     if capacity:
         plot_capacity(capacity, output_dir / CAPACITY_FIGURE)
         lines += ["", "Average by the adapters' reduction factor:", "", capacity_table(capacity)]

@@ -1,7 +1,7 @@
 """Speed on the CPU of several models, side by side."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
     Returns:
         `list[dict]`: For each model `parameters` and `size_mb` (fp32; with the masked-LM head, where all have one),
         `latency_ms_batch_1` and `latency_ms_batch_32` (128 tokens a text, or as many as the model has positions),
-        `tokens_per_second` (batch 32), `speedup` (of the latter latency against the first model).
+        `tokens_per_second` (batch 32), `speedup` (of the latter latency against the first model); `tokens` of a text, `threads`.
     """
     encoders = [load_encoder(model.path, model.revision).eval() for model in models]
     with torch.inference_mode():
@@ -48,9 +48,29 @@ def measure_efficiency(models: Sequence[ModelUnderTest]) -> list[dict[str, Any]]
                 "latency_ms_batch_32": 1000 * seconds[32][index],
                 "tokens_per_second": 32 * _length(config) / seconds[32][index],
                 "speedup": seconds[32][0] / seconds[32][index],
+                "tokens": _length(config),
+                "threads": torch.get_num_threads(),
             }
         )
     return rows
+
+
+def speed_notes(efficiency: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How speeds were measured: a line, or none where older code has not recorded it.
+
+    Args:
+        efficiency (`Sequence[Mapping]`): Rows of [`measure_efficiency`].
+    """
+    tokens = {str(row["tokens"]) for row in efficiency if "tokens" in row}
+    if not tokens:
+        return []
+    return [f"Milliseconds are those of texts of {' or '.join(sorted(tokens))} tokens, {timed_with(efficiency[0]['threads'])}."]
+
+
+def timed_with(threads: int) -> str:
+    """How [`median_seconds`] measures, in words."""
+    of_cpu = f"{threads} threads" if threads > 1 else "one thread"
+    return f"with {of_cpu} of a CPU, the median of rounds in which all have their turn"
 
 
 def median_seconds(

@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from hf_lrcompress.demo.texts import DEMO_TEACHER_NOTICE, demo_notice
+from hf_lrcompress.evaluation.efficiency import speed_notes
 from hf_lrcompress.evaluation.judging import epochs_text, tuning_text
 from hf_lrcompress.evaluation.tables import card_notes
 from hf_lrcompress.publishing.metadata import (
@@ -77,6 +78,7 @@ def _tables(report: Mapping[str, Any]) -> dict[str, Any]:
         "scores": make_table([_score_cells(row) for row in scores], SCORE_COLUMNS),
         "score_notes": card_notes(scores),
         "efficiency": make_table(efficiency, efficiency_columns(len(efficiency))),
+        "speed_notes": speed_notes(efficiency),
         "export": export and make_table(export["rows"], EXPORT_COLUMNS),
         "export_note": export and export_note(export),
         "vocabulary": vocabulary,

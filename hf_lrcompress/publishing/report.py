@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_lrcompress.demo.texts import demo_notice
+from hf_lrcompress.evaluation.efficiency import speed_notes
 from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
@@ -134,7 +135,7 @@ def render_report(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str
         counted = {row["model"]: row["parameters"] for row in report["efficiency"]}  # all with their heads, or all without
         base = counted.get(TEACHER, report["stages"][0]["parameters"])
         table = score_table(report["scores"], report["efficiency"], base)
-        notes = _list(score_notes(report["scores"], report["skipped_tasks"]))
+        notes = _list([*score_notes(report["scores"], report["skipped_tasks"]), *speed_notes(report["efficiency"])])
         lines += ["", "## Tasks", "", table, "", *notes]
         lines += _shown(SCORES_FIGURE, "scores of the models", figures)
     if "capacity" in report:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_lrcompress.distillation.similarity import MOST_SENTENCES
+from hf_lrcompress.evaluation.efficiency import timed_with
 from hf_lrcompress.publishing.metadata import keeps_representation
 from hf_lrcompress.tables import NOT_MEASURED, STAGE_COLUMNS, make_table
 
@@ -43,9 +44,8 @@ def export_note(export: Mapping[str, Any]) -> str:
         export (`Mapping`): What `report.json` holds of it.
     """
     return (
-        f"Milliseconds are those of one text of {export['tokens']} tokens with {export['threads']} threads of a CPU, the "
-        "median of rounds in which all have their turn. Difference (the largest) and correlation are those of outputs with"
-        " PyTorch's, at several batches and lengths."
+        f"Milliseconds are those of one text of {export['tokens']} tokens, {timed_with(export['threads'])}. "
+        "Difference (the largest) and correlation are those of outputs with PyTorch's, at several batches and lengths."
     )
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from hf_lrcompress.evaluation import progress
 from hf_lrcompress.evaluation.adapters import load_for_task
-from hf_lrcompress.evaluation.efficiency import measure_efficiency
+from hf_lrcompress.evaluation.efficiency import measure_efficiency, speed_notes, timed_with
 from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.scoring import Comparison, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining
@@ -87,6 +87,9 @@ def test_a_head_is_counted_only_where_all_have_one_and_tokens_are_those_that_ran
     assert measure_efficiency(both[:1])[0]["parameters"] == model.num_parameters()
     for row in rows:
         assert row["tokens_per_second"] == pytest.approx(32 * 20 / (row["latency_ms_batch_32"] / 1000))
+    in_words = f"Milliseconds are those of texts of 20 tokens, {timed_with(torch.get_num_threads())}."
+    assert speed_notes(rows) == [in_words] and speed_notes([{"model": "of older code"}]) == []
+    assert timed_with(1).startswith("with one thread of a CPU,") and timed_with(2).startswith("with 2 threads of a CPU,")
 
 
 @pytest.mark.parametrize("tokens", [False, True])

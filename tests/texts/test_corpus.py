@@ -259,7 +259,7 @@ for streaming in (False, True):
     try:
         load_corpus(CorpusSource(path="cis-lmu/GlotCC-V1", name="slk-Latn", column="content", streaming=streaming))
     except ConnectionError as error:
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20  # load_dataset alone repeats its request for half a minute
         assert "\\n" not in str(error) and "cannot be reached to load cis-lmu/GlotCC-V1 (slk-Latn)" in str(error)
         assert str(error).endswith({readers.DEMO_COMMAND!r})
     else:
