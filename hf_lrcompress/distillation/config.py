@@ -7,13 +7,11 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from hf_lrcompress.distillation.loss_table import LOSSES, that_need, unit_of
+from hf_lrcompress.distillation.loss_table import LOSSES, that_compare_sentences, that_need, unit_of
 
 DISTILLATION_LOSSES = ("mse", "kl")
 DISTILLATION_POSITIONS = ("all", "masked")
 SENTENCE_POOLINGS = ("mean", "cls")
-LEAST_SENTENCES = 3
-"""Of a batch, for `sentence_similarity`: of two sentences there is one similarity, with which nothing is correlated."""
 
 ONLY: dict[str, tuple[Any, str]] = {
     "label_smoothing_factor": (0.0, "the losses are not of logits alone, and mlm is the plain cross-entropy"),
@@ -127,11 +125,12 @@ class DistillationConfig(TrainingArguments):
         self._take_checkpointing_that_keeps_graphs()
         if self.torch_compile and that_need("attention", self.loss_weights):
             raise ValueError("relations are read inside the layers, which cannot be compiled then; set torch_compile=False")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
-            size = getattr(self, name)
-            if "sentence_similarity" in self.loss_weights and size < LEAST_SENTENCES:
-                why = "sentence_similarity compares the sentences of a batch"
-                raise ValueError(f"{why}: {name} must be {LEAST_SENTENCES} or more, got {size}")
+        for loss in that_compare_sentences(self.loss_weights):
+            least = LOSSES[loss].least_sentences
+            for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+                size = getattr(self, name)
+                if size < least:
+                    raise ValueError(f"{loss} compares the sentences of a batch: {name} must be {least} or more, got {size}")
 
     def _take_checkpointing_that_keeps_graphs(self) -> None:
         """Checkpoint activations without reentrant passes: what such a pass shows of a layer's inside has no gradient."""

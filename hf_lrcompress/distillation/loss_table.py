@@ -110,6 +110,7 @@ class Loss:
         needs_teacher (`bool`, *optional*, defaults to `True`): Whether it compares with a teacher.
         last_state_only (`bool`, *optional*, defaults to `False`): Of hidden states it compares the last one only.
         projects (`bool`, *optional*, defaults to `True`): Whether hidden states are projected to the teacher's size.
+        least_sentences (`int`, *optional*, defaults to 1): Sentences that a batch needs: more than 1 where it compares them.
     """
 
     compute: Callable[[Comparison], torch.Tensor]
@@ -119,6 +120,7 @@ class Loss:
     needs_teacher: bool = True
     last_state_only: bool = False
     projects: bool = True
+    least_sentences: int = 1
 
 
 def _rows_of(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -189,7 +191,12 @@ LOSSES = {
     "hidden_mse": Loss(_hidden_mse, needs="hidden_states", mean_over="tokens"),
     "sentence_cosine": Loss(_sentence_cosine, needs="hidden_states", mean_over="sentences", last_state_only=True),
     "sentence_similarity": Loss(
-        _sentence_similarity, needs="hidden_states", mean_over="sentences", last_state_only=True, projects=False
+        _sentence_similarity,
+        needs="hidden_states",
+        mean_over="sentences",
+        last_state_only=True,
+        projects=False,
+        least_sentences=3,  # of two there is one similarity, with which nothing is correlated
     ),
 }
 
@@ -205,6 +212,11 @@ def compared_depths(names: Iterable[str], num_hidden_layers: int) -> int:
     if not last_only:
         return 0
     return 1 if all(last_only) else num_hidden_layers + 1
+
+
+def that_compare_sentences(names: Iterable[str]) -> list[str]:
+    """Those of the named losses that compare the sentences of a batch with each other."""
+    return [name for name in names if LOSSES[name].least_sentences > 1]
 
 
 def unit_of(name: str, distillation_positions: str) -> str:

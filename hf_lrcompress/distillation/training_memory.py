@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from accelerate.utils.memory import should_reduce_batch_size
 from transformers import PreTrainedModel
 
-from hf_lrcompress.distillation.config import LEAST_SENTENCES, DistillationConfig
+from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.cross_entropy import TOKENS_AT_ONCE
+from hf_lrcompress.distillation.loss_table import LOSSES, that_compare_sentences
 from hf_lrcompress.models.architectures import ffn_inputs_of
 
 
@@ -80,12 +81,12 @@ def smaller_batches_advised(args: DistillationConfig) -> Iterator[None]:
         batch = args.per_device_train_batch_size
         steps = args.gradient_accumulation_steps
         what = f"batches of {batch} do not fit into the memory of {args.device}"
-        compared = "sentence_similarity" in args.loss_weights
-        least = LEAST_SENTENCES if compared else 1
+        least = max(LOSSES[name].least_sentences for name in args.loss_weights)
         smaller = next((size for size in range(batch // 2, least - 1, -1) if batch * steps % size == 0), 0)
         if not smaller:
             raise BatchTooLarge(f"{what}; give shorter texts or a smaller model") from error
         half = f"per_device_train_batch_size={smaller} and gradient_accumulation_steps={batch * steps // smaller}"
-        effect = "take less, though sentence_similarity then compares fewer sentences" if compared else "train the same"
+        comparing = " and ".join(that_compare_sentences(args.loss_weights))
+        effect = f"take less, though {comparing} then compares fewer sentences" if comparing else "train the same"
         found = "" if args.auto_find_batch_size else " (in one process auto_find_batch_size=true sees to it)"
         raise BatchTooLarge(f"{what}; {half} {effect}{found}", smaller) from error
