@@ -40,12 +40,8 @@ class BatchFindingTrainer(Trainer):
                     raise
                 logger.warning("%s: begun again with them", error)
                 self._take_batches_of(error.batch_size)
-            self.forget_training()
+            self.model.zero_grad()  # nothing was learnt before the first step
             clear_device_cache(garbage_collection=True)
-
-    def forget_training(self) -> None:
-        """Forget what a training left that did not come to its first step."""
-        self.model.zero_grad()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As the Trainer's; the first leaves room for what AdamW keeps of every weight from then on."""

@@ -22,13 +22,16 @@ def check_student_and_teacher(
     """Refuse a pair that cannot be distilled by the losses of `args`.
 
     Raises:
-        TypeError: If `args` is no [`DistillationConfig`].
-        ValueError: If a teacher is needed and there is none, it is the student or in training mode, or has another vocabulary; if
-            a loss or `head_steps` needs a head and a model has none; if heads or layers do not fit; if the student's weights are
-            too coarse to be trained.
+        TypeError: If `args` is no [`DistillationConfig`], or a model none of transformers.
+        ValueError: If a teacher is needed and there is none, it shares weights with the student, is in training mode or has
+            another vocabulary; if a loss or `head_steps` needs a head and a model has none; if heads or layers do not fit; if the
+            student's weights are too coarse to be trained.
     """
     if not isinstance(args, DistillationConfig):
         raise TypeError(f"args must be a DistillationConfig, got {type(args).__name__}")
+    _check_loaded("model", student)
+    if teacher is not None:
+        _check_loaded("teacher_model", teacher)
     _check_precision(student, args)
     _check_head("the student", student, that_need("features", args.loss_weights))
     if args.head_steps and student.get_output_embeddings() is None:
@@ -39,6 +42,11 @@ def check_student_and_teacher(
         return
     if teacher is student:
         raise ValueError("teacher_model and model are the same object; load or copy the student separately")
+    of_teacher = {id(parameter) for parameter in teacher.parameters()}
+    shared = [name for name, parameter in student.named_parameters() if id(parameter) in of_teacher]
+    if shared:
+        first = f"model and teacher_model share {len(shared)} weights, such as {shared[0]}"
+        raise ValueError(f"{first}: the teacher would be trained too; make the student from a copy of them")
     if teacher.training:
         raise ValueError("teacher_model is in training mode, so its dropout is on; call teacher_model.eval() first")
     if tokenizer is not None and teacher_tokenizer is not None:
@@ -50,6 +58,15 @@ def check_student_and_teacher(
         _check_relations(student, teacher, args)
     if that_need("hidden_states", compared) and args.hidden_layers is not None:
         _check_hidden_layers(student, teacher, args.hidden_layers)
+
+
+def _check_loaded(name: str, model: object) -> None:
+    """Refuse what is no model of transformers, or has no weights yet."""
+    if not isinstance(model, PreTrainedModel):
+        advice = "load one, and merge what PEFT or torch.compile has put around it"
+        raise TypeError(f"{name} must be a transformers model, got {type(model).__name__}; {advice}")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError(f"{name} has weights on the meta device, which hold no numbers; load them")
 
 
 def _check_precision(student: PreTrainedModel, args: DistillationConfig) -> None:

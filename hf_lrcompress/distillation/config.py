@@ -16,6 +16,8 @@ SENTENCE_POOLINGS = ("mean", "cls")
 ONLY: dict[str, tuple[Any, str]] = {
     "label_smoothing_factor": (0.0, "the losses are not of logits alone, and mlm is the plain cross-entropy"),
     "batch_eval_metrics": (False, "what is measured of a batch is small already"),
+    "bf16_full_eval": (False, "it would round the student's weights for good; bf16 alone computes in bf16"),
+    "fp16_full_eval": (False, "it would round the student's weights for good; fp16 alone computes in fp16"),
     "eval_do_concat_batches": (True, "the losses of an evaluation are means over all of its batches"),
 }
 """Arguments of a Trainer that have one value here, and why."""

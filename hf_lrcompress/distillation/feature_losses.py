@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 EARLIER_DEPTHS = 0.25
 """Weight of every depth but the last, which weighs 1."""
+FEWEST_COMPARED = 3
+"""Sentences of a batch: two have one similarity, with which nothing is correlated."""
 
 
 def hidden_state_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -80,9 +82,9 @@ def similarity_disagreement(student: torch.Tensor, teacher: torch.Tensor) -> tor
         teacher (`torch.Tensor` of shape `(batch, teacher's size)`): The teacher's; sizes may differ.
 
     Returns:
-        `torch.Tensor` of shape `(batch,)`; zeros where there are fewer than three sentences, which leave nothing to correlate.
+        `torch.Tensor` of shape `(batch,)`; zeros where there are fewer than [`FEWEST_COMPARED`]: nothing correlates.
     """
-    if len(student) < 3:
+    if len(student) < FEWEST_COMPARED:
         return 0 * student.float().sum(dim=1)
     return 1 - F.cosine_similarity(_varying_similarities(student), _varying_similarities(teacher), dim=-1)
 

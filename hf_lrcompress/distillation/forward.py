@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from hf_lrcompress.distillation.config import DistillationConfig
-from hf_lrcompress.distillation.loss_table import LOSSES, Comparison, that_need, unit_of
+from hf_lrcompress.distillation.loss_table import LOSSES, OF_ROWS, Comparison, that_need, unit_of
 from hf_lrcompress.distillation.losses import gram
 from hf_lrcompress.distillation.observing import Wanted, observe
 from hf_lrcompress.distillation.projections import StateProjections
@@ -142,7 +142,7 @@ def accept_losses(student: PreTrainedModel) -> None:
 
 def _row_sums(values: torch.Tensor, unit: str, pair: Comparison) -> torch.Tensor:
     """Sums of the values of each row's units: `(units,)` → `(batch,)`."""
-    if unit == "sentences":
+    if unit in OF_ROWS:
         return values
     rows = pair.positions_by_unit[unit].nonzero()[:, 0]
     return values.new_zeros(len(pair.mask)).index_add(0, rows, values)

@@ -11,6 +11,7 @@ import torch
 
 from hf_lrcompress.distillation.cross_entropy import linear_cross_entropy
 from hf_lrcompress.distillation.feature_losses import (
+    FEWEST_COMPARED,
     hidden_state_cosine,
     hidden_state_mse,
     mean_over_depths,
@@ -23,8 +24,9 @@ from hf_lrcompress.distillation.losses import linear_mse, linear_predictions
 from hf_lrcompress.distillation.observing import Observed
 from hf_lrcompress.distillation.projections import StateProjection
 
-COUNTED = ("masked_tokens", "tokens", "sentences")
-"""What is counted in every batch, in this order."""
+OF_ROWS = ("sentences", "compared_sentences")
+COUNTED = ("masked_tokens", "tokens", *OF_ROWS)
+"""What is counted in every batch, in this order; sentences are compared in batches of [`FEWEST_COMPARED`] or more."""
 
 
 @dataclass(kw_only=True)
@@ -104,8 +106,8 @@ class Loss:
     Args:
         compute (`Callable`): [`Comparison`] → the losses of shape `(units,)`, or their sum.
         needs (`str`): What it needs of a model: `"features"`, `"hidden_states"` or `"attention"`.
-        mean_over (`str`): What a unit is and the sum divided by: `"masked_tokens"`, `"tokens"`, `"sentences"`, or `"positions"`,
-            the tokens that `distillation_positions` names.
+        mean_over (`str`): What a unit is and the sum divided by: one of [`COUNTED`], or `"positions"`, the
+            tokens that `distillation_positions` names.
         over_vocabulary (`bool`, *optional*, defaults to `False`): Whether the sum is divided by the vocabulary's size too.
         needs_teacher (`bool`, *optional*, defaults to `True`): Whether it compares with a teacher.
         last_state_only (`bool`, *optional*, defaults to `False`): Of hidden states it compares the last one only.
@@ -193,10 +195,10 @@ LOSSES = {
     "sentence_similarity": Loss(
         _sentence_similarity,
         needs="hidden_states",
-        mean_over="sentences",
+        mean_over="compared_sentences",
         last_state_only=True,
         projects=False,
-        least_sentences=3,  # of two there is one similarity, with which nothing is correlated
+        least_sentences=FEWEST_COMPARED,
     ),
 }
 

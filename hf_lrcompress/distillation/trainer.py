@@ -16,6 +16,7 @@ from hf_lrcompress.distillation.checkpoints import SealingTrainer, newest_whole
 from hf_lrcompress.distillation.checks import check_student_and_teacher
 from hf_lrcompress.distillation.compiling import compile_layers
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.feature_losses import FEWEST_COMPARED
 from hf_lrcompress.distillation.forward import LossesOfTraining, accept_losses, wanted_of_teacher
 from hf_lrcompress.distillation.grouping import GroupedByLength, lengths_of
 from hf_lrcompress.distillation.head_first import HeadFirstTrainer
@@ -35,10 +36,10 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
     The losses are those of `args.losses`, or `alpha · MLM + (1 - alpha) · distillation loss` (see [`DistillationConfig`]).
     The logits over the whole vocabulary are never held (see `losses.py`), and the losses are made inside the student's wrapped
     forward (see `forward.py`). Each is logged by its name (`mlm_loss`, `logits_mse_loss`, …), in evaluation too, which with `mlm`
-    also reports the accuracy at masked tokens (`eval_mlm_accuracy`). Losses are sums divided by the counts of the whole optimiser
-    step, so gradient accumulation and several processes give what one large batch gives. Checkpoints hold student, optimiser and
-    projections, in the same files for one process, DDP and FSDP 2: one resumes the other. A streamed data set is one epoch of
-    `max_steps`, read again and again: evaluate and save by steps.
+    also reports the accuracy at masked tokens (`eval_mlm_accuracy`); `predict` gives each row's sums of losses as predictions.
+    Losses are sums divided by the counts of the whole optimiser step, so gradient accumulation and several processes give what
+    one large batch gives. Checkpoints hold student, optimiser and projections, in the same files for one process, DDP and FSDP 2:
+    one resumes the other. A streamed data set is one epoch of `max_steps`, read again and again: evaluate and save by steps.
 
     Args:
         model ([`~transformers.PreTrainedModel`]): The student; with a masked-LM head where a loss needs logits.
@@ -52,7 +53,8 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         teacher_processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             The teacher's tokenizer, to be compared with `processing_class`.
         kwargs: What [`~transformers.Trainer`] takes besides (`train_dataset`, `eval_dataset`, `processing_class`,
-            `callbacks`, `optimizers`, …), except `compute_metrics`, `compute_loss_func` and `preprocess_logits_for_metrics`.
+            `callbacks`, `optimizers`, …), except `compute_metrics`, `compute_loss_func`, `model_init` and
+            `preprocess_logits_for_metrics`.
 
     Raises:
         ValueError: If a teacher is needed and there is none, it is in training mode, student and teacher have different
@@ -74,9 +76,9 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
-        for name in ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"):
+        for name in ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "model_init"):
             if kwargs.get(name) is not None:
-                raise ValueError(f"{name} would not be called: losses and metrics are those of args.losses")
+                raise ValueError(f"{name} would not be called: losses and metrics are those of args.losses, for this model")
         super().__init__(
             model,
             args,
@@ -131,19 +133,20 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         raise FloatingPointError(f"{reason} at step {step}; {rest}; lower the learning rate, or train without fp16 or bf16")
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
-        """What is [`COUNTED`] in one optimiser step, over all processes: shape `(3,)`."""
+        """What is [`COUNTED`] in one optimiser step, over all processes: shape `(4,)`."""
         batches = [self._row_counts(batch).sum(dim=0) for batch in batch_samples]
         counts = torch.stack(batches).sum(dim=0) if batches else torch.zeros(len(COUNTED))
         return self.accelerator.reduce(counts.to(device), reduction="sum")
 
     def _row_counts(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What is [`COUNTED`] in each row of a batch: shape `(batch, 3)`."""
+        """What is [`COUNTED`] in each row of a batch: shape `(batch, 4)`."""
         tokens = token_mask(batch).sum(dim=1)
         labels = batch.get("labels") if self.args.needs_masked_tokens else None
         if labels is None and self.args.needs_masked_tokens:
             raise ValueError("the losses need masked tokens, but the data_collator gives no labels; leave it out, or mask in it")
         masked = torch.zeros_like(tokens) if labels is None else (labels != -100).sum(dim=1)
-        return torch.stack([masked, tokens, torch.ones_like(tokens)], dim=1)
+        compared = torch.full_like(tokens, len(tokens) >= FEWEST_COMPARED)
+        return torch.stack([masked, tokens, torch.ones_like(tokens), compared], dim=1)
 
     def compute_loss(
         self,
@@ -175,15 +178,15 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
                 teacher = observe(self.teacher_model, self._wanted_of_teacher, **inputs)
         return model(**inputs, losses=self._losses, batch={"teacher": teacher, "labels": labels, "mask": mask})
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate each loss by its name, and with `mlm` the accuracy at masked tokens; training goes on as without."""
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """What `evaluate` and `predict` go through: with the same masks in each, and a training goes on as without."""
         collator: Any = self.data_collator
         epoch = getattr(collator, "epoch", None)
         if epoch is not None:
-            collator.epoch = 0  # the same masks in every evaluation
+            collator.epoch = 0
         try:
             with torch.random.fork_rng(devices=[]):  # a data loader draws a seed, which would change the dropout after it
-                return super().evaluate(*args, **kwargs)
+                return super().evaluation_loop(*args, **kwargs)
         finally:
             if epoch is not None:
                 collator.epoch = epoch
@@ -232,11 +235,12 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
             self._logged_from = None
         super().log(logs, start_time)
 
-    def forget_training(self) -> None:
-        """Forget what a training left that did not come to its first step, its losses among it."""
-        super().forget_training()
-        self._logged_losses.zero_()
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ValueError("all weights of the student are frozen: nothing would be trained")
+        self._logged_losses.zero_()  # what an earlier training had not logged yet is not of this one
         self._logged_from = None
+        return super()._inner_training_loop(*args, **kwargs)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not all(gathered(parameter.detach().isfinite().all()) for parameter in self.model.parameters()):
