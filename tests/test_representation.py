@@ -151,6 +151,7 @@ BAD_INPUTS = {
         ["truncate_hidden.distil_from=adapt_teacher"],
         "truncate_hidden: distil_from: 'adapt_teacher' is no earlier stage",
     ),
+    "untrained typo": (["reduce_layers.training.learning_rat=1"], "did you mean 'learning_rate'?"),
     "untrained": (["reduce_layers.distil_from=trim_vocab"], "distil_from 'trim_vocab' does nothing with distil: false"),
     "scores": (["prune_ffn.method=first_order"], "prune_ffn: without a masked-LM head neurons need score_against"),
     "scored against": (["prune_ffn.score_against=truncate_hidden"], "score_against: 'truncate_hidden' is no earlier stage"),

@@ -60,13 +60,18 @@ def check_student_and_teacher(
         _check_hidden_layers(student, teacher, args.hidden_layers)
 
 
+def check_weights_are_there(**models: PreTrainedModel | None) -> None:
+    """Raise a `ValueError` if a model has its sizes alone: those are enough for [`check_student_and_teacher`], not to train."""
+    for name, model in models.items():
+        if model is not None and any(parameter.is_meta for parameter in model.parameters()):
+            raise ValueError(f"{name} has weights on the meta device, which hold no numbers; load them")
+
+
 def _check_loaded(name: str, model: object) -> None:
-    """Refuse what is no model of transformers, or has no weights yet."""
+    """Refuse what is no model of transformers."""
     if not isinstance(model, PreTrainedModel):
         advice = "load one, and merge what PEFT or torch.compile has put around it"
         raise TypeError(f"{name} must be a transformers model, got {type(model).__name__}; {advice}")
-    if any(parameter.is_meta for parameter in model.parameters()):
-        raise ValueError(f"{name} has weights on the meta device, which hold no numbers; load them")
 
 
 def _check_precision(student: PreTrainedModel, args: DistillationConfig) -> None:

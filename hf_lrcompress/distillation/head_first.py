@@ -1,5 +1,6 @@
 """Training a head that is new before the encoder under it moves."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,7 +9,10 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, get_scheduler
 
+from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.sharding import ShardingTrainer
+
+logger = logging.getLogger(__name__)
 
 
 class HeadFirstTrainer(ShardingTrainer):
@@ -30,6 +34,8 @@ class HeadFirstTrainer(ShardingTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule of the configuration; the encoder's begins after `head_steps`."""
+        if self.lr_scheduler is None:
+            self._warn_of_few(num_training_steps)
         if not self.args.head_steps or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
         head = self._schedule(num_training_steps)
@@ -39,6 +45,15 @@ class HeadFirstTrainer(ShardingTrainer):
         self.lr_scheduler = LambdaLR(optimizer, [encoder if group["encoder"] else head for group in optimizer.param_groups])
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _warn_of_few(self, steps: int) -> None:
+        """Say what so few steps leave undone."""
+        if still := never_trained(self.args, steps):
+            logger.warning("%s", still)
+        warmup = self.args.get_warmup_steps(steps)
+        if warmup >= steps:
+            rising = f"the warm-up is {warmup} steps, the whole training {steps}: the learning rate only rises"
+            logger.warning("%s; set warmup_steps to a tenth of it, or give more text", rising)
 
     def _schedule(self, steps: int) -> Callable[[int], float]:
         """The learning rate's factor by step, in a run of so many steps."""
@@ -53,6 +68,13 @@ class HeadFirstTrainer(ShardingTrainer):
         if not isinstance(scheduler, LambdaLR):
             raise ValueError(f"head_steps needs a schedule that depends on the step alone, not {self.args.lr_scheduler_type}")
         return scheduler.lr_lambdas[0]
+
+
+def never_trained(args: DistillationConfig, steps: int) -> str | None:
+    """Says that the encoder would stand still in all of so many steps; `None` where it would not."""
+    if not args.head_steps or args.head_steps < steps:
+        return None
+    return f"head_steps={args.head_steps}, but the training has {steps} steps: the encoder is never trained"
 
 
 def _delayed(schedule: Callable[[int], float], by: int, step: int) -> float:

@@ -163,6 +163,7 @@ class ProjectingTrainer(ShardingTrainer):
             return
         file = Path(checkpoint) / PROJECTIONS_FILE
         if not file.is_file():
-            raise ValueError(f"{checkpoint} has no {PROJECTIONS_FILE}: its losses were others; train again from the beginning")
+            why = "it was saved with other losses, or with save_only_model"
+            raise ValueError(f"{checkpoint} has no {PROJECTIONS_FILE}: {why}; train again from the beginning")
         load_whole_model(self.projections, load_file(file))
         self._projections_started = True

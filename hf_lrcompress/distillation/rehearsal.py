@@ -11,6 +11,7 @@ from transformers import Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.head_first import never_trained
 from hf_lrcompress.files import nearest_existing
 from hf_lrcompress.messages import shown
 
@@ -32,6 +33,8 @@ def rehearse(args: DistillationConfig) -> None:
     _check_numbers(args)
     if args.max_steps <= 0 and args.num_train_epochs <= 0:
         raise ValueError(f"num_train_epochs is {args.num_train_epochs:g}, so nothing would be trained; give more, or max_steps")
+    if args.max_steps > 0 and (still := never_trained(args, args.max_steps)):
+        raise ValueError(f"{still}; give fewer head_steps, or more steps")
     if args.save_strategy == "best" and args.metric_for_best_model is None:
         raise ValueError("save_strategy best needs metric_for_best_model, such as eval_loss; or save by steps or epoch")
     if args.metric_for_best_model and args.metric_for_best_model.removeprefix("eval_") not in args.evaluated:

@@ -13,7 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from hf_lrcompress.distillation.attention import attention_for_training
 from hf_lrcompress.distillation.batch_finding import BatchFindingTrainer
 from hf_lrcompress.distillation.checkpoints import SealingTrainer, newest_whole
-from hf_lrcompress.distillation.checks import check_student_and_teacher
+from hf_lrcompress.distillation.checks import check_student_and_teacher, check_weights_are_there
 from hf_lrcompress.distillation.compiling import compile_layers
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.feature_losses import FEWEST_COMPARED
@@ -74,6 +74,7 @@ class DistillationTrainer(BatchFindingTrainer, HeadFirstTrainer, ProjectingTrain
         **kwargs: Any,
     ) -> None:
         check_student_and_teacher(model, teacher_model, processing_class, teacher_processing_class, args)
+        check_weights_are_there(model=model, teacher_model=teacher_model)
         if args.n_gpu > 1:
             raise ValueError("several GPUs in one process (nn.DataParallel) are not supported; start with accelerate launch")
         for name in ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "model_init"):

@@ -88,8 +88,9 @@ class DistillingStage(TrainingStage):
         """The stage with the size that the model has: it trains, and cuts nothing."""
 
     def arguments(self, inputs: RunInputs, output_dir: str) -> DistillationConfig | None:
-        """As those of every stage that trains; `None` without distillation."""
-        return super().arguments(inputs, output_dir) if self.distil else None
+        """As those of every stage that trains, checked in any case; `None` without distillation."""
+        arguments = super().arguments(inputs, output_dir)
+        return arguments if self.distil else None
 
     def teacher(self, parent: str, inputs: RunInputs) -> str | None:
         """The parent, or the model that is named; nothing without distillation."""

@@ -15,6 +15,7 @@ OWNED_BY_THE_STAGE = {
     "output_dir": "a stage trains in its own folder",
     "do_train": "leave a stage out of `stages`, or give it distil: false",
     "resume_from_checkpoint": "a stage goes on from its last checkpoint by itself",
+    "save_only_model": "a stage goes on from its checkpoints, which need the optimiser",
     "seed": "give seed at the top of the configuration, or --set seed=42",
 }
 """Training arguments that are no settings, and what to do instead."""

@@ -96,3 +96,19 @@ def test_what_head_steps_cannot_do_is_refused(student, dataset, tmp_path):
     )
     with pytest.raises(ValueError, match="head_steps needs a schedule that depends on the step alone"):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"max_steps": 4, "head_steps": 4, "warmup_steps": 1},
+            "head_steps=4, but the training has 4 steps: the encoder is never",
+        ),
+        ({"max_steps": 4, "head_steps": 0, "warmup_steps": 4}, "the warm-up is 4 steps, the whole training 4: the learning rate"),
+        ({"max_steps": 4, "head_steps": 3, "warmup_steps": 3}, None),
+    ],
+)
+def test_a_training_too_short_for_what_it_begins_with_says_so(student, dataset, tmp_path, caplog, settings, said):
+    make_trainer(student, None, dataset, tmp_path, **SETTINGS | settings).train()
+    assert [record.getMessage().startswith(said) for record in caplog.records] == [True] if said else not caplog.records

@@ -26,6 +26,8 @@ WRONG = [
     ({"num_train_epochs": -1.0}, "num_train_epochs is -1, so nothing would be trained"),
     ({"num_train_epochs": 0.0}, "nothing would be trained"),
     ({"report_to": "nosuch"}, "nosuch"),
+    ({"max_steps": 5, "head_steps": 5}, "head_steps=5, but the training has 5 steps: the encoder is never trained; give fewer"),
+    ({"save_only_model": True}, "save_only_model is no setting; a stage goes on from its checkpoints"),
 ]
 
 
