@@ -9,7 +9,8 @@ from transformers.utils import CONFIG_NAME, has_file
 
 from hf_lrcompress.commands.process import full_disk_named
 from hf_lrcompress.messages import cut
-from hf_lrcompress.models.loading import load_config, load_encoder, load_tokenizer
+from hf_lrcompress.models.loading import load_config, load_encoder
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.tables import certificate_table, hundredfold
 from hf_lrcompress.texts.corpus import CorpusSource, load_corpus
 from hf_lrcompress.vocabulary.comparison import ComparedText, VocabularyComparison, kept_tokens

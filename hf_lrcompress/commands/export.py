@@ -8,8 +8,9 @@ from hf_lrcompress.commands.process import full_disk_named
 from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
 from hf_lrcompress.export.graphs import check_exportable, require_onnx
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
-from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.sentence_modules import MODULES_FILE
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.tables import EXPORT_COLUMNS, make_table
 
 

@@ -11,7 +11,8 @@ from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.examples import Example, TaskData, check_cut_off
 from hf_lrcompress.evaluation.metrics import score
 from hf_lrcompress.models.architectures import architecture_of, most_tokens
-from hf_lrcompress.models.loading import load_config, load_tokenizer
+from hf_lrcompress.models.loading import load_config
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.vocabulary.ids import check_rows
 
 logger = logging.getLogger(__name__)

@@ -1,11 +1,9 @@
 """Where a model comes from: its config, weights, fast tokenizer, and code of its own where the user trusts it."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EINVAL
 from json import JSONDecodeError
-from pathlib import Path
 from pickle import UnpicklingError  # nosec B403  # the error alone
 from typing import Any
 
@@ -18,21 +16,15 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import (
     CONFIG_NAME,
-    has_file,
-    is_protobuf_available,
-    is_sentencepiece_available,
 )
 
-from hf_lrcompress.messages import is_unreachable, one_line, shown
+from hf_lrcompress.messages import one_line, shown
 from hf_lrcompress.models.architectures import write_transformers_4_keys
 from hf_lrcompress.models.config_file import check_sizes, read_config_file, use_runtime_settings
 from hf_lrcompress.models.rebuilding import drop_pooler
@@ -44,9 +36,6 @@ DAMAGE = (SafetensorError, LookupError, TypeError, AttributeError, UnicodeError,
 """What transformers raises at weights, or an index of them, that it cannot read."""
 SAID_OF_DAMAGE = ("PytorchStreamReader", "Unable to load weights")
 """What torch and transformers 4 say of it in errors that may mean something else."""
-
-TOKENIZER_FILE = "tokenizer.json"
-"""The fast tokenizer's file."""
 
 
 def load_config(name_or_dir: str, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
@@ -200,48 +189,3 @@ def _check_complete(model: PreTrainedModel, missing: list[str], name_or_dir: str
 
 def _lacks(model: PreTrainedModel, missing: list[str], name_or_dir: str) -> str:
     return f"{name_or_dir} lacks {len(missing)} weights of {type(model).__name__} (such as {missing[0]})"
-
-
-def load_tokenizer(name_or_dir: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """Load a fast tokenizer, without its chat templates: an encoder has no chats. It pads at the end.
-
-    Some are saved to pad on the left, as decoders need it. Heads read the first token's state, and positions begin with it.
-
-    Args:
-        name_or_dir (`str`): Hub id or directory.
-        revision (`str`, *optional*): Git revision on the Hub.
-
-    Raises:
-        ValueError: If there is no tokenizer, its file is damaged, or there is only a slow one.
-    """
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name_or_dir, revision=revision, trust_remote_code=False)
-    except Exception as error:  # the class of tokenizers' errors is Exception itself, those of its readers are many
-        raise ValueError(_why_no_tokenizer(name_or_dir, revision, error)) from error
-    require_fast(tokenizer)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers 5 makes one of nothing
-        raise ValueError(_why_no_tokenizer(name_or_dir, revision))
-    tokenizer.padding_side = "right"
-    tokenizer.chat_template = None  # transformers 4 writes several to files of the names they have, wherever those lead
-    return tokenizer
-
-
-def _why_no_tokenizer(name_or_dir: str, revision: str | None, error: Exception | None = None) -> str:
-    nowhere = None if Path(name_or_dir).exists() else error
-    if nowhere and is_unreachable(nowhere):
-        return f"the Hugging Face Hub cannot be reached to load {name_or_dir}, and there is no such directory"
-    if nowhere and not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name_or_dir):  # no name of the Hub's
-        return f"there is no directory {name_or_dir}"
-    if error and has_file(name_or_dir, TOKENIZER_FILE, revision=revision):
-        said = f"{type(error).__name__}: {one_line(error)}"
-        return f"{name_or_dir}: {TOKENIZER_FILE} or its settings are damaged ({said}); download or save them again"
-    readable = is_sentencepiece_available() and is_protobuf_available()
-    advice = "" if readable else ". If it has a SentencePiece model only: pip install sentencepiece protobuf"
-    return f"{name_or_dir} has no tokenizer; save one beside the model{advice}"
-
-
-def require_fast(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise a `ValueError` that says what to do if a tokenizer is slow."""
-    if not tokenizer.is_fast:
-        source = f"{tokenizer.name_or_path}: " if tokenizer.name_or_path else ""
-        raise ValueError(f"{source}{type(tokenizer).__name__} is a slow tokenizer; save it with a tokenizer.json first")

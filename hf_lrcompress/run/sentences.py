@@ -2,9 +2,9 @@
 
 from itertools import islice
 
-from hf_lrcompress.models.loading import load_tokenizer
 from hf_lrcompress.models.sentence_dense import fit_dense, pooled_states
 from hf_lrcompress.models.sentence_modules import SentenceModules, module_files
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.corpus import load_corpus
 

@@ -15,9 +15,10 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from hf_lrcompress.calibration.second_moments import collect_moments
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.identity import model_identity
-from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.models.sentence_modules import SentenceModules, mean_pooling, read_modules
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.surgery.moments import Moments
 from hf_lrcompress.texts.corpus import Corpus, CorpusSource, corpus_fingerprint, load_corpus
 from hf_lrcompress.texts.corpus_counts import cached_counts

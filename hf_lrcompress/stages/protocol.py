@@ -12,8 +12,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.masked_accuracy import MaskedText
 from hf_lrcompress.distillation.similarity import SimilarityReference
-from hf_lrcompress.models.loading import load_tokenizer
 from hf_lrcompress.models.saving import save_tokenizer
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.texts.languages import Language
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from hf_lrcompress.files import json_hash
-from hf_lrcompress.models.loading import require_fast
+from hf_lrcompress.models.tokenizers import require_fast
 from hf_lrcompress.texts.corpus import cached
 
 _BATCH_SIZE = 256  # documents tokenised at a time

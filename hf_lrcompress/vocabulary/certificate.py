@@ -31,7 +31,8 @@ class VocabularyCertificate(VocabularyComparison):
         reloaded_agrees (`float`): Share of sentences to which `AutoTokenizer`, from the saved files, gives the ids that the file
             `tokenizer.json` alone gives: 1.
         max_logit_difference (`float`, *optional*):
-            Largest absolute difference of a kept token's logit, in a few sentences made of kept tokens.
+            Largest absolute difference of a kept token's logit, in a few sentences made of kept tokens; none without models, or
+            without such sentences.
         curve (`tuple[CurvePoint, ...]`): What other sizes would give.
 
     Raises:
@@ -89,11 +90,11 @@ def certify_vocabulary(
     unreachable = comparison.unreachable_tokens
     if unreachable and set(unreachable) - set(unreachable_tokens(tokenizer)):
         raise RuntimeError(f"vocabulary trimming broke its promise: {unreachable[0]!r} is unreachable; please report this")
-    kept = [row for row, is_kept in zip(text.new, text.is_kept, strict=True) if is_kept]
+    kept = [row for row, is_kept in zip(text.new, text.is_kept, strict=True) if is_kept and row]
     return VocabularyCertificate(
         **vars(comparison),
         reloaded_agrees=_reloaded_agrees(trimmed, text.texts),
-        max_logit_difference=_largest_difference(models, keep_ids, kept) if models else None,
+        max_logit_difference=_largest_difference(models, keep_ids, kept) if models and kept else None,
         curve=() if counts is None else measure_curve(tokenizer, counts, len(keep_ids), text.texts, keep),
     )
 

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from hf_lrcompress.models.loading import require_fast
+from hf_lrcompress.models.tokenizers import require_fast
 from hf_lrcompress.vocabulary.bpe import parts_of
 from hf_lrcompress.vocabulary.ids import id_count, unknown_id
 

@@ -9,9 +9,10 @@ from trained_tokenizers import bert
 from transformers import AutoConfig
 
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.models.sentence_modules import read_modules
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.run.preparation import prepare

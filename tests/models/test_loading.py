@@ -13,8 +13,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
 from hf_lrcompress.models.identity import model_identity
-from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm, load_tokenizer
+from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.rebuilding import changed, encoder_on_meta, rebuild, with_layers
+from hf_lrcompress.models.tokenizers import load_tokenizer
 
 FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "model.safetensors", "modeling_own.py"]
 

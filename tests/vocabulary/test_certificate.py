@@ -56,6 +56,25 @@ def test_figures_are_those_of_the_definition(case, tmp_path):
     assert (tmp_path / "vocabulary_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("empty", ["\u200b", "\0\0", "\ufeff"], ids=ascii)
+def test_a_line_without_a_token_is_a_sentence_like_others(case, empty):
+    """Crawled text has lines of zero-width spaces alone, which are no white space to Python."""
+    tokenizer, model, _, trimmed = case
+    found, plain = (
+        certify_vocabulary(tokenizer, trimmed.tokenizer, trimmed.keep_ids, texts, (model, trimmed.model))
+        for texts in ([empty, *TEXTS], TEXTS)
+    )
+    assert found.sentences == plain.sentences + 1 and found.max_logit_difference < 1e-5
+
+
+def test_where_no_sentence_is_made_of_kept_tokens_no_logits_were_compared(case):
+    tokenizer, model, _, trimmed = case
+    kept = set(trimmed.keep_ids.tolist())
+    others = [text for text in TEXTS if not kept.issuperset(tokenizer(text, add_special_tokens=False)["input_ids"])]
+    certificate = certify_vocabulary(tokenizer, trimmed.tokenizer, trimmed.keep_ids, others, (model, trimmed.model))
+    assert others and certificate.kept_sentences == 0 and certificate.max_logit_difference is None
+
+
 def test_the_curve_goes_past_all_that_the_corpus_has(case):
     tokenizer, _, counts, _ = case
     whole = select_tokens(tokenizer, counts, min_count=1)

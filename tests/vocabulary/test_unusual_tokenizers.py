@@ -16,8 +16,8 @@ from transformers import AutoTokenizer, CamembertTokenizerFast, PreTrainedTokeni
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
 from hf_lrcompress.models import loading
-from hf_lrcompress.models.loading import load_tokenizer
 from hf_lrcompress.models.saving import save_tokenizer
+from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.stages.trim_vocab import TrimVocab
 from hf_lrcompress.texts.corpus_counts import load_counts, save_counts
 from hf_lrcompress.vocabulary.certificate import certify_vocabulary
