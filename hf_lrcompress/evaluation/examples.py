@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
+from hf_lrcompress.messages import shown
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 """The splits, and the names that a file of each may have."""
@@ -86,13 +87,19 @@ class TaskData:
         """The labels of all splits, sorted; what a model predicts is an index into them."""
         return sorted(_labels_of(self.train + self.validation + self.test))
 
-    def not_in_train(self) -> str | None:
-        """Says which label is in another split only, so that nothing can learn it; `None` if there is none."""
+    def not_in_train(self) -> tuple[str, float] | None:
+        """Which label is in another split only, so that nothing can learn it, in words, and the share of such in that split.
+
+        Returns:
+            `tuple[str, float]` or `None`: `None` if there is none.
+        """
         learned = _labels_of(self.train)
         for name in SPLITS:
-            unknown = sorted(_labels_of(getattr(self, name)) - learned)
+            tags = [tag for example in getattr(self, name) for tag in example.tags]
+            unknown = sorted(tag for tag in tags if tag not in learned)
             if unknown:
-                return f"{self.task.name}: label {unknown[0]!r} in the {name} split is not in train"
+                said = f"{self.task.name}: label {unknown[0]!r} in the {name} split is not in train"
+                return said, len(unknown) / len(tags)
         return None
 
     @property
@@ -137,25 +144,27 @@ def checked_example(inputs: Any, labels: Any, task: Task, where: str) -> Example
     if _length(inputs) > LONGEST_INPUT:
         raise ValueError(f"{where}: more than {LONGEST_INPUT:,} characters; a model reads a few hundred tokens: cut it")
     if not task.tokens:
-        if not isinstance(inputs, str) or not inputs.strip() or not _is_label(labels):
-            raise ValueError(f"{where}: {task.name} needs a text that is not blank and a label")
-        return Example(inputs, str(labels))
+        if not isinstance(inputs, str) or not inputs.strip():
+            raise ValueError(f"{where}: {task.name} needs a text that is not blank, got {shown(inputs)}")
+        if not _is_label(labels):
+            raise ValueError(f"{where}: {task.name} needs a label, a text or a whole number, got {shown(labels)}")
+        return Example(inputs, str(labels).strip())
     if not isinstance(inputs, list) or not isinstance(labels, list) or not inputs:
         raise ValueError(f"{where}: {task.name} needs a list of tokens and a list of their tags")
     if len(inputs) != len(labels):
         raise ValueError(f"{where}: {len(inputs)} tokens but {len(labels)} tags; give a tag for every token")
     for token, label in zip(inputs, labels, strict=True):
         _check_tag(token, label, task, where)
-    return Example(tuple(inputs), tuple(labels))
+    return Example(tuple(inputs), tuple(label.strip() for label in labels))
 
 
 def _check_tag(token: Any, label: Any, task: Task, where: str) -> None:
     """Raise if a token has no tag that can be scored."""
     if not isinstance(token, str) or not _is_label(label):
         raise ValueError(f"{where}: {task.name} needs a list of tokens and a list of their tags")
-    if isinstance(label, int) or label.isdecimal():
+    if isinstance(label, int) or label.strip().isdecimal():
         raise ValueError(f"{where}: tag {label} is a number; put the tags' names into {LABEL_NAMES} in the folder, a line each")
-    if not task.allows(label):
+    if not task.allows(label.strip()):
         raise ValueError(f"{where}: tag {label!r} {NOT_IOB2}")
 
 

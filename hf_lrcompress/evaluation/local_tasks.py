@@ -9,6 +9,7 @@ from hf_lrcompress.evaluation.examples import LABEL_NAMES, SPLITS, Example, chec
 from hf_lrcompress.evaluation.task_rows import read_task_rows
 from hf_lrcompress.evaluation.tasks import Task
 from hf_lrcompress.evaluation.word_lines import KINDS_OF_WORDS, read_word_lines
+from hf_lrcompress.messages import shown
 from hf_lrcompress.texts.lines import read_lines
 from hf_lrcompress.texts.rows import KINDS_OF_ROWS, kind_of, named
 
@@ -61,7 +62,7 @@ def _readers(task: Task) -> dict[str, Any]:
 def _is_of(path: Path, names: tuple[str, ...], task: Task) -> bool:
     """Whether a file is one of a split's, by its name."""
     kind = kind_of(path)
-    name = SHARD.sub("", path.name.removesuffix(kind))
+    name = SHARD.sub("", path.name.lower().removesuffix(kind))
     return name.split("-")[-1] in names and kind in _readers(task)
 
 
@@ -79,4 +80,8 @@ def _find(folder: Path, names: tuple[str, ...], task: Task) -> Path:
 def _read_label_names(folder: Path) -> list[str]:
     """Names of labels that are numbers: on the first line that of 0. None where there is no such file."""
     path = folder / LABEL_NAMES
-    return list(read_lines(path)) if path.exists() else []
+    names = [line.strip() for line in read_lines(path)] if path.exists() else []
+    twice = [name for index, name in enumerate(names) if name and name in names[:index]]
+    if twice:
+        raise ValueError(f"{path} has {shown(twice[0])} twice; give each label a name of its own")
+    return names

@@ -37,7 +37,7 @@ IN_PART = "Averages count it all the same; where the reference has learned a par
 OTHER_ADAPTERS = "Models have adapters of different sizes (r): retention compares each with the adapters that it has."
 ACCURACY_NOTE = (
     "the paper's F1 is that of seqeval, which takes off the first letter of a tag: CCONJ and SCONJ are one to it, as are all "
-    "tags of one letter, and a tag O is none. Accuracy tells them apart"
+    "tags of one letter, and a tag that begins with O is none. Accuracy tells them apart"
 )
 
 

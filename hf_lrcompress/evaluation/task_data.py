@@ -17,6 +17,9 @@ from hf_lrcompress.texts.rows import check_column, class_names, named
 
 logger = logging.getLogger(__name__)
 
+MOST_UNLEARNED = 0.01
+"""Share of a split's labels that train may lack: a treebank's rare classes."""
+
 
 def load_task(
     task: Task, language: Language, folder: str | Path | None = None, columns: Sequence[str | int] | None = None
@@ -42,8 +45,7 @@ def load_task(
     if folder is not None:
         train, validation, test = (tuple(read_split(Path(folder), names, task, columns)) for names in SPLITS.values())
         data = TaskData(task, train, validation, test, Path(folder).resolve().name, is_local=True)
-        if unlearned := data.not_in_train():
-            raise ValueError(f"{unlearned}; correct it or leave out its examples")
+        _check_labels(data, Path(folder).name)
         return data
     source = task.source(language)
     if source is None:
@@ -59,9 +61,19 @@ def load_task(
         unreachable = f"{task.name}: the Hugging Face Hub cannot be reached to load {source.path}"
         raise ConnectionError(f"{unreachable}; {give_local_files(task.name)}") from error
     data = TaskData(task, train, validation, test, source.path)
-    if unlearned := data.not_in_train():
-        logger.warning("%s of %s; no model can know it: it counts as an error", unlearned, source.path)
+    _check_labels(data, source.path)
     return data
+
+
+def _check_labels(data: TaskData, source: str) -> None:
+    """Refuse local data with labels that train lacks where they are many, as after a slip; say that a few count as errors."""
+    found = data.not_in_train()
+    if found is None:
+        return
+    said, share = found
+    if data.is_local and share > MOST_UNLEARNED:
+        raise ValueError(f"{said}; correct it or leave out its examples")
+    logger.warning("%s of %s; no model can know it: it counts as an error", said, source)
 
 
 def give_local_files(task_name: str) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_lrcompress.evaluation.tasks import NOT_IOB2, Task
+from hf_lrcompress.messages import shown
 from hf_lrcompress.texts.lines import read_lines
+from hf_lrcompress.texts.rows import kind_of
 
 CONLLU = ".conllu"
 KINDS_OF_WORDS = (CONLLU, ".conll", ".iob2")
@@ -21,6 +23,9 @@ MISSING = ("_", "")
 
 NUMBER = re.compile(r"\d+([-.]\d+)?")
 """A word's number in its sentence, or that of what is no word of its own: a range (1-2) or an empty node (1.1)."""
+
+MOST_UNNUMBERED = 0.1
+"""Share of lines whose first column is no number, from which on it is a column of words, some of which are numbers."""
 
 
 class _Line(NamedTuple):
@@ -51,7 +56,7 @@ def read_word_lines(path: Path, task: Task, chosen: Sequence[str | int] | None) 
     sentences = list(_sentences(lines, width))
     for line in chain.from_iterable(sentences):
         _check_width(path, line, width)
-    numbered = all(NUMBER.fullmatch(line.columns[0]) for line in chain.from_iterable(sentences))
+    numbered = _is_numbered(path, list(chain.from_iterable(sentences)))
     if numbered:
         sentences = [[line for line in sentence if line.columns[0].isdecimal()] for sentence in sentences]
     words = list(chain.from_iterable(sentences))
@@ -63,6 +68,19 @@ def read_word_lines(path: Path, task: Task, chosen: Sequence[str | int] | None) 
         yield where, [line.columns[word] for line in sentence], [line.columns[tag] for line in sentence]
 
 
+def _is_numbered(path: Path, words: Sequence[_Line]) -> bool:
+    """Whether the first column numbers the words.
+
+    Raises:
+        ValueError: If it does in nearly all lines: in the others a number is damaged.
+    """
+    others = [line for line in words if not NUMBER.fullmatch(line.columns[0])]
+    if others and len(words[0].columns) > 2 and len(others) < MOST_UNNUMBERED * len(words):
+        first = f"{path}, line {others[0].number}: the first column numbers the words, but here it is"
+        raise ValueError(f"{first} {shown(others[0].columns[0])}; correct it")
+    return not others
+
+
 def split_at_spaces(text: str) -> list[str]:
     """Its parts between spaces; a no-break space belongs to a word."""
     return [part for part in text.split(" ") if part]
@@ -70,7 +88,7 @@ def split_at_spaces(text: str) -> list[str]:
 
 def _read(path: Path) -> Iterator[_Line]:
     for number, text in enumerate(read_lines(path), start=1):
-        by_tabs = "\t" in text or path.suffix == CONLLU
+        by_tabs = "\t" in text or kind_of(path) == CONLLU
         columns = [column.strip(" ") for column in text.split("\t")] if by_tabs else split_at_spaces(text)
         is_blank = not text.strip() or columns[0] == "-DOCSTART-"
         yield _Line(number, text, [] if is_blank else columns)
@@ -78,7 +96,7 @@ def _read(path: Path) -> Iterator[_Line]:
 
 def _usual_width(path: Path, lines: Sequence[_Line]) -> int:
     """Number of columns of most lines that are surely no comments."""
-    if path.suffix == CONLLU:
+    if kind_of(path) == CONLLU:
         return CONLLU_WIDTH
     widths = Counter(len(line.columns) for line in lines if line.columns and not line.text.startswith("#"))
     return widths.most_common(1)[0][0] if widths else 0
@@ -107,7 +125,7 @@ def _is_comment(line: _Line, width: int, tags: set[str]) -> bool:
 def _check_width(path: Path, line: _Line, width: int) -> None:
     found = len(line.columns)
     where = f"{path}, line {line.number}: {found} columns"
-    if path.suffix == CONLLU and not (found == CONLLU_WIDTH and NUMBER.fullmatch(line.columns[0])):
+    if kind_of(path) == CONLLU and not (found == CONLLU_WIDTH and NUMBER.fullmatch(line.columns[0])):
         raise ValueError(f"{where}; CoNLL-U has {CONLLU_WIDTH}, separated by tabs, and the first numbers the words")
     if found == 1:
         raise ValueError(f"{path}, line {line.number}: a token without a tag; give both, separated by a tab or a space")
@@ -119,7 +137,7 @@ def _guess(path: Path, words: Sequence[_Line], task: Task, numbered: bool) -> tu
     """Indices of the columns of word and tag, if there is no doubt."""
     first = words[0]
     width = len(first.columns)
-    if path.suffix == CONLLU:
+    if kind_of(path) == CONLLU:
         if task.spans:
             raise ValueError(_unclear(path, first, task, f"CoNLL-U has parts of speech, {task.name} needs entities"))
         return 1, 3

@@ -50,12 +50,12 @@ def read_table_lines(file: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
             the number of such lines.
     """
     csv.field_size_limit(LONGEST_LINE)  # Python's own is 131,072 characters
-    if Path(file).name.removesuffix(".gz").endswith(".tsv"):
+    if Path(file).name.lower().removesuffix(".gz").endswith(".tsv"):
         reader = csv.reader(_decoded_lines(file), delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(_decoded_lines(file), strict=True)
     try:
-        names = next(reader, [])
+        names = [name.strip() for name in next(reader, [])]
         twice = [name for index, name in enumerate(names) if name in names[:index]]
         if twice:
             raise ValueError(f"{file} has two columns {shown(twice[0])}; give each a name of its own")
@@ -76,16 +76,18 @@ def _decoded_lines(file: str | Path) -> Iterator[str]:
     number = 0
     first = ""
     damaged = 0
-    packed = Path(file).suffix == ".gz"
+    packed = Path(file).suffix.lower() == ".gz"
     with gzip.open(file) if packed else open(file, "rb") as lines:
         try:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), b""), start=1):
                 if len(line) > LONGEST_LINE:
                     raise ValueError(f"{file}, line {number} has more than {LONGEST_LINE:,} bytes; break it up")
+                if number == 1:
+                    _check_kind(file, line)
                 if number == 1 and b"\n" not in line and b"\r" in line.rstrip(b"\r"):
                     raise ValueError(f"{file} ends its lines by carriage returns alone; write it again with line feeds")
                 try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    text = line.decode("utf-8-sig")  # files may have been put together of several, each with its mark
                 except UnicodeDecodeError as error:
                     byte = line[error.start]
                     first = first or f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8"
@@ -97,6 +99,14 @@ def _decoded_lines(file: str | Path) -> Iterator[str]:
             raise ValueError(f"{file} is damaged after line {number}: no whole gzip file; make or download it again") from None
     if first:
         raise ValueError(first + _in_all(damaged))
+
+
+def _check_kind(file: str | Path, line: bytes) -> None:
+    """Refuse, by how its first line begins, what is no text in UTF-8."""
+    if line.startswith(b"\x1f\x8b"):
+        raise ValueError(f"{file} is packed by gzip; let its name end in .gz, or unpack it")
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{file} is UTF-16; convert it to UTF-8")
 
 
 def _in_all(damaged: int) -> str:

@@ -18,8 +18,8 @@ KINDS_OF_ROWS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".json.gz", ".c
 
 
 def kind_of(file: str | Path) -> str:
-    """How the name of a file ends: `".txt"`, `".txt.gz"`."""
-    path = Path(file)
+    """How the name of a file ends, in small letters: `".txt"`, `".txt.gz"`."""
+    path = Path(Path(file).name.lower())
     return Path(path.stem).suffix + path.suffix if path.suffix == ".gz" else path.suffix
 
 

@@ -80,6 +80,9 @@ READ = {
         [('Dobré, "\r\nvraj"', "a"), TEXTS[1]],
     ),
     "texts in TSV": ("tc", ".tsv", 'text\tlabel\n"Dobré\ta\n\nZlé\tb\n', [('"Dobré', "a"), TEXTS[1]]),
+    "labels and columns with spaces": ("tc", ".csv", "text, label\nDobré, a\nZlé,b \n", TEXTS),
+    "files put together": ("ner", ".iob2", "\ufeff1\tAnna\tB-PER\n2\tspí\tO\n\n\ufeff1\tAnna\tB-PER\n2\tspí\tO\n", NAMES * 2),
+    "names in capitals": ("tc", ".CSV", "text,label\nDobré,a\nZlé,b\n", TEXTS),
     "words in CSV": ("ner", ".csv", "tokens,tags\nAnna spí,B-PER O\n", NAMES),
     "words in TSV": ("pos", ".tsv", "tokens\ttags\nAnna spí\tPROPN VERB\n", WORDS),
 }
@@ -142,7 +145,7 @@ def test_parquet_with_labels_that_are_numbers_alone_takes_their_names_from_the_f
             bytes,
             "row 3: label -1 has no name; the file has 2, the first for 0",
         ),
-        ([*RATED, {"text": "Tak", "label": None}], bytes, "row 3: tc needs a text that is not blank and a label"),
+        ([*RATED, {"text": "Tak", "label": None}], bytes, "row 3: tc needs a label, a text or a whole number, got None"),
         (RATED, lambda content: content[:-20], "train-00000-of-00001.parquet is not a Parquet file, or a damaged one"),
         (RATED, lambda content: b"text,label\n", "or name it after what it is"),
     ],
@@ -277,7 +280,20 @@ REFUSED = {
         "headline,label\nx,a\n",
         "line 2: tc needs columns text and label; there are: headline, label",
     ),
-    "no label": ("tc", ".csv", "text,label\nx,\n", "line 2: tc needs a text that is not blank and a label"),
+    "no label": ("tc", ".csv", "text,label\nx,\n", "line 2: tc needs a label, a text or a whole number, got ''"),
+    "a label that is no whole number": ("tc", ".jsonl", '{"text": "x", "label": 1.0}\n', "a whole number, got 1.0"),
+    "lists as pandas writes them": (
+        "pos",
+        ".csv",
+        "tokens,tags\n\"['Anna', 'spí']\",\"['PROPN', 'VERB']\"\n",
+        "line 2: a list as pandas or JSON writes it; give words with spaces between, or lists in .jsonl",
+    ),
+    "a damaged number": (
+        "ner",
+        ".iob2",
+        "1\tAnna\tB-PER\n2\tspí\tO\n\n" * 9 + "1\tAnna\tB-PER\n2a\tspí\tO\n",
+        "line 29: the first column numbers the words, but here it is '2a'; correct it",
+    ),
     "a cell too many": ("tc", ".csv", "text,label\nx,y,a\n", "line 2: 3 columns, the first line has 2"),
     "quotation marks": ("tc", ".csv", 'text,label\n"a" b,c\n', "line 2: .* expected after .*; is a quote not closed"),
     "a word without end": ("pos", ".conll", "Anna PROPN\n" + "x" * 100_001 + " VERB\n", "line 1: more than 100,000 characters"),
@@ -306,6 +322,26 @@ def test_a_pipe_in_a_folder_of_data(name, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=f"{name} is no file"):
         load_task(TASKS["ner"], SLOVAK, tmp_path)
+
+
+def test_a_name_for_two_labels_is_one_line(tmp_path):
+    write(tmp_path, ".csv", "text,label\nx,0\ny,1\n", "a\na \n")
+    with pytest.raises(ValueError, match="labels.txt has 'a' twice; give each label a name of its own"):
+        load_task(TASKS["tc"], SLOVAK, tmp_path)
+
+
+@pytest.mark.parametrize(("sentences", "refused"), [(40, True), (60, False)])
+def test_a_rare_label_that_train_lacks_counts_as_an_error(sentences, refused, tmp_path, caplog):
+    """A small treebank's test has classes that its train lacks; where they are many somebody has slipped."""
+    sentence = "Anna PROPN\nspí VERB\n\n"
+    write(tmp_path, ".conll", sentence * sentences)
+    (tmp_path / "sk_snk-ud-test.conll").write_text("+ SYM\n\n" + sentence * sentences, encoding="utf-8")
+    if refused:
+        with pytest.raises(ValueError, match="pos: label 'SYM' in the test split is not in train; correct it or leave out"):
+            load_task(TASKS["pos"], SLOVAK, tmp_path)
+    else:
+        assert "SYM" in load_task(TASKS["pos"], SLOVAK, tmp_path).labels
+        assert "label 'SYM' in the test split is not in train" in caplog.text and "it counts as an error" in caplog.text
 
 
 def test_a_number_without_a_name_is_one_line(tmp_path):
