@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 FileRecords = Mapping[str, Mapping[str, Any]]
 """By a file's path in its folder: `sha256`, `bytes` and `modified_ns`."""
 
 ALWAYS_HASHED = 4_000_000_000
 """Bytes of a folder up to which all its files are hashed to compare them; above it recorded size and time are believed."""
+
+LOCK_FILE = ".lock"
 
 
 def text_hash(text: str) -> str:
@@ -182,6 +186,28 @@ def free_bytes(folder: Path) -> int:
 def nearest_existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def locked(folder: Path, user: str) -> FileLock:
+    """Make a folder, and keep other processes out of it.
+
+    Args:
+        folder (`Path`): The folder; it need not exist.
+        user (`str`): Who may be using it, for the message: `"another run"`.
+
+    Returns:
+        `FileLock`: A context manager that lets others in at its end.
+
+    Raises:
+        FileExistsError: If another process is using it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FileExistsError(f"{user} is using {folder}; wait for it or give another folder") from error
+    return lock
 
 
 def delete(path: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_facto
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
 from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
-from hf_lrcompress.files import check_can_be_folder, read_object, write_atomically
+from hf_lrcompress.files import check_can_be_folder, locked, read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.messages import read_all
 from hf_lrcompress.models.loading import load_config, load_encoder
@@ -147,7 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
     output_dir = Path(arguments.output_dir)
     with lost_process_named(), full_disk_named(output_dir):
         planned = plan(arguments)
-    with on_the_way(), lost_process_named(), full_disk_named(output_dir):
+        lock = locked(output_dir, "another evaluation") if PartialState().is_main_process else nullcontext()
+    with lock, on_the_way(), lost_process_named(), full_disk_named(output_dir):
         text = evaluate(planned)
     if text:
         print(text)

@@ -162,7 +162,7 @@ class Publish:
         card_path = model_dir / "README.md"
         card = _read_card(card_path) if card_path.is_file() else None
         own_code = card is not None and OWN_CODE_TAG in (card.data.get("tags") or ())
-        paths = _files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED)
+        paths = files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED)
         if not any(path.suffix == ".safetensors" and path.parent == model_dir for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
         if card is None:
@@ -221,8 +221,13 @@ def _check_card(api: HfApi, card: CommitOperationAdd) -> None:
     hf_raise_for_status(answer)
 
 
-def _files_to_publish(model_dir: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files beside the weights, ONNX files, and those in the folders of sentence-transformers' modules; no hidden ones."""
+def files_to_publish(model_dir: Path, suffixes: Sequence[str] = PUBLISHED) -> list[Path]:
+    """Files beside the weights, ONNX files, and those in the folders of sentence-transformers' modules; no hidden ones.
+
+    Args:
+        model_dir (`Path`): The final model.
+        suffixes (`Sequence[str]`, *optional*): How their names end.
+    """
     folders = [model_dir, *module_folders(model_dir), model_dir / ONNX_DIR]
     found = [path for folder in folders for path in folder.glob("[!.]*")]
     return sorted(path for path in found if path.suffix in suffixes and path.is_file())

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from hf_lrcompress.export.exporting import ONNX_DIR
-from hf_lrcompress.files import changed_file, check_can_be_folder, file_hash, read_object, write_atomically
+from hf_lrcompress.files import (
+    LOCK_FILE,
+    FileRecords,
+    changed_file,
+    check_can_be_folder,
+    file_hash,
+    locked,
+    read_object,
+    write_atomically,
+)
 from hf_lrcompress.messages import shown
 from hf_lrcompress.models.sentence_modules import names_of_module_files
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written, stage_dirs
@@ -18,7 +27,6 @@ from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
 MODEL_DIR = "model"
 REPORT_FILE = "report.json"
-LOCK_FILE = ".lock"
 CONFIG_FILE = "config.yaml"
 WEIGHTS = "model.safetensors"
 CARD_FILE = "README.md"
@@ -160,13 +168,7 @@ class RunFolder:
         Raises:
             FileExistsError: If another run is using it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / LOCK_FILE, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise FileExistsError(f"another run is using {self.path}; wait for it or give another output_dir") from error
-        return lock
+        return locked(self.path, "another run")
 
     def record(self, directory: str) -> StageRecord:
         """The record of a stage: the one in its directory, or the one that it begins with."""
@@ -191,17 +193,21 @@ def exported_files(records: Mapping[str, StageRecord]) -> dict[str, str]:
     return {name: directory for name, directory in files if name.startswith(f"{ONNX_DIR}/")}
 
 
-def changed_model_file(output_dir: Path) -> str | None:
-    """The first file of the final model that is not, or no longer, what the last stage with a model and an export have made.
-
-    The card and the figures are for people, who may change them.
-    """
+def model_files(output_dir: Path) -> FileRecords:
+    """The files of the final model that the last stage with a model and an export have made, by their paths in it."""
     found = {path.name: StageRecord.read(path) for path in stage_dirs(output_dir)}
     records = {name: record for name, record in found.items() if record}
     made = [record.files for record in records.values() if WEIGHTS in record.files]
     files = dict(made[-1]) if made else {}
-    files |= {name: records[directory].files[name] for name, directory in exported_files(records).items()}
-    for name, recorded in files.items():
+    return files | {name: records[directory].files[name] for name, directory in exported_files(records).items()}
+
+
+def changed_model_file(output_dir: Path) -> str | None:
+    """The first of [`model_files`] that is not, or no longer, what was made.
+
+    The card and the figures are for people, who may change them.
+    """
+    for name, recorded in model_files(output_dir).items():
         path = output_dir / MODEL_DIR / name
         if path.suffix not in FOR_PEOPLE and not (path.is_file() and file_hash(path) == recorded["sha256"]):
             return name

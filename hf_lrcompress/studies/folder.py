@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from hf_lrcompress.files import check_can_be_folder, read_object, write_atomically
-from hf_lrcompress.run.folder import LOCK_FILE, RunFolder, read_complete_run
+from hf_lrcompress.files import LOCK_FILE, check_can_be_folder, locked, read_object, write_atomically
+from hf_lrcompress.run.folder import RunFolder, read_complete_run
 from hf_lrcompress.studies.points import PlannedPoint
 from hf_lrcompress.studies.results import named_as, result_of
 from hf_lrcompress.studies.sharing import complete_stages, shared_stages
@@ -111,11 +109,7 @@ class StudyFolder:
         Raises:
             FileExistsError: If another process is using it, or what would be deleted is not this package's.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(self.path / LOCK_FILE, timeout=0).acquire()
-        except Timeout as error:
-            raise FileExistsError(f"another study is using {self.path}; wait for it or give another output_dir") from error
+        lock = locked(self.path, "another study")
         write_atomically(self.path / GRID_FILE, json.dumps(self._grid, indent=2, ensure_ascii=False) + "\n")
         for each in self.planned:
             with self.locked_run(each) as run:

@@ -38,6 +38,7 @@ from hf_lrcompress.evaluation.settings import TaskTraining
 from hf_lrcompress.evaluation.task_data import load_task
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.evaluation.training import BestEpoch, _arguments, train_and_score
+from hf_lrcompress.files import locked
 from hf_lrcompress.texts.languages import Language
 
 pytestmark = pytest.mark.usefixtures("metric_modules")
@@ -259,6 +260,13 @@ def test_the_recipe_runs_as_a_script_beside_its_own_name(inputs, tmp_path):
     ]
     score = json.loads((tmp_path / "scores" / "scores.json").read_text(encoding="utf-8"))["scores"][0]["mean"]
     assert score == pytest.approx(seqeval_f1([row["gold"] for row in saved], [row["predicted"] for row in saved]))
+
+
+def test_two_evaluations_do_not_share_a_folder(evaluate, tmp_path):
+    with locked(tmp_path / "scores", "a test"):
+        code, _, error = evaluate(tasks=("tc",))
+    assert (code, error) == (2, f"error: another evaluation is using {tmp_path / 'scores'}; wait for it or give another folder\n")
+    assert evaluate(tasks=("tc",))[0] == 0
 
 
 def test_weights_of_every_model_are_read_before_the_first_is_trained(evaluate, inputs, tmp_path):

@@ -11,7 +11,7 @@ from trained_tokenizers import bert
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.export import exporting, graphs
 from hf_lrcompress.models.saving import save_tokenizer
-from hf_lrcompress.publishing.hub import PUBLISHED, _files_to_publish
+from hf_lrcompress.publishing.hub import PUBLISHED, files_to_publish
 from hf_lrcompress.run.folder import read_complete_run
 
 FILES = ["onnx/model.onnx", "onnx/model_quantized.onnx"]
@@ -63,7 +63,7 @@ def test_a_run_exports_its_final_model_and_resumes(compress, tmp_path, monkeypat
     assert sorted(recorded) == FILES
     for name in FILES:
         assert (run / "model" / name).read_bytes() == (run / "02-export" / name).read_bytes()
-    published = {path.relative_to(run / "model").as_posix() for path in _files_to_publish(run / "model", PUBLISHED)}
+    published = {path.relative_to(run / "model").as_posix() for path in files_to_publish(run / "model", PUBLISHED)}
     assert published >= {*FILES, "model.safetensors", "README.md"}
 
     report = read_complete_run(run)

@@ -18,6 +18,7 @@ from made_up_texts import make_texts
 from own_code import ADD_ROW, CODE_FILES, with_own_code
 from saved_teachers import save_teacher
 
+from hf_lrcompress.commands.publish import not_of_the_run
 from hf_lrcompress.publishing.hub import CARD_HASH, Publish
 from hf_lrcompress.publishing.hub_errors import one_line_errors
 from hf_lrcompress.publishing.licence import check_license
@@ -523,6 +524,15 @@ def test_what_modules_name_is_published_and_nothing_else(tmp_path):
         (tmp_path / name).write_text(content, encoding="utf-8")
     published = Publish(REPO)._additions(tmp_path, {"license": "mit"})
     assert {operation.path_in_repo for operation in published} == ours.keys()
+
+
+def test_what_the_run_has_not_made_is_named_when_it_is_published(hub, work, run):
+    assert not_of_the_run(run) == []
+    (run / "model" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert not_of_the_run(run) == ["notes.txt"]
+    done = work("publish.py", run, REPO)
+    assert done["code"] == 0 and "published as well, though the run has not made it: notes.txt" in done["err"]
+    assert "notes.txt" in hub.files(REPO)
 
 
 def test_a_licence_given_leaves_nothing_of_the_one_before(tmp_path):
