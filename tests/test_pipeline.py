@@ -487,6 +487,11 @@ BAD_INPUTS = {
     "multiple": ({}, ["--set", "trim_vocab.pad_to_multiple_of=4096"], "vocab_size 300, padded to 4096, is larger"),
     "few_kept": ({}, ["--set", "trim_vocab.vocab_size=9"], "vocab_size 9 is too small"),
     "key": ({}, ["--set", "trim_vocab.vocabsize=9"], "unknown key in trim_vocab: 'vocabsize'; did you mean 'vocab_size'"),
+    "size twice": (
+        {},
+        ["--target_parameters", "20k", "--set", "truncate_hidden.hidden_size=9"],
+        "--set truncate_hidden.hidden_size changes nothing, the target size chooses it; leave one of them out",
+    ),
     "set": ({}, ["--set", "trim_vocab"], "give it as key=value"),
     "stage": ({}, ["--stages", "prune"], "unknown stage: 'prune'"),
     "argument": ({}, ["--set", "training.lr=1"], "unknown training argument 'lr'"),

@@ -26,7 +26,7 @@ from hf_lrcompress.run.further_languages import read_languages, with_languages
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
-from hf_lrcompress.run.unused_settings import check_stages_of
+from hf_lrcompress.run.unused_settings import check_sizes_are_given_once, check_stages_of
 from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages import DEFAULT_STAGES
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
@@ -50,6 +50,9 @@ def read_config(arguments: argparse.Namespace) -> RunConfig:
             mapping = changed(mapping, change)
     with noted(found):
         check_stages_of(map(key_of, arguments.set), mapping.get("stages", DEFAULT_STAGES), "--set ")
+    if arguments.target_parameters is not None or arguments.target_mb is not None:
+        with noted(found):
+            check_sizes_are_given_once(map(key_of, arguments.set))
     with noted(found):
         check_vocabulary_size(mapping, arguments.set)
     languages = read_languages("en")

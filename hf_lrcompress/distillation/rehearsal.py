@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
+from transformers.utils import is_liger_kernel_available
 
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.distillation.head_first import never_trained
@@ -40,6 +41,8 @@ def rehearse(args: DistillationConfig) -> None:
     if args.metric_for_best_model and args.metric_for_best_model.removeprefix("eval_") not in args.evaluated:
         asked_for = shown(args.metric_for_best_model)
         raise ValueError(f"metric_for_best_model must be one of {', '.join(args.evaluated)}, got {asked_for}")
+    if args.use_liger_kernel and not is_liger_kernel_available():
+        raise ValueError("use_liger_kernel needs the package liger-kernel; install it, or leave it out")
     try:
         _make_parts(args)
     except (ValueError, TypeError, KeyError, RuntimeError, ImportError) as error:

@@ -4,12 +4,14 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 
 from hf_lrcompress.distillation.config import DistillationConfig
 from hf_lrcompress.machine import computes_in_bf16
+from hf_lrcompress.messages import shown
 
 OWNED_BY_THE_STAGE = {
     "output_dir": "a stage trains in its own folder",
@@ -63,6 +65,9 @@ EVALUATING = frozenset({"save_steps", "save_strategy", "eval_steps", "eval_strat
 COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 """What must be 1 or more."""
 
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping", list: "a list"}
+"""The types that YAML has, in words."""
+
 FOLLOWING = ("reduce_lr_on_plateau", "greedy")
 """Schedules of the learning rate that follow the evaluations."""
 
@@ -92,7 +97,8 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
     Raises:
         ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
     """
-    known = {field.name: field.default for field in fields(DistillationConfig) if field.name not in OWNED_BY_THE_STAGE}
+    hints = get_type_hints(DistillationConfig)
+    known = {field.name: hints[field.name] for field in fields(DistillationConfig) if field.name not in OWNED_BY_THE_STAGE}
     for key, value in settings.items():
         if key.startswith(OF_THE_HUB):
             raise ValueError(f"training: {key} is no setting; publish with --push_to_hub, and log in with hf auth login")
@@ -123,13 +129,15 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         raise ValueError(f"training: {error}") from error
 
 
-def _check_type(key: str, value: Any, default: Any) -> None:
-    """A number or a switch must be one: YAML has `no` as text, which would count as true or fail much later."""
-    kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: (int | float, "a number")}
-    if type(default) in kinds:
-        wanted, name = kinds[type(default)]
-        is_switch = isinstance(value, bool)
-        if not isinstance(value, wanted) or is_switch != (wanted is bool):
-            raise ValueError(f"training: {key} must be {name}, got {value!r}")
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    """Refuse a value of another type than an argument's: YAML has `no` as text, which would count as true or fail much later."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    allowed = {get_origin(kind) or kind for kind in kinds}
+    is_checked = allowed <= KINDS.keys() | {NoneType}
+    if float in allowed:
+        allowed.add(int)
+    if is_checked and type(value) not in allowed:
+        names = " or ".join(name for kind, name in KINDS.items() if kind in allowed and not (kind is int and float in allowed))
+        raise ValueError(f"training: {key} must be {names}, got {shown(value)}")
     if key in COUNTS and value < 1:
         raise ValueError(f"training: {key} must be 1 or more, got {value}")

@@ -145,7 +145,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _texts(source: CorpusSource) -> Iterator[str | None]:
-    if source.path is not None:
+    if source.path:
         return read_hub(source.path, source.name, source.split, source.revision, source.column)
     read = READERS[kind_of(source.files[0])]
     return chain.from_iterable(read(file, source.column) for file in source.files)

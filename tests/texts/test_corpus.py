@@ -116,6 +116,7 @@ def test_quotation_marks_quote_in_csv_and_are_text_in_tsv(tmp_path):
 def test_files_are_read_in_order_and_blank_documents_do_not_count(tmp_path):
     write(tmp_path / "b.txt", "1\n\n2\n")
     write(tmp_path / "a.txt", "3\n4\n")
+    assert texts_of(CorpusSource(files=(str(tmp_path / "a.txt"),), path="")) == ["3", "4"]  # as `--set train.path=''` has it
     files = (str(tmp_path / "b.txt"), str(tmp_path / "a.txt"))
     assert texts_of(CorpusSource(files=files)) == ["1", "2", "3", "4"]
     assert texts_of(CorpusSource(files=files, max_documents=3)) == ["1", "2", "3"]
