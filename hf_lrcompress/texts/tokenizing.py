@@ -1,5 +1,6 @@
 """Texts as a model is trained on them: full blocks of tokens that documents are packed into, or documents one by one."""
 
+import logging
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -13,6 +14,10 @@ from hf_lrcompress.files import json_hash
 from hf_lrcompress.models.tokenizers import require_fast
 from hf_lrcompress.texts.corpus import cached
 
+logger = logging.getLogger(__name__)
+
+MOST_UNREAD = 0.2
+"""Share of a text that may be cut off without a word."""
 _BATCH_SIZE = 256  # documents tokenised at a time
 
 
@@ -86,15 +91,20 @@ def _cut_documents(
     corpus: Dataset | IterableDataset, tokenizer_json: str, ends: tuple[int, int], block_size: int
 ) -> Iterator[dict[str, Any]]:
     tokenizer = Tokenizer.from_str(tokenizer_json)
-    found = False
+    tokens = 0
+    unread = 0
     for batch in corpus.iter(batch_size=_BATCH_SIZE):
         for encoding in tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False):
+            tokens += len(encoding)
+            unread += max(0, len(encoding) - (block_size - 2))
             if len(encoding):
-                found = True
                 ids = [ends[0], *encoding.ids[: block_size - 2], ends[1]]
                 yield {"input_ids": ids, "attention_mask": [1] * len(ids), "length": len(ids)}
-    if not found:
+    if not tokens:
         raise ValueError("no document of the text has a token; is it in the tokenizer's script?")
+    if unread > MOST_UNREAD * tokens:
+        beyond = f"{100 * unread / tokens:.0f} % of the text's tokens are beyond the first {block_size - 2} of their document"
+        logger.warning("%s, and not read; give a sentence or a paragraph a line", beyond)
 
 
 def _blocks(

@@ -415,7 +415,7 @@ def test_the_parquet_branch_is_read_by_its_files(tmp_path, monkeypatch):
     assert corpus["text"][:] == ["dobré ráno"]
 
 
-def test_documents_stay_apart_and_are_cut_off(tokenizer, tmp_path):
+def test_documents_stay_apart_and_are_cut_off(tokenizer, tmp_path, caplog):
     texts = ["one two three", "four", "five " * 50]
     corpus = load_corpus(write(tmp_path / "a.txt", "\n".join(texts) + "\n"))
     rows = tokenize_documents(corpus, tokenizer, 12)
@@ -423,3 +423,9 @@ def test_documents_stay_apart_and_are_cut_off(tokenizer, tmp_path):
     assert list(rows["input_ids"]) == [[tokenizer.cls_token_id, *ids, tokenizer.sep_token_id] for ids in inner]
     assert list(rows["length"]) == [len(ids) + 2 for ids in inner] and rows["length"][2] == 12
     assert list(rows["attention_mask"]) == [[1] * length for length in rows["length"]]
+    lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    beyond = 100 * (sum(lengths) - sum(map(len, inner))) / sum(lengths)
+    assert f"{beyond:.0f} % of the text's tokens are beyond the first 10 of their document, and not read" in caplog.text
+    caplog.clear()
+    tokenize_documents(corpus, tokenizer, 60)
+    assert not caplog.text
