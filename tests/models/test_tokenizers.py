@@ -6,7 +6,7 @@ from trained_tokenizers import SENTENCEPIECE_FOLDERS, sentencepiece_folder
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.models.tokenizers import load_tokenizer
 
-ODD = ["Vlak\u00a0mešká", "ﬁnále o Ａ", "dobrý\u3000deň", "a\u200cb", "x\u200b", "ako\tsa\nmáte", "e\u0301", "dobrý  deň "]
+ODD = ["Vlak\u00a0mešká", "ﬁnále o Ａ", "dobrý\u3000deň", "a\u200cb", "x\u200by", "ako\tsa\nmáte", "e\u0301", "dobrý  deň "]
 """No-break and wide spaces, joiners, ligatures, letters with marks of their own: SentencePiece maps them before it cuts."""
 
 

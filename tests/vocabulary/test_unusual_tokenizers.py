@@ -15,7 +15,7 @@ from trained_tokenizers import SENTENCEPIECE_FOLDERS, bert, modernbert, sentence
 from transformers import AutoTokenizer, CamembertTokenizerFast, PreTrainedTokenizerFast
 
 from hf_lrcompress import count_tokens, select_tokens, trim_vocab
-from hf_lrcompress.models import loading
+from hf_lrcompress.models import tokenizers
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.stages.trim_vocab import TrimVocab
@@ -46,7 +46,7 @@ def test_a_folder_with_a_sentencepiece_model_only_is_trimmed(model_type, tmp_pat
 def test_without_the_package_sentencepiece_the_line_names_it(tmp_path, monkeypatch):
     (tmp_path / "sentencepiece.bpe.model").write_bytes(b"of which nothing is read")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "XLMRobertaTokenizer"}')
-    monkeypatch.setattr(loading, "is_sentencepiece_available", lambda: False)
+    monkeypatch.setattr(tokenizers, "is_sentencepiece_available", lambda: False)
     with pytest.raises(ValueError, match="SentencePiece model only: pip install sentencepiece protobuf") as error:
         load_tokenizer(str(tmp_path))
     assert "\n" not in str(error.value)
