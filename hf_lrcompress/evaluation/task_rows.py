@@ -27,9 +27,10 @@ def read_task_rows(path: Path, task: Task, chosen: Sequence[str | int] | None) -
             needed = f"{task.name} needs columns {inputs} and {labels}; there are: {', '.join(row)}"
             choose = f"choose others with --task_columns {task.name}=INPUTS,LABELS (in a configuration evaluate.columns)"
             raise ValueError(f"{where}: {needed}; {choose}")
-        if separated and row[labels].strip().startswith("["):
+        tags = row[labels]
+        if separated and tags.strip().startswith("[") and tags.strip().endswith("]"):
             raise ValueError(f"{where}: a list as pandas or JSON writes it; give words with spaces between, or lists in .jsonl")
         if separated:
-            yield where, split_at_spaces(row[inputs]), split_at_spaces(row[labels])
+            yield where, split_at_spaces(row[inputs]), split_at_spaces(tags)
         else:
-            yield where, row[inputs], row[labels]
+            yield where, row[inputs], tags

@@ -71,7 +71,9 @@ def _restore_character_map(tokenizer: PreTrainedTokenizerFast, name_or_dir: str,
     if type(backend.model).__name__ != "Unigram" or _maps_characters(backend.normalizer):
         return
     names = (TOKENIZER_FILE, tokenizer.vocab_files_names.get("vocab_file", TOKENIZER_FILE))
-    file = next(name for name in names if has_file(name_or_dir, name, revision=revision))
+    file = next((name for name in names if has_file(name_or_dir, name, revision=revision)), None)
+    if file is None:
+        return
     path = Path(cached_file(name_or_dir, file, revision=revision) or file)
     if file == TOKENIZER_FILE:
         filed = Tokenizer.from_file(str(path)).normalizer
