@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 FileRecords = Mapping[str, Mapping[str, Any]]
 """By a file's path in its folder: `sha256`, `bytes` and `modified_ns`."""
@@ -188,7 +188,7 @@ def nearest_existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
-def locked(folder: Path, user: str) -> FileLock:
+def locked(folder: Path, user: str) -> AcquireReturnProxy:
     """Make a folder, and keep other processes out of it.
 
     Args:
@@ -196,18 +196,16 @@ def locked(folder: Path, user: str) -> FileLock:
         user (`str`): Who may be using it, for the message: `"another run"`.
 
     Returns:
-        `FileLock`: A context manager that lets others in at its end.
+        `AcquireReturnProxy`: A context manager that lets others in at its end; its `lock` can be released before.
 
     Raises:
         FileExistsError: If another process is using it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
-        lock.acquire()
+        return FileLock(folder / LOCK_FILE, timeout=0).acquire()
     except Timeout as error:
         raise FileExistsError(f"{user} is using {folder}; wait for it or give another folder") from error
-    return lock
 
 
 def delete(path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from hf_lrcompress.files import copy_directory, file_hash, json_hash, write_atomically, written_whole
+from hf_lrcompress.files import copy_directory, file_hash, json_hash, locked, write_atomically, written_whole
 
 
 def test_hashes_are_of_contents(tmp_path):
@@ -39,3 +39,12 @@ def test_files_and_folders_are_written(tmp_path):
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
     with pytest.raises(IsADirectoryError, match=f"{tmp_path} is a folder; give a file"):
         file_hash(tmp_path)
+
+
+def test_a_locked_folder_is_free_at_the_end_of_the_block(tmp_path):
+    lock = locked(tmp_path / "new", "another test")
+    with pytest.raises(FileExistsError, match="^another test is using .*new; wait for it or give another folder$"):
+        locked(tmp_path / "new", "another test")
+    with lock:
+        pass
+    locked(tmp_path / "new", "another test").lock.release()  # while `lock` is still there

@@ -12,7 +12,7 @@ from conftest import keep_two_layers, tiny_model
 from evaluation.tiny_tasks import save_models_and_tasks
 from made_up_texts import make_texts
 from saved_teachers import save_teacher
-from tiny_trainers import history, make_trainer
+from tiny_trainers import history, make_trainer, random_rows
 from trained_tokenizers import xlm_roberta
 from transformers import TrainerCallback
 
@@ -35,14 +35,12 @@ pytestmark = [
     pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a GPU"),
 ]
 
-LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
 LOSS_PAIRS = [["mlm", name] for name in LOSSES if name != "mlm"]
 
 
 @pytest.fixture(scope="module")
 def dataset():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in LENGTHS * 4]
+    return random_rows()
 
 
 @pytest.fixture

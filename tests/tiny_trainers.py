@@ -5,6 +5,14 @@ from torch.nn import functional as F
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer
 
+LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
+
+
+def random_rows(times=4):
+    """Examples of several lengths, the same ones in every test."""
+    generator = torch.Generator().manual_seed(7)
+    return [{"input_ids": torch.randint(5, 101, (length,), generator=generator).tolist()} for length in LENGTHS * times]
+
 
 def collate(rows):
     """Pads, and masks the tokens whose id divides by 4: the same ones however the rows are batched."""

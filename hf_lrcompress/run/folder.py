@@ -168,7 +168,7 @@ class RunFolder:
         Raises:
             FileExistsError: If another run is using it.
         """
-        return locked(self.path, "another run")
+        return locked(self.path, "another run").lock
 
     def record(self, directory: str) -> StageRecord:
         """The record of a stage: the one in its directory, or the one that it begins with."""

@@ -134,10 +134,9 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     allowed = {get_origin(kind) or kind for kind in kinds}
     is_checked = allowed <= KINDS.keys() | {NoneType}
-    if float in allowed:
-        allowed.add(int)
-    if is_checked and type(value) not in allowed:
-        names = " or ".join(name for kind, name in KINDS.items() if kind in allowed and not (kind is int and float in allowed))
+    fits = type(value) in allowed or (type(value) is int and float in allowed)
+    if is_checked and not fits:
+        names = " or ".join(name for kind, name in KINDS.items() if kind in allowed)
         raise ValueError(f"training: {key} must be {names}, got {shown(value)}")
     if key in COUNTS and value < 1:
         raise ValueError(f"training: {key} must be 1 or more, got {value}")

@@ -6,20 +6,18 @@ import pytest
 import torch
 from conftest import tiny_model
 from datasets import Dataset
-from tiny_trainers import history, make_trainer
+from tiny_trainers import history, make_trainer, random_rows
 
 from hf_lrcompress import reduce_layers
 from hf_lrcompress.models.architectures import layers_of
 
 LOSSES = {"mlm": 0.5, "logits_mse": 0.5, "hidden_mse": 1.0}
-LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11] * 4
 FINDS = {"auto_find_batch_size": True}
 
 
 @pytest.fixture(scope="module")
 def rows():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (length,), generator=generator).tolist()} for length in LENGTHS]
+    return random_rows()
 
 
 @pytest.fixture

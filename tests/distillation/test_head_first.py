@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from conftest import tiny_model
-from tiny_trainers import history, make_trainer
+from tiny_trainers import history, make_trainer, random_rows
 from transformers import TrainerCallback
 
 from hf_lrcompress import reduce_layers
@@ -18,8 +18,7 @@ def student():
 
 @pytest.fixture(scope="module")
 def dataset():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in [20, 9, 14, 20, 5, 17, 20, 11] * 8]
+    return random_rows(8)
 
 
 class KeepWeights(TrainerCallback):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from conftest import tiny_model
-from tiny_trainers import collate, history, make_trainer
+from tiny_trainers import collate, history, make_trainer, random_rows
 from torch.nn import functional as F
 
 from hf_lrcompress import reduce_layers, truncate_hidden
@@ -35,8 +35,7 @@ def student(teacher):
 
 @pytest.fixture(scope="module")
 def dataset():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in [20, 9, 14, 20, 5, 17, 20, 11] * 4]
+    return random_rows()
 
 
 def test_the_start_is_the_ridge_regression_of_all_batches(states):

@@ -4,7 +4,7 @@ import os
 import pytest
 import torch
 from conftest import keep_two_layers, tiny_model
-from tiny_trainers import collate, history, make_trainer, naive_parts
+from tiny_trainers import collate, history, make_trainer, naive_parts, random_rows
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch.nn import functional as F
@@ -13,13 +13,10 @@ from transformers import AutoModelForMaskedLM, HfArgumentParser, PreTrainedToken
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers, truncate_hidden
 from hf_lrcompress.models.architectures import layers_of
 
-LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11]
-
 
 @pytest.fixture(scope="module")
 def dataset():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in LENGTHS * 4]
+    return random_rows()
 
 
 @pytest.fixture(params=["bert", "xlm-roberta"])

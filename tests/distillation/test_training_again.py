@@ -7,19 +7,16 @@ import pytest
 import torch
 from conftest import keep_two_layers, tiny_model
 from datasets import Dataset
-from tiny_trainers import make_trainer
+from tiny_trainers import make_trainer, random_rows
 from trained_tokenizers import xlm_roberta
 from transformers import TrainerCallback
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
 
-LENGTHS = [20, 9, 14, 20, 5, 17, 20, 11] * 4
-
 
 @pytest.fixture
 def dataset():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in LENGTHS]
+    return random_rows()
 
 
 @pytest.fixture

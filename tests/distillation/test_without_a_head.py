@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import MODEL_TYPES, SHARED_LAYERS, keep_two_layers, randomise, tiny_config, tiny_model
 from tiny_tokenizers import unigram
-from tiny_trainers import collate, history, make_trainer
+from tiny_trainers import collate, history, make_trainer, random_rows
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_lrcompress import DistillationConfig, DistillationTrainer, reduce_layers
@@ -23,8 +23,7 @@ def pad(rows):
 
 @pytest.fixture(scope="module")
 def dataset():
-    generator = torch.Generator().manual_seed(7)
-    return [{"input_ids": torch.randint(5, 101, (n,), generator=generator).tolist()} for n in [20, 9, 14, 20, 5, 17, 20, 11] * 4]
+    return random_rows()
 
 
 def arguments(tmp_path, **settings):
