@@ -156,7 +156,7 @@ def test_the_cache_is_used(tmp_path, monkeypatch):
         ("a.txt", "dobre\rzle\r", "a.txt ends its lines by carriage returns alone; write it again with line feeds"),
         ("a.csv", "text\rdobre", "a.csv ends its lines by carriage returns alone"),
         ("a.txt", "dobre\n".encode("utf-16"), "a.txt is UTF-16; convert it to UTF-8"),
-        ("a.txt", gzip.compress(b"dobre\n"), "a.txt is packed by gzip; let its name end in .gz, or unpack it"),
+        ("a.txt", gzip.compress(b"dobre\n", mtime=0), "a.txt is packed by gzip; let its name end in .gz, or unpack it"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "\xe9"}\n', "a.jsonl, line 3: byte 0xe9 is not UTF-8"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "a.jsonl, line 2: not JSON"),
         ("a.json", '["a",\n"b"]\n', "a.json, line 1: not JSON"),
