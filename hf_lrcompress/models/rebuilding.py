@@ -82,6 +82,15 @@ def with_intermediate_size(config: PretrainedConfig, intermediate_size: int) -> 
     return changed(config, **{architecture_of(config).intermediate_size: intermediate_size})
 
 
+def with_vocab_size(config: PretrainedConfig, vocab_size: int) -> PretrainedConfig:
+    """`config` with fewer tokens, to count parameters by: which ids they will have is not known yet.
+
+    A padding token beyond them, such as ModernBERT's, which is among the last, has the last row.
+    """
+    pad = config.pad_token_id
+    return changed(config, vocab_size=vocab_size, pad_token_id=None if pad is None else min(pad, vocab_size - 1))
+
+
 def hidden_multiple(config: PretrainedConfig) -> int:
     """What a hidden size must be a multiple of: the number of heads, or twice that where heads are rotated in pairs."""
     return config.num_attention_heads * (2 if architecture_of(config).rotary else 1)

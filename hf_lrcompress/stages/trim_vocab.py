@@ -11,7 +11,7 @@ from accelerate import PartialState
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_lrcompress.figures.of_runs import plot_vocabulary
-from hf_lrcompress.models.rebuilding import changed, resized_on_meta
+from hf_lrcompress.models.rebuilding import resized_on_meta, with_vocab_size
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Cut, Stage, StageContext
 from hf_lrcompress.surgery.vocab_trimming import config_tokens, trim_vocab, trimmed_config
@@ -91,7 +91,7 @@ class TrimVocab(Stage):
             raise ValueError(
                 f"vocab_size {self.vocab_size}{padded} is larger than the model's {model.config.vocab_size}; choose a smaller one"
             )
-        return resized_on_meta(model, changed(model.config, vocab_size=size))
+        return resized_on_meta(model, with_vocab_size(model.config, size))
 
     def sized(self, inputs: RunInputs) -> "TrimVocab":
         """The stage whose `vocab_size` is what the text makes it; that is counted only if it has to be."""
@@ -111,7 +111,7 @@ class TrimVocab(Stage):
                 "no measurable loss, fewer do not generalise" if self.vocab_size >= BUDGET_SIZE else "as the configuration has it"
             )
             reason = f"the most frequent of {config.vocab_size:,}; {why}"
-            yield Cut("vocab_size", size, changed(config, vocab_size=size), reason)
+            yield Cut("vocab_size", size, with_vocab_size(config, size), reason)
 
     def with_size(self, size: int, model: PreTrainedModel) -> "TrimVocab":
         """Keep `size` tokens."""
