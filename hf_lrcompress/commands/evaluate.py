@@ -13,7 +13,7 @@ from accelerate import PartialState
 from hf_lrcompress.commands.process import full_disk_named, lost_process_named, on_the_way
 from hf_lrcompress.evaluation.efficiency import measure_efficiency, speed_notes
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.scoring import Comparison, check_words_fit, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
 from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
@@ -94,6 +94,7 @@ def plan(arguments: argparse.Namespace) -> PlannedEvaluation:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
             load_encoder(model.path)  # raises if a weight is missing or damaged
+        check_words_fit(tasks, models, given.training.label_all_tokens)
     output_dir = Path(arguments.output_dir)
     check_output_dir(output_dir)
     first = models[0].name

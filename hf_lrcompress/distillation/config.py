@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from transformers import TrainingArguments
 
-from hf_lrcompress.distillation.loss_table import LOSSES, that_compare_sentences, that_need, unit_of
+from hf_lrcompress.distillation.loss_table import LOSSES, that_compare_sentences, that_need, that_read, unit_of
 
 DISTILLATION_LOSSES = ("mse", "kl")
 DISTILLATION_POSITIONS = ("all", "masked")
@@ -77,7 +77,7 @@ class DistillationConfig(TrainingArguments):
             switch TF32 on for the whole process.
 
     Raises:
-        ValueError: If a value is out of its range, or both `losses` and `alpha` are given.
+        ValueError: If a value is out of its range or of losses that there are not, or both `losses` and `alpha` are given.
     """
 
     losses: dict[str, float] | str | None = field(default=None, metadata={"help": "Weight of each loss, instead of alpha."})
@@ -120,6 +120,7 @@ class DistillationConfig(TrainingArguments):
         _check_whole("head_steps", self.head_steps, least=0)
         for index in self.hidden_layers or ():
             _check_whole("hidden_layers", index, least=0)
+        self._check_settings_are_read()
         for name, (only, why) in ONLY.items():
             if getattr(self, name) != only:
                 raise ValueError(f"{name} must be {only}: {why}")
@@ -133,6 +134,17 @@ class DistillationConfig(TrainingArguments):
                 size = getattr(self, name)
                 if size < least:
                     raise ValueError(f"{loss} compares the sentences of a batch: {name} must be {least} or more, got {size}")
+
+    def _check_settings_are_read(self) -> None:
+        """Refuse what would change nothing. `distillation_loss` is read whatever `alpha` is, so that 1 can be among several."""
+        if self.losses is not None and self.distillation_loss != "mse":
+            raise ValueError(f"distillation_loss={self.distillation_loss!r} changes nothing, losses are given; leave it out")
+        names = self.losses or {"mlm", f"logits_{self.distillation_loss}"}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            readers = that_read(setting.name)
+            if readers and value != setting.default and not set(readers).intersection(names):
+                raise ValueError(f"{setting.name}={value} changes nothing, it is of {' and '.join(readers)}; leave it out")
 
     def _take_checkpointing_that_keeps_graphs(self) -> None:
         """Checkpoint activations without reentrant passes: what such a pass shows of a layer's inside has no gradient."""

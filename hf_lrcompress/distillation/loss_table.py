@@ -113,6 +113,7 @@ class Loss:
         last_state_only (`bool`, *optional*, defaults to `False`): Of hidden states it compares the last one only.
         projects (`bool`, *optional*, defaults to `True`): Whether hidden states are projected to the teacher's size.
         least_sentences (`int`, *optional*, defaults to 1): Sentences that a batch needs: more than 1 where it compares them.
+        settings (`tuple[str, ...]`, *optional*): The arguments of a [`DistillationConfig`] that it reads.
     """
 
     compute: Callable[[Comparison], torch.Tensor]
@@ -123,6 +124,7 @@ class Loss:
     last_state_only: bool = False
     projects: bool = True
     least_sentences: int = 1
+    settings: tuple[str, ...] = ()
 
 
 def _rows_of(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -183,15 +185,23 @@ def _sentence_similarity(pair: Comparison) -> torch.Tensor:
     return similarity_disagreement(*pair.sentence_states)
 
 
+OF_LOGITS = ("distillation_positions", "mlm_probability")
+
 LOSSES = {
     # Before `mlm`, which takes its output weight.
-    "logits_mse": Loss(_logits_mse, needs="features", mean_over="positions", over_vocabulary=True),
-    "logits_kl": Loss(_logits_kl, needs="features", mean_over="positions"),
-    "mlm": Loss(_masked_lm, needs="features", mean_over="masked_tokens", needs_teacher=False),
-    "relations": Loss(_relations, needs="attention", mean_over="tokens"),
-    "hidden_cosine": Loss(_hidden_cosine, needs="hidden_states", mean_over="tokens"),
-    "hidden_mse": Loss(_hidden_mse, needs="hidden_states", mean_over="tokens"),
-    "sentence_cosine": Loss(_sentence_cosine, needs="hidden_states", mean_over="sentences", last_state_only=True),
+    "logits_mse": Loss(_logits_mse, needs="features", mean_over="positions", over_vocabulary=True, settings=OF_LOGITS),
+    "logits_kl": Loss(_logits_kl, needs="features", mean_over="positions", settings=(*OF_LOGITS, "temperature")),
+    "mlm": Loss(_masked_lm, needs="features", mean_over="masked_tokens", needs_teacher=False, settings=("mlm_probability",)),
+    "relations": Loss(_relations, needs="attention", mean_over="tokens", settings=("relation_heads", "relation_layer")),
+    "hidden_cosine": Loss(_hidden_cosine, needs="hidden_states", mean_over="tokens", settings=("hidden_layers",)),
+    "hidden_mse": Loss(_hidden_mse, needs="hidden_states", mean_over="tokens", settings=("hidden_layers",)),
+    "sentence_cosine": Loss(
+        _sentence_cosine,
+        needs="hidden_states",
+        mean_over="sentences",
+        last_state_only=True,
+        settings=("hidden_layers", "sentence_pooling"),
+    ),
     "sentence_similarity": Loss(
         _sentence_similarity,
         needs="hidden_states",
@@ -199,8 +209,14 @@ LOSSES = {
         last_state_only=True,
         projects=False,
         least_sentences=FEWEST_COMPARED,
+        settings=("hidden_layers", "sentence_pooling"),
     ),
 }
+
+
+def that_read(setting: str) -> list[str]:
+    """The losses that read an argument of a [`DistillationConfig`]."""
+    return [name for name, loss in LOSSES.items() if setting in loss.settings]
 
 
 def that_need(what: str, names: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.examples import Example, TaskData, check_cut_off
 from hf_lrcompress.evaluation.metrics import score
+from hf_lrcompress.messages import named
 from hf_lrcompress.models.architectures import architecture_of, most_tokens
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.models.tokenizers import load_tokenizer
@@ -42,6 +43,11 @@ class EncodedSplit:
     examples: tuple[Example, ...]
     features: tuple[dict[str, Any], ...]
     first_tokens: tuple[list[int | None], ...]
+
+    @property
+    def words(self) -> int:
+        """How many words there are, for tagging."""
+        return sum(map(len, self.first_tokens))
 
     @property
     def words_cut_off(self) -> int:
@@ -198,21 +204,19 @@ class EncodedTask:
         max_length = min(data.task.max_length, most_tokens(config))
         examples = {"train": data.train, "validation": data.validation, "test": data.test}
         splits = {name: encode(x, tokenizer, data.labels, max_length, label_all_tokens) for name, x in examples.items()}
-        encoded = cls(data, tokenizer, max_length, splits)
-        for name in splits:
-            encoded._say_what_is_cut_off(name, model.name)
-        return encoded
+        with named(model.name):
+            for name, split in splits.items():
+                check_cut_off(data.task, name, split.words_cut_off, split.words, max_length)
+        return cls(data, tokenizer, max_length, splits)
 
-    def _say_what_is_cut_off(self, name: str, model_name: str) -> None:
-        """Say how many words of a split are not predicted; refuse most."""
-        split = self.splits[name]
-        words = sum(map(len, split.first_tokens))
-        check_cut_off(self.data.task, name, split.words_cut_off, words, self.max_length)
-        if split.words_cut_off:
-            said = "%s, %s: %d of %d words in the %s split have no token among the first %d and count as %r"
-            task = self.data.task.name
-            default = self.data.most_frequent_label
-            logger.warning(said, model_name, task, split.words_cut_off, words, name, self.max_length, default)
+    def say_what_is_cut_off(self, model_name: str) -> None:
+        """Warn of words that are not predicted."""
+        said = "%s, %s: %d of %d words in the %s split have no token among the first %d and count as %r"
+        default = self.data.most_frequent_label
+        for name, split in self.splits.items():
+            cut_off = split.words_cut_off
+            if cut_off:
+                logger.warning(said, model_name, self.data.task.name, cut_off, split.words, name, self.max_length, default)
 
     def scores(self, split: str, predicted: Any) -> tuple[dict[str, float], list[str | list[str]]]:
         """Score predictions.

@@ -200,6 +200,7 @@ def _run(jobs: Sequence[ScoringJob], to_come: int, after_job: Callable[[], None]
     for job in jobs:
         if before is None or (job.model, job.data) != (before.model, before.data):
             encoded = EncodedTask.encode(job.data, job.model, job.training.label_all_tokens)
+            encoded.say_what_is_cut_off(job.model.name)
         job.run(encoded, progress)
         after_job()
         before = job

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hf_lrcompress.evaluation.encoding import ModelUnderTest
+from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
 from hf_lrcompress.evaluation.entries import Entry
 from hf_lrcompress.evaluation.examples import TaskData
 from hf_lrcompress.evaluation.jobs import run_jobs
@@ -77,6 +77,22 @@ def load_tasks(
     if not data:
         raise ValueError(f"no task has data in {language.name}; {give_local_files('tc')}")
     return data, skipped
+
+
+def check_words_fit(tasks: Sequence[TaskData], models: Sequence[ModelUnderTest], label_all_tokens: bool) -> None:
+    """Raise before anything is trained if most words of a split are beyond what a model reads.
+
+    Args:
+        tasks (`Sequence[TaskData]`): The data; of texts nothing is refused.
+        models (`Sequence[ModelUnderTest]`): The models.
+        label_all_tokens (`bool`): As in [`EncodedTask.encode`].
+
+    Raises:
+        ValueError: If there is such a split.
+    """
+    for model, data in product(models, tasks):
+        if data.task.tokens:
+            EncodedTask.encode(data, model, label_all_tokens)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from hf_lrcompress.evaluation.tasks import Task
 
 TUNINGS = ("seq_bn", "full")
+FACTOR = 16
+"""The reduction factor of the paper's adapters, the usual one."""
 SMALL_HIDDEN_SIZE = 564
 """Up to this hidden size a model is small (arXiv 2505.16956, figure 10)."""
 
@@ -77,11 +79,11 @@ class TaskTraining:
     What each setting is stands beside it: `hf-lrcompress evaluate` has an option for each, and the stage `evaluate` a key.
 
     Raises:
-        ValueError: If a value is out of range.
+        ValueError: If a value is out of range, or there are no adapters whose size is given.
     """
 
     tuning: str = _setting("seq_bn", "what is trained: seq_bn (adapters and head, the default) or full (everything)")
-    reduction_factor: int = _setting(16, "hidden size divided by the size of an adapter's bottleneck (default: 16)")
+    reduction_factor: int = _setting(FACTOR, "hidden size divided by the size of an adapter's bottleneck (default: 16)")
     small_reduction_factor: int | None = _setting(None, "the same, for models of hidden size up to 564, such as 2")
     learning_rates: tuple[float, ...] = _setting(
         (),
@@ -102,6 +104,10 @@ class TaskTraining:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
+        for name, without in (("reduction_factor", FACTOR), ("small_reduction_factor", None)):
+            value = getattr(self, name)
+            if self.tuning == "full" and value != without:
+                raise ValueError(f"{name} {value} changes nothing, tuning full has no adapters; leave one of them out")
         for rate in self.learning_rates:
             if type(rate) not in (int, float) or not 0 < rate < math.inf:
                 raise ValueError(f"learning_rates must be numbers above 0, such as 1e-4, got {rate!r}")

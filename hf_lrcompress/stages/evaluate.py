@@ -12,9 +12,9 @@ from accelerate import PartialState
 from hf_lrcompress.demo.texts import DEMO, save_demo_topics
 from hf_lrcompress.evaluation.adapters import check_task_classes
 from hf_lrcompress.evaluation.efficiency import measure_efficiency
-from hf_lrcompress.evaluation.encoding import EncodedTask, ModelUnderTest
+from hf_lrcompress.evaluation.encoding import ModelUnderTest
 from hf_lrcompress.evaluation.local_tasks import files_of
-from hf_lrcompress.evaluation.scoring import Comparison, load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.scoring import Comparison, check_words_fit, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_differ, check_workers, chosen_seeds
 from hf_lrcompress.evaluation.tables import UNDISTILLED
 from hf_lrcompress.evaluation.tasks import TASKS
@@ -113,10 +113,8 @@ class Evaluate(TaskTraining, Stage):
         check_task_classes(inputs.teacher_config)
         with PartialState().main_process_first():
             tasks, _ = load_tasks(self.tasks, self.data, inputs.language, self.columns)
-        for data in tasks:
-            if data.task.tokens:
-                teacher = ModelUnderTest("teacher", inputs.teacher.path, inputs.teacher.revision)
-                EncodedTask.encode(data, teacher, self.label_all_tokens)  # refuses sentences that are mostly cut off
+        teacher = ModelUnderTest(TEACHER, inputs.teacher.path, inputs.teacher.revision)
+        check_words_fit(tasks, [teacher], self.label_all_tokens)
 
     def run(self, context: StageContext) -> dict[str, Any]:
         """Score the models and measure their speed."""

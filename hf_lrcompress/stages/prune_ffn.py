@@ -95,8 +95,7 @@ class PruneFFN(Stage):
         inputs = context.inputs
         scored, tokenizer = context.load_parent()
         blocks = inputs.blocks(inputs.validation, tokenizer)
-        settings = {"sentence_pooling": inputs.sentence_pooling} | dict(inputs.training)
-        training = training_arguments(settings, str(context.stage_dir), inputs.seed)
+        training = training_arguments(inputs.training, str(context.stage_dir), inputs.seed, inputs.sentence_pooling)
         distilled: dict[str, Any] = {}
         if self.score_against:
             distilled = {name: getattr(training, name) for name in SCORED_BY}

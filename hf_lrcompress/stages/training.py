@@ -48,8 +48,7 @@ class TrainingStage(Stage):
 
     def configured(self, inputs: RunInputs, output_dir: str) -> DistillationConfig:
         """What it trains by, if it trains."""
-        settings = {"sentence_pooling": inputs.sentence_pooling} | self.merged(inputs.training)
-        return training_arguments(settings, output_dir, inputs.seed)
+        return training_arguments(self.merged(inputs.training), output_dir, inputs.seed, inputs.sentence_pooling)
 
     def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """The training arguments of the run with the stage's own; of `alpha` and `losses` those of the stage, if it has any."""

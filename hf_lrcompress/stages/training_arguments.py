@@ -83,7 +83,9 @@ def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in ignored}
 
 
-def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
+def training_arguments(
+    settings: Mapping[str, Any], output_dir: str, seed: int, sentence_pooling: str = "mean"
+) -> DistillationConfig:
     """Training arguments from a configuration's `training` section.
 
     Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it. Evaluations have batches as large as the
@@ -93,6 +95,7 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
         settings (`Mapping`): Training arguments by name.
         output_dir (`str`): Where checkpoints go.
         seed (`int`): Seeds the order of the examples, the masking and the dropout.
+        sentence_pooling (`str`, *optional*, defaults to `"mean"`): What a sentence is where the settings do not say.
 
     Raises:
         ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
@@ -124,9 +127,11 @@ def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) 
     if "per_device_train_batch_size" in settings:
         defaults["per_device_eval_batch_size"] = settings["per_device_train_batch_size"]
     try:
-        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
+        arguments = DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
     except TypeError as error:
         raise ValueError(f"training: {error}") from error
+    arguments.sentence_pooling = settings.get("sentence_pooling", sentence_pooling)
+    return arguments
 
 
 def _check_type(key: str, value: Any, hint: Any) -> None:

@@ -344,6 +344,8 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
         (["--reduction_factors", "2,x"], "--reduction_factors 2,x: give whole numbers separated by commas"),
         (["--reduction_factors", "0,2"], "reduction_factors must be whole numbers of 1 or more, got 0"),
         (["--reduction_factors", "2", "--tuning", "full"], "it needs tuning seq_bn"),
+        (["--reduction_factor", "2", "--tuning", "full"], "reduction_factor 2 changes nothing, tuning full has no adapters"),
+        (["--small_reduction_factor", "2", "--tuning", "full"], "small_reduction_factor 2 changes nothing, tuning full has"),
         (["--seeds", "3,4,3"], "seeds must differ from each other, got [3, 4, 3]"),
         (["--tasks", "tc,ner,tc"], "tasks must differ from each other"),
         (["--reduction_factors", "2,2"], "reduction_factors must differ from each other, got [2, 2]"),

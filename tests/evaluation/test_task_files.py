@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets import List as ListFeature
 from evaluation.tiny_tasks import save_models_and_tasks, write_lines
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModel
 
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.evaluation.encoding import EncodedSplit, EncodedTask, ModelUnderTest
@@ -374,7 +374,8 @@ def test_the_command_takes_columns(given, message, tmp_path, capsys):
 
 def test_a_configuration_takes_columns(tmp_path):
     write(tmp_path, ".csv", "headline,topic\nDobré,a\nZlé,b\n")
-    inputs = SimpleNamespace(teacher_config=AutoConfig.for_model("xlm-roberta"), language=SLOVAK)
+    teacher = SimpleNamespace(path="none", revision=None)
+    inputs = SimpleNamespace(teacher_config=AutoConfig.for_model("xlm-roberta"), language=SLOVAK, teacher=teacher)
     settings = {"tasks": ["tc"], "data": {"tc": str(tmp_path)}, "columns": {"tc": ["headline", "topic"]}}
     build(STAGES["evaluate"], settings, "evaluate").check(inputs, {})
     settings["columns"] = {"tc": ["topic"]}
@@ -389,12 +390,13 @@ def test_how_many_words_are_cut_off_is_said_and_most_are_refused(tmp_path, caplo
     short = Example(("a", "a"), ("B-X", "O"))
     with caplog.at_level(logging.WARNING):
         encoded = EncodedTask.encode(TaskData(TASKS["ner"], (short,), (short,), (sentence,)), model, False)
+        encoded.say_what_is_cut_off("large")
     cut = encoded.splits["test"].words_cut_off
     assert 0 < cut == sum(position is None for position in encoded.splits["test"].first_tokens[0])
     length = encoded.max_length
     assert f"large, ner: {cut} of 30 words in the test split have no token among the first {length}" in caplog.text
     long = Example(sentence.inputs * 3, sentence.labels * 3)
-    with pytest.raises(ValueError, match="of 90 words in the test split are beyond the first"):
+    with pytest.raises(ValueError, match="^large: ner: .* of 90 words in the test split are beyond the first"):
         EncodedTask.encode(TaskData(TASKS["ner"], (short,), (short,), (long,)), model, False)
 
 
@@ -411,6 +413,20 @@ def test_the_stage_refuses_what_is_mostly_cut_off_before_the_others_run(tmp_path
     settings["data"] = {"ner": str(tmp_path / "long")}
     with pytest.raises(ValueError, match="of 90 words in the train split are beyond the first"):
         build(STAGES["evaluate"], settings, "evaluate").check(inputs, {})
+
+
+def test_a_model_that_reads_too_little_is_refused_before_the_others_are_trained(tmp_path, capsys):
+    save_models_and_tasks(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path / "small")
+    config.max_position_embeddings = config.pad_token_id + 1 + 6
+    AutoModel.from_config(config).save_pretrained(tmp_path / "small")
+    for split in ("train", "dev", "test"):
+        write_lines(tmp_path / "long" / f"{split}.jsonl", [{"tokens": ["a"] * 12, "tags": ["B-X"] + ["O"] * 11}])
+    models = ["--model", str(tmp_path / "large"), "--model", str(tmp_path / "small")]
+    data = ["--lang", "sk", "--tasks", "ner", "--task_data", f"ner={tmp_path / 'long'}"]
+    assert main(["evaluate", *models, *data, "--output_dir", str(tmp_path / "out")]) == 2
+    assert "small: ner: 10 of 12 words in the train split are beyond the first 6 tokens" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_words_cut_off_stand_beside_the_scores(monkeypatch, tmp_path):
