@@ -12,12 +12,13 @@ from accelerate import PartialState
 from hf_lrcompress.distillation.masked_accuracy import masked_token_accuracy
 from hf_lrcompress.distillation.similarity import SimilarityReference, choose_sample, similarity_reference, similarity_retention
 from hf_lrcompress.machine import Meter, add_spent, free_memory, peak_memory_mb
+from hf_lrcompress.models.identity import MODEL_DIR
 from hf_lrcompress.models.loading import has_own_code
 from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.publishing import report
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.run.disk_space import check_space, needed_bytes
-from hf_lrcompress.run.folder import CONFIG_FILE, MODEL_DIR, RunFolder, exported_files
+from hf_lrcompress.run.folder import CONFIG_FILE, RunFolder, exported_files
 from hf_lrcompress.run.preparation import PreparedRun
 from hf_lrcompress.run.sentences import sentence_files
 from hf_lrcompress.run.stage_files import clean

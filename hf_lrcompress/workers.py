@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,6 +12,8 @@ import torch
 
 ENDS_WITHIN = 60.0
 """Seconds that a process has to end when it is told to."""
+NOTICED_WITHIN = 1.0
+"""Seconds after which a worker sees that the process which started it is gone."""
 
 
 def start_worker(
@@ -38,6 +42,21 @@ def start_worker(
     )
     _give_cores(process.pid, slot, workers)
     return process
+
+
+def end_with(parent: int) -> None:
+    """Let this process end soon after the one that started it, which may be killed and then pass nothing on.
+
+    Args:
+        parent (`int`): The process id of that one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(NOTICED_WITHIN)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_workers(processes: Sequence[subprocess.Popen]) -> None:

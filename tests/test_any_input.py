@@ -24,12 +24,13 @@ from hf_lrcompress.distillation.checkpoints import SEAL, newest_whole
 from hf_lrcompress.evaluation.local_tasks import read_split
 from hf_lrcompress.evaluation.tasks import TASKS
 from hf_lrcompress.messages import LONGEST_LINE, one_line
+from hf_lrcompress.models.identity import MODEL_DIR
 from hf_lrcompress.models.loading import load_config
 from hf_lrcompress.models.rebuilding import encoder_on_meta, masked_lm_on_meta
 from hf_lrcompress.models.sentence_modules import read_modules
 from hf_lrcompress.models.tokenizers import load_tokenizer
 from hf_lrcompress.run.configuration import RunConfig
-from hf_lrcompress.run.folder import MODEL_DIR, REPORT_FILE, RunFolder, read_complete_run
+from hf_lrcompress.run.folder import REPORT_FILE, RunFolder, read_complete_run
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 from hf_lrcompress.run.yaml_files import CONFIGURATIONS, find_configuration, parse_yaml, read_yaml
 from hf_lrcompress.stages.training_arguments import training_arguments

@@ -17,16 +17,17 @@ from hf_lrcompress.commands.process import (
 from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.machine import Meter, hold_little_memory
 from hf_lrcompress.messages import noted, read_all, refuse, shown
+from hf_lrcompress.models.identity import MODEL_DIR
 from hf_lrcompress.pipeline import Pipeline
 from hf_lrcompress.publishing.hub import Publish
 from hf_lrcompress.publishing.licence import check_license, license_of, recorded_license, teacher_license
 from hf_lrcompress.run.configuration import RunConfig
-from hf_lrcompress.run.folder import MODEL_DIR, read_complete_run
+from hf_lrcompress.run.folder import read_complete_run
 from hf_lrcompress.run.further_languages import read_languages, with_languages
 from hf_lrcompress.run.planning import summary
 from hf_lrcompress.run.preparation import PreparedRun, prepare
 from hf_lrcompress.run.size_target import parameters_of, parse_count
-from hf_lrcompress.run.unused_settings import check_sizes_are_given_once, check_stages_of
+from hf_lrcompress.run.unused_settings import check_sizes_are_given_once, check_sizes_are_taken, check_stages_of
 from hf_lrcompress.run.yaml_files import find_configuration, override, parse_yaml, read_yaml
 from hf_lrcompress.stages import DEFAULT_STAGES
 from hf_lrcompress.tables import STAGE_COLUMNS, make_table
@@ -123,8 +124,13 @@ def default_output_dir(config: RunConfig, config_file: str) -> Path:
 def publish_target(arguments: argparse.Namespace) -> Publish | None:
     """Where to publish."""
     if not arguments.push_to_hub:
-        if arguments.hub_model_id:
-            raise ValueError("--hub_model_id does nothing without --push_to_hub")
+        given = {
+            "hub_model_id": arguments.hub_model_id,
+            "public": arguments.public,
+            "hub_revision": arguments.hub_revision != "main",
+        }
+        for option in filter(given.get, given):
+            raise ValueError(f"--{option} does nothing without --push_to_hub")
         return None
     if not arguments.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")
@@ -181,6 +187,8 @@ def plan(arguments: argparse.Namespace) -> PlannedRun:
         print(DEMO_NOTICE, flush=True)
     meter = None if arguments.dry_run else Meter(energy=PartialState().num_processes == 1)
     prepared = prepare(given.config, given.budget)
+    if given.budget is not None:
+        check_sizes_are_taken(list(map(key_of, arguments.set)), given.config.stages, prepared.stages)
     check_gpus(prepared)
     check_publish(given.target, prepared)
     if arguments.dry_run:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -20,6 +21,7 @@ from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
 from hf_lrcompress.files import check_can_be_folder, locked, read_object, write_atomically
 from hf_lrcompress.machine import hold_little_memory
 from hf_lrcompress.messages import read_all
+from hf_lrcompress.models.identity import directory_name
 from hf_lrcompress.models.loading import load_config, load_encoder
 from hf_lrcompress.publishing.report import CAPACITY_FIGURE, SCORES_FIGURE
 from hf_lrcompress.texts.languages import Language
@@ -29,9 +31,9 @@ TABLE_FILE = "scores.md"
 
 
 def named_models(paths: list[str]) -> list[ModelUnderTest]:
-    """Models by the last part of their path, or by all of it where that is not unique."""
-    short = [Path(path).resolve().name if Path(path).exists() else path for path in paths]
-    if len(set(paths)) < len(paths):
+    """Models as [`directory_name`] calls them, or by their path where that is not unique."""
+    short = [directory_name(Path(path)) if Path(path).exists() else path for path in paths]
+    if len({Path(path).resolve() for path in paths}) < len(paths):
         raise ValueError("--model names the same model twice")
     return [ModelUnderTest(path if short.count(name) > 1 else name, path) for name, path in zip(short, paths, strict=True)]
 
@@ -55,6 +57,13 @@ def read_training(arguments: argparse.Namespace) -> TaskTraining:
     """The settings that the options stand for."""
     values = {setting.name: getattr(arguments, setting.name) for setting in fields(TaskTraining)}
     return TaskTraining(**values | {"learning_rates": read_rates(arguments.learning_rates)})
+
+
+def _check_are_scored(folders: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse data of a task that is not asked for."""
+    for task in folders:
+        if names and task not in names:
+            raise ValueError(f"--task_data {task}=… does nothing, {task} is not among --tasks; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ def plan(arguments: argparse.Namespace) -> PlannedEvaluation:
     columns = {task: chosen.split(",") for task, chosen in given.columns.items()}
     with PartialState().main_process_first():
         tasks, skipped = load_tasks(names, given.folders, given.language, columns)
+        _check_are_scored(given.folders, names)
         for model in models:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()

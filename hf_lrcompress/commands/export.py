@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hf_lrcompress.commands.process import full_disk_named
+from hf_lrcompress.evaluation.efficiency import timed_with
 from hf_lrcompress.export.exporting import FILES, ONNX_DIR, export_model
 from hf_lrcompress.export.graphs import check_exportable, require_onnx
 from hf_lrcompress.models.checkpoints import has_masked_lm_head
+from hf_lrcompress.models.identity import MODEL_DIR
 from hf_lrcompress.models.loading import load_config, load_encoder, load_masked_lm
 from hf_lrcompress.models.sentence_modules import MODULES_FILE
 from hf_lrcompress.models.tokenizers import load_tokenizer
@@ -16,6 +18,9 @@ from hf_lrcompress.tables import EXPORT_COLUMNS, make_table
 
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse what is no folder of a model, and files that would be replaced and may not."""
+    of_run = folder / MODEL_DIR
+    if (of_run / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} is the folder of a run; give {of_run}")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no model (config.json); give the folder of one, such as the model/ of a run")
     there = [path for path in (folder / ONNX_DIR / name for name in FILES.values()) if path.exists()]
@@ -44,7 +49,8 @@ def export(arguments: argparse.Namespace) -> str:
     check_exportable(model)
     measured = export_model(model, tokenizer, folder)
     table = make_table(measured["rows"], EXPORT_COLUMNS, style="simple", missing="–")
-    return f"{table}\n\nA text of {measured['tokens']} tokens, {measured['threads']} threads. The files: {folder / ONNX_DIR}"
+    timed = f"A text of {measured['tokens']} tokens, {timed_with(measured['threads'])}."
+    return f"{table}\n\n{timed} The files: {folder / ONNX_DIR}"
 
 
 def run(arguments: argparse.Namespace) -> int:

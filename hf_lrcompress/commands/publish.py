@@ -5,11 +5,13 @@ import logging
 from pathlib import Path
 
 from hf_lrcompress.commands.process import full_disk_named
+from hf_lrcompress.models.identity import MODEL_DIR
 from hf_lrcompress.models.sentence_modules import names_of_module_files
-from hf_lrcompress.publishing.hub import Publish, files_to_publish
+from hf_lrcompress.publishing.hub import Publish
+from hf_lrcompress.publishing.hub_files import files_to_publish
 from hf_lrcompress.publishing.licence import check_license, license_of, recorded_license
 from hf_lrcompress.publishing.metadata import render_eval_results
-from hf_lrcompress.run.folder import CARD_FILE, FIGURES, MODEL_DIR, model_files, read_complete_run
+from hf_lrcompress.run.folder import CARD_FILE, FIGURES, model_files, read_complete_run
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from hf_lrcompress.demo.texts import DEMO_NOTICE
 from hf_lrcompress.evaluation.settings import check_seeds, read_pairs
 from hf_lrcompress.files import write_atomically
 from hf_lrcompress.messages import noted, read_all, refuse
-from hf_lrcompress.run.unused_settings import check_stages_of
+from hf_lrcompress.run.unused_settings import check_points_leave, check_stages_of
 from hf_lrcompress.run.yaml_files import find_configuration, override, read_yaml
 from hf_lrcompress.studies.definition import Study, read_study
 from hf_lrcompress.studies.estimate import Training, describe, trainings_of
@@ -52,7 +52,9 @@ def read_points(arguments: argparse.Namespace) -> GivenStudy:
     )
     seeds = tuple(given.seeds) or scale.seeds
     check_seeds(seeds)
-    points = make_points(given.mapping, study.points_of(scale), seeds, given.task_data, given.language)
+    settings = study.points_of(scale)
+    check_points_leave(map(key_of, arguments.set), list(settings.values()))
+    points = make_points(given.mapping, settings, seeds, given.task_data, given.language)
     run = {name: None for point in points for name in point.config.stages}
     check_stages_of(map(key_of, arguments.set), list(run), "--set ")
     return GivenStudy(study, arguments.scale or next(iter(study.scales)), seeds, points)
@@ -123,5 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(report(given, folder, failed))
     print(f"The study: {folder.path / TABLE_FILE}")
     for name, reason in failed.items():
-        print_error(f"{name}: {reason}; the others are done, the same command tries it again")
+        print_error(f"{name}: {reason}")
+    if failed:
+        print_error(f"{len(failed)} of {len(planned)} runs failed; the same command tries them again")
     return 1 if failed else 0

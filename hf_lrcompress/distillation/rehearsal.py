@@ -32,7 +32,9 @@ def rehearse(args: DistillationConfig) -> None:
         ValueError: If the training would fail with them, or train nothing.
     """
     _check_numbers(args)
-    if args.max_steps <= 0 and args.num_train_epochs <= 0:
+    if args.max_steps == 0:
+        raise ValueError("max_steps is 0, so nothing would be trained; give more, or leave it out for num_train_epochs")
+    if args.max_steps < 0 and args.num_train_epochs <= 0:
         raise ValueError(f"num_train_epochs is {args.num_train_epochs:g}, so nothing would be trained; give more, or max_steps")
     if args.max_steps > 0 and (still := never_trained(args, args.max_steps)):
         raise ValueError(f"{still}; give fewer head_steps, or more steps")

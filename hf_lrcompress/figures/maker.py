@@ -29,9 +29,11 @@ def write_figure(path: Path, paint: Callable[..., None], columns: int = 1, heigh
     """
     if not can_draw():
         return
-    from matplotlib.figure import Figure  # here: only who draws needs it; not pyplot, which keeps every figure
+    from matplotlib import rc_context  # here: only who draws needs it
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
-    figure = Figure(figsize=(max(8, 4 * columns), height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    paint(*axes)
-    figure.savefig(path, dpi=150)
+    with rc_context({"text.parse_math": False}):  # people's names and titles may have dollars
+        figure = Figure(figsize=(max(8, 4 * columns), height), layout="constrained")
+        axes = figure.subplots(1, columns, squeeze=False)[0]
+        paint(*axes)
+        figure.savefig(path, dpi=150)

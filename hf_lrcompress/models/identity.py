@@ -1,5 +1,6 @@
 """Which model one is: a hash that changes when it does."""
 
+import re
 from pathlib import Path
 
 from transformers.utils import CONFIG_NAME, cached_file, extract_commit_hash
@@ -8,8 +9,25 @@ from hf_lrcompress.files import file_hash, fingerprint
 from hf_lrcompress.models.config_file import MODEL_FILES
 from hf_lrcompress.models.sentence_modules import module_folders
 
+MODEL_DIR = "model"
+"""Where a run's model lies in its folder."""
 STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model; it is no part of the model."""
+
+
+def directory_name(directory: Path) -> str:
+    """What a model in a directory is called: a run's as the run, a downloaded one by its Hub id, others as the directory.
+
+    Args:
+        directory (`Path`): Of the model.
+    """
+    directory = directory.resolve()
+    if directory.name == MODEL_DIR:
+        return directory.parent.name
+    downloaded = re.fullmatch("models--(.+)", directory.parent.parent.name)
+    if downloaded and directory.parent.name == "snapshots":
+        return downloaded[1].replace("--", "/")
+    return directory.name
 
 
 def model_identity(name_or_dir: str, revision: str | None = None) -> str:

@@ -53,6 +53,12 @@ class SentenceModule:
         """Its class without the place it is imported from."""
         return self.type.rpartition(".")[2]
 
+    @property
+    def type_for_all(self) -> str:
+        """Its class as sentence-transformers 5 and 6 find it; 6 itself names a place that 5 has not."""
+        own = self.type.startswith("sentence_transformers.")
+        return f"sentence_transformers.models.{self.kind}" if own else self.type
+
 
 @dataclass(frozen=True)
 class SentenceModules:
@@ -107,7 +113,7 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
         revision (`str`, *optional*): Git revision on the Hub.
 
     Raises:
-        ValueError: If it has a module that cannot be fitted to another encoder.
+        ValueError: If it has a module that cannot be fitted to another encoder, or texts are changed before its tokenizer.
     """
     listed = _read_json(name_or_dir, MODULES_FILE, revision)
     if listed is None:
@@ -122,8 +128,18 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
             )
         modules.append(_with_files(module, name_or_dir, revision) if module.path else module)
     _check_pooling(modules, name_or_dir)
-    settings = {name: _read_json(name_or_dir, name, revision) for name in SETTINGS_FILES}
+    settings = {name: _read_json(name_or_dir, name, revision) or {} for name in SETTINGS_FILES}
+    _take_out_what_changes_texts(settings, name_or_dir)
     return SentenceModules(tuple(modules), {name: content for name, content in settings.items() if content})
+
+
+def _take_out_what_changes_texts(settings: Mapping[str, dict[str, Any]], name_or_dir: str) -> None:
+    """Of the settings files: students learn from texts as they are."""
+    of_library, of_transformer = (settings[name] for name in SETTINGS_FILES)
+    if prompt := of_library.pop("default_prompt_name", None):
+        logger.warning("%s puts its prompt %r before every text; a student does where it is asked for", name_or_dir, prompt)
+    if of_transformer.get("do_lower_case"):
+        raise ValueError(f"{name_or_dir} has do_lower_case in {SETTINGS_FILES[1]}; set it to false, and let the tokenizer do it")
 
 
 def _check_pooling(modules: list[SentenceModule], name_or_dir: str) -> None:
@@ -150,7 +166,7 @@ def module_files(modules: SentenceModules, hidden_size: int) -> dict[str, bytes]
     listed = []
     files = {}
     for index, module in enumerate(modules.modules):
-        listed.append({"idx": index, "name": str(index), "path": module.path, "type": module.type})
+        listed.append({"idx": index, "name": str(index), "path": module.path, "type": module.type_for_all})
         config = dict(module.config)
         if module.kind == "Pooling":
             config |= {key: hidden_size for key in POOLING_SIZES if key in config}
@@ -175,8 +191,7 @@ def module_folders(directory: Path) -> list[Path]:
 def names_of_module_files(directory: Path) -> set[str]:
     """Paths of the files that [`module_files`] may have put beside an encoder."""
     folders = [folder.name for folder in module_folders(directory)]
-    own = {f"{folder}/{name}" for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    return own | {MODULES_FILE, *SETTINGS_FILES}
+    return {MODULES_FILE, *SETTINGS_FILES, *(f"{folder}/{name}" for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE))}
 
 
 def _checked_modules(listed: Any, name_or_dir: str) -> list[Mapping[str, str]]:

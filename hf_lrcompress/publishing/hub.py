@@ -1,5 +1,6 @@
 """The final model on the Hugging Face Hub, in one commit."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,17 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import get_session, hf_raise_for_status, validate_repo_id
 
-from hf_lrcompress.export.exporting import ONNX_DIR
 from hf_lrcompress.files import json_hash
 from hf_lrcompress.messages import one_line
 from hf_lrcompress.models.loading import OWN_CODE_TAG
-from hf_lrcompress.models.sentence_modules import module_folders
 from hf_lrcompress.publishing.hub_access import check_write_access
 from hf_lrcompress.publishing.hub_errors import one_line_errors
+from hf_lrcompress.publishing.hub_files import PUBLISHED, files_to_publish, linked_files
 from hf_lrcompress.publishing.licence import LICENSE_KEYS
 from hf_lrcompress.publishing.metadata import FINGERPRINT
 
-PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png", ".onnx")
+logger = logging.getLogger(__name__)
+
 EVAL_RESULTS_FILE = ".eval_results/hf_lrcompress.yaml"
 CARD_HASH = "hf_lrcompress_card"
 """Key of a published card: the hash of all else in it, by which a card that was changed on the Hub is known."""
@@ -104,6 +105,7 @@ class Publish:
             info = api.model_info(self.hub_model_id, revision=self.hub_revision)
             self._check_contents(api, info, fingerprint)
             self._check_card_there(api, info, additions[0])
+            self._say_what_stays(info, additions)
             commit = api.create_commit(
                 self.hub_model_id,
                 [*additions, *self._deletions(info, additions)],
@@ -162,7 +164,7 @@ class Publish:
         card_path = model_dir / "README.md"
         card = _read_card(card_path) if card_path.is_file() else None
         own_code = card is not None and OWN_CODE_TAG in (card.data.get("tags") or ())
-        paths = files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED)
+        paths = set(files_to_publish(model_dir, (*PUBLISHED, ".py") if own_code else PUBLISHED))
         if not any(path.suffix == ".safetensors" and path.parent == model_dir for path in paths):
             raise ValueError(f"{model_dir} has no weights as safetensors")
         if card is None:
@@ -172,10 +174,19 @@ class Publish:
                 card.data[key] = license[key]
             else:
                 card.data.pop(key, None)  # of the licence that is replaced
+        paths |= set(linked_files(card, model_dir))
         card.text = card.text.replace(LOCAL_ID, f'model_id = "{self.hub_model_id}"')
         card.data[CARD_HASH] = _card_hash(card)
-        others = [CommitOperationAdd(path.relative_to(model_dir).as_posix(), path) for path in paths if path != card_path]
+        others = [CommitOperationAdd(path.relative_to(model_dir).as_posix(), path) for path in sorted(paths - {card_path})]
         return [CommitOperationAdd("README.md", str(card).encode()), *others]
+
+    def _say_what_stays(self, info: ModelInfo, additions: Sequence[CommitOperationAdd]) -> None:
+        """Warn of what a user may not expect to find there."""
+        if self.public and info.private:
+            logger.warning("%s is private and stays so; its settings on the Hub can change that", self.hub_model_id)
+        others = sorted(_files(info) - {operation.path_in_repo for operation in additions} - {EVAL_RESULTS_FILE})
+        if others and not self.overwrite:
+            logger.warning("%s keeps what this model has not, `overwrite` removes it: %s", self.hub_model_id, ", ".join(others))
 
     def _deletions(self, info: ModelInfo, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
         """Of what is in the repository all that is not replaced, if it is to be overwritten."""
@@ -219,18 +230,6 @@ def _check_card(api: HfApi, card: CommitOperationAdd) -> None:
         said = "; ".join(error["message"] for error in answer.json()["errors"])
         raise ValueError(f"the Hub refuses the card: {said}")
     hf_raise_for_status(answer)
-
-
-def files_to_publish(model_dir: Path, suffixes: Sequence[str] = PUBLISHED) -> list[Path]:
-    """Files beside the weights, ONNX files, and those in the folders of sentence-transformers' modules; no hidden ones.
-
-    Args:
-        model_dir (`Path`): The final model.
-        suffixes (`Sequence[str]`, *optional*): How their names end.
-    """
-    folders = [model_dir, *module_folders(model_dir), model_dir / ONNX_DIR]
-    found = [path for folder in folders for path in folder.glob("[!.]*")]
-    return sorted(path for path in found if path.suffix in suffixes and path.is_file())
 
 
 def _files(info: ModelInfo) -> set[str]:

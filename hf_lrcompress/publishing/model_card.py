@@ -97,13 +97,15 @@ def _score_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **cells}
 
 
-def _making(report: Mapping[str, Any]) -> dict[str, str]:
+def _making(report: Mapping[str, Any]) -> dict[str, Any]:
     """From what, how and where the model was made."""
     settings = report["settings"]
     shown = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     return {
         "train": text_name(settings["train"]),
         "validation": text_name(settings["validation"]),
+        "trained": any(stage.get("steps") for stage in report["stages"]),
+        "trimmed": any(stage["stage"] == "trim_vocab" for stage in report["stages"]),
         "settings": shown,
         "fence": max(["``", *re.findall("`+", shown)], key=len) + "`",  # nothing in the settings ends it
         "total": _total(report.get("total", {})),

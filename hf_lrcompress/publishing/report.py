@@ -13,11 +13,12 @@ from hf_lrcompress.evaluation.efficiency import speed_notes
 from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores, plot_stages
 from hf_lrcompress.files import copy_directory, write_atomically
+from hf_lrcompress.models.identity import MODEL_DIR
 from hf_lrcompress.publishing.metadata import title_of
 from hf_lrcompress.publishing.model_card import render_model_card
 from hf_lrcompress.publishing.stage_table import export_note, stage_notes, stage_table
 from hf_lrcompress.run.configuration import RunConfig
-from hf_lrcompress.run.folder import CARD_FILE, FIGURES, MODEL_DIR, REPORT_FILE
+from hf_lrcompress.run.folder import CARD_FILE, FIGURES, REPORT_FILE
 from hf_lrcompress.run.stage_files import CHECKPOINTS, HALF_WRITTEN, LOGS
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 from hf_lrcompress.stages.evaluate import TEACHER
@@ -215,9 +216,9 @@ def _list(notes: Sequence[str]) -> list[str]:
 
 
 def _without_paths(value: Any) -> Any:
-    """Settings with the names of local files instead of where they lie on this machine."""
+    """Settings with the names of local files instead of where they lie on this machine; tokens to keep may look like paths."""
     if isinstance(value, Mapping):
-        return {key: _without_paths(item) for key, item in value.items()}
+        return {key: item if key == "keep" else _without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_paths(item) for item in value]
     if isinstance(value, str) and (os.path.isabs(value) or os.path.exists(value)):  # not Path's: it raises for long names

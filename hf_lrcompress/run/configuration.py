@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hf_lrcompress.demo.texts import DEMO
-from hf_lrcompress.messages import check_settings, noted, refuse, shown
+from hf_lrcompress.messages import check_settings, named, noted, refuse, shown
+from hf_lrcompress.models.identity import directory_name
 from hf_lrcompress.run.licences import check_license_name
 from hf_lrcompress.run.yaml_files import values_in
 from hf_lrcompress.stages import DEFAULT_STAGES, STAGES, Stage
@@ -141,7 +142,7 @@ class RunConfig:
     @property
     def teacher_name(self) -> str:
         """The teacher as a report names it: its Hub id, or the name of its directory."""
-        return self.base_model or Path(self.teacher).resolve().name
+        return self.base_model or directory_name(Path(self.teacher))
 
     @property
     def languages(self) -> dict[str, Any]:
@@ -209,7 +210,8 @@ def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
         return DEMO
     if isinstance(value, Mapping):
         value = {key: language.named_in(item) for key, item in value.items()}
-    return build(CorpusSource, value, where)
+    with named(where):
+        return build(CorpusSource, value, where)
 
 
 def _unbuilt(value: Any) -> Any:

@@ -14,8 +14,10 @@ def read_languages(tags: str) -> tuple[Language, ...]:
     """The languages of tags separated by commas.
 
     Raises:
-        ValueError: If a tag is none, or a language is there twice.
+        ValueError: If a tag is none or blank, or a language is there twice.
     """
+    if "" in map(str.strip, tags.split(",")):
+        raise ValueError(f"--lang {tags} has a comma with no language beside it; give tags such as sk or sk,en")
     languages = tuple(Language.from_tag(tag.strip()) for tag in tags.split(","))
     for position, language in enumerate(languages):
         if language in languages[:position]:

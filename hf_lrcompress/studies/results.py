@@ -83,7 +83,7 @@ def render_study(title: str, settings: Iterable[str], seeds: Sequence[int], resu
         AVERAGE: (AVERAGE, "{}".format),
         "seconds": STAGE_COLUMNS["seconds"],
     }
-    lines = [f"# {title}", "", make_table(rows, columns, missing="–"), "", *(f"- {note}" for note in _notes(results))]
+    lines = [f"# {escaped(title)}", "", make_table(rows, columns, missing="–"), "", *(f"- {note}" for note in _notes(results))]
     lines += [f"- failed: {escaped(name)}: {escaped(reason)}" for name, reason in failed.items()]
     return "\n".join(lines) + "\n"
 

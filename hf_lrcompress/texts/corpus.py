@@ -55,18 +55,19 @@ class CorpusSource:
     streaming: bool = False
 
     def __post_init__(self) -> None:
-        if bool(self.files) == bool(self.path):
-            raise ValueError("a text source needs either files or path (a data set on the Hub), not both")
         if not isinstance(self.files, tuple) or not all(isinstance(file, str) for file in self.files):
-            raise ValueError(f"files must be a tuple of paths, got {shown(self.files)}")
+            raise ValueError(f"files must be a list of paths, got {shown(self.files)}")
+        if bool(self.files) == bool(self.path):
+            both = "not both" if self.files else "and there is none"
+            raise ValueError(f"a text source needs either files or path (a data set on the Hub), {both}")
         for file in self.files:
             if kind_of(file) not in READERS:
                 raise ValueError(f"{file} is no kind of text that can be read; give files that end in {', '.join(READERS)}")
         kinds = sorted({kind_of(file) for file in self.files})
         if len(kinds) > 1:
             raise ValueError(f"files end in {' and '.join(kinds)}; give files of one kind")
-        if self.files and (self.name or self.revision):
-            raise ValueError("name and revision belong to a data set on the Hub; remove them or files")
+        if self.files and (self.name or self.revision or self.split != "train"):
+            raise ValueError("name, split and revision belong to a data set on the Hub; remove them or files")
         if self.path and (not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.path) or Path(self.path).exists()):
             raise ValueError(f"path {self.path!r} must be a Hub id such as cis-lmu/GlotCC-V1; local files belong in files")
         if not re.fullmatch(r"[\w.-]+", self.split):

@@ -335,6 +335,7 @@ def test_a_model_without_a_tokenizer_is_one_line(evaluate, inputs, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["--tasks", "tc"], "--task_data ner=… does nothing, ner is not among --tasks; leave one of them out"),
         (["--tuning", "lora"], "tuning must be seq_bn or full"),
         (["--tasks", "qa"], "unknown task 'qa'; there are: tc, sa, ner, pos"),
         (["--task_data", "pos"], "give it as TASK=DIR"),

@@ -5,7 +5,10 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
+import psutil
 import pytest
 from evaluation.tiny_tasks import save_models_and_tasks
 from own_code import ADD_ROW, with_own_code
@@ -100,13 +103,36 @@ def test_on_ctrl_c_those_that_run_are_ended(inputs, job_of, monkeypatch):
     assert started[0].returncode == -signal.SIGTERM
 
 
+def test_shares_end_with_a_parent_that_was_killed(inputs, job_of, tmp_path):
+    """Else the same command, given again, would train beside them, into the same files."""
+    job = job_of(inputs / "large")
+    long = replace(job, training=replace(job.training, epochs=10_000))
+    (tmp_path / "jobs").write_bytes(pickle.dumps([long, replace(long, path=tmp_path / "other.json")]))
+    code = "import pickle, sys; from hf_lrcompress.evaluation.jobs import run_jobs\n"
+    code += "run_jobs(pickle.load(open(sys.argv[1], 'rb')), workers=2)"
+    parent = psutil.Popen([sys.executable, "-c", code, str(tmp_path / "jobs")])
+    shares = []
+    while len(shares) < 2:
+        assert parent.poll() is None
+        time.sleep(0.1)
+        shares = parent.children()
+    parent.kill()
+    parent.wait()
+    _, train_on = psutil.wait_procs(shares, timeout=90)
+    assert not train_on
+
+
 def test_a_share_in_a_new_process_knows_the_models_own_code(inputs, job_of, tmp_path):
     files = {path.name: path.read_bytes() for path in (inputs / "small").iterdir()}
     (tmp_path / "own").mkdir()
     for name, content in with_own_code(files).items():
         (tmp_path / "own" / name).write_bytes(content)
     job = job_of(tmp_path / "own")
-    command = [sys.executable, "-c", ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; run_share()"]
+    command = [
+        sys.executable,
+        "-c",
+        ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; import os; run_share(os.getppid())",
+    ]
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
     done = subprocess.run(command, input=pickle.dumps(([job], 0)), capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()[-3000:]

@@ -11,7 +11,7 @@ from trained_tokenizers import bert
 from hf_lrcompress.__main__ import main
 from hf_lrcompress.export import exporting, graphs
 from hf_lrcompress.models.saving import save_tokenizer
-from hf_lrcompress.publishing.hub import PUBLISHED, files_to_publish
+from hf_lrcompress.publishing.hub_files import PUBLISHED, files_to_publish
 from hf_lrcompress.run.folder import read_complete_run
 
 FILES = ["onnx/model.onnx", "onnx/model_quantized.onnx"]

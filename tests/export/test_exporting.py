@@ -56,6 +56,11 @@ def test_every_family_is_equal_at_any_shape_and_close_in_8_bits(family, tmp_path
             assert np.abs(logits - expected).max() < (1e-4 if file == "model.onnx" else 0.3 * expected.std())
 
 
+def test_a_tokenizer_that_makes_no_mask_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the tokenizer makes input_ids alone; add attention_mask to its model_input_names"):
+        export_model(tiny_model("bert"), Names("input_ids"), tmp_path)
+
+
 def test_of_an_encoder_with_a_pooler_the_states_are_compared(tmp_path):
     model = BertModel(tiny_config("bert", num_hidden_layers=1)).eval()
     measured = export_model(model, Names("input_ids", "attention_mask"), tmp_path)
@@ -173,6 +178,11 @@ def test_bad_input_is_one_line(command, tmp_path, monkeypatch, line, missing, me
     monkeypatch.setattr(graphs, "find_spec", partial(without, missing))
     assert command(line) == (2, "", f"error: {message}\n")
     assert not (tmp_path / "model" / "onnx").exists()
+
+
+def test_the_folder_of_a_run_leads_to_its_model(command, tmp_path):
+    said = f"error: {tmp_path} is the folder of a run; give {tmp_path / 'model'}\n"
+    assert command(f"export {shlex.quote(str(tmp_path))}") == (2, "", said)
 
 
 def test_a_model_that_no_file_holds_is_refused():

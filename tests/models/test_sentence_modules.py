@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,6 +87,32 @@ def test_what_is_written_is_what_was_read(teacher, tmp_path):
         for folder in (teacher, tmp_path)
     )
     torch.testing.assert_close(torch.tensor(actual), torch.tensor(expected))
+
+
+def test_modules_are_named_as_both_versions_of_the_library_find_them(teacher):
+    """6 saves `sentence_transformers.base.modules.…`, which 5 has not; code of a teacher's own keeps its name."""
+    modules = read_modules(str(teacher))
+    of_version_6 = replace(modules.modules[-1], type="sentence_transformers.base.modules.normalize.Normalize")
+    own = replace(modules.modules[0], type="custom_st.Transformer")
+    files = module_files(replace(modules, modules=(own, *modules.modules[1:-1], of_version_6)), 24)
+    types = [module["type"] for module in json.loads(files["modules.json"])]
+    assert types == [
+        "custom_st.Transformer",
+        *(f"sentence_transformers.models.{kind}" for kind in ("Pooling", "Dense", "Normalize")),
+    ]
+
+
+def test_a_student_takes_texts_as_they_are(teacher, tmp_path, caplog):
+    """It is trained and measured without a prompt: what puts one before every text would leave that."""
+    folder = shutil.copytree(teacher, tmp_path / "teacher")
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"default_prompt_name": "query"}))
+    written = json.loads(module_files(read_modules(str(folder)), 24)[settings.name])
+    assert "default_prompt_name" not in written and written["prompts"]["query"] == "query: "
+    assert "puts its prompt 'query' before every text" in caplog.text
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))
+    with pytest.raises(ValueError, match="has do_lower_case in sentence_bert_config.json; set it to false"):
+        read_modules(str(folder))
 
 
 def test_a_teacher_without_files_has_none_and_mean_pooling_is_the_default(encoder, tmp_path):

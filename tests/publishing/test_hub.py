@@ -287,9 +287,33 @@ def test_what_a_person_added_to_the_repository_stays(hub, work, run):
     assert work("publish.py", run, REPO)["code"] == 0
     repository = hub.repositories[REPO]
     files = repository.commits[repository.sha("main")]
-    repository.add_commit("main", files | {"LICENSE": files["README.md"]})
-    assert work("publish.py", run, REPO)["code"] == 0
-    assert "LICENSE" in hub.files(REPO)
+    repository.add_commit("main", files | {"LICENSE": files["README.md"], "onnx/model.onnx": files["README.md"]})
+    again = work("publish.py", run, REPO)
+    assert again["code"] == 0
+    assert f"{REPO} keeps what this model has not, `overwrite` removes it: LICENSE, onnx/model.onnx" in again["err"]
+    assert {"LICENSE", "onnx/model.onnx"} <= hub.files(REPO).keys()
+
+
+def test_a_private_repository_stays_private_and_that_is_said(hub, work, run):
+    assert "is private" not in work("publish.py", run, REPO)["err"]
+    assert f"{REPO} is private and stays so" in work("publish.py", run, REPO, "--public")["err"]
+
+
+def test_what_a_card_leads_to_is_published_or_said(tmp_path, caplog):
+    """Somebody's own card has pictures of its own, and a licence a file."""
+    links = ["<images/a b.png>", "images/b%20c.png#x", "NOTES", "https://example.org/e", "#use", "../secret"]
+    text = "# A model\n" + " ".join(f"[it]({link})" for link in links)
+    card = f"---\nlicense: other\nlicense_name: own\nlicense_link: LICENSE\n---\n{text}\n```python\nf[0](x)\n```\n"
+    folder = tmp_path / "model"
+    (folder / "images").mkdir(parents=True)
+    (tmp_path / "secret").write_text("not ours")
+    for name, content in {"README.md": card, "model.safetensors": "", "LICENSE": "terms", "images/b c.png": ""}.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    stated = {"license": "other", "license_name": "own", "license_link": "LICENSE"}
+    published = {operation.path_in_repo for operation in Publish(REPO)._additions(folder, stated)}
+    assert published == {"README.md", "model.safetensors", "LICENSE", "images/b c.png"}
+    missing = [record.args[0] for record in caplog.records]
+    assert missing == ["../secret", "NOTES", "images/a"]
 
 
 def test_a_card_that_a_person_changed_is_not_replaced(hub, work, run):

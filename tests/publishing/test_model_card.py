@@ -14,10 +14,11 @@ from huggingface_hub import ModelCard, ModelCardData
 from sentence_transformers import SentenceTransformer
 from trained_tokenizers import xlm_roberta
 
+from hf_lrcompress.commands.evaluate import named_models
 from hf_lrcompress.publishing.index import render_index
 from hf_lrcompress.publishing.licence import teacher_license
 from hf_lrcompress.publishing.model_card import render_model_card
-from hf_lrcompress.publishing.report import render_report
+from hf_lrcompress.publishing.report import _without_paths, render_report
 from hf_lrcompress.run.configuration import RunConfig
 from hf_lrcompress.texts.languages import Language
 
@@ -255,6 +256,26 @@ def test_a_teacher_of_the_hub_without_an_organisation(report, tmp_path, monkeypa
     assert (config_of(name).base_model, config_of(name).teacher_name) == (None, name)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("cache/models--org--my-model/snapshots/0123abc", "org/my-model"),
+        ("runs/sk-small/model", "sk-small"),
+        ("runs/sk-small/03-truncate_hidden", "03-truncate_hidden"),
+    ],
+)
+def test_what_a_model_in_a_directory_is_called(tmp_path, path, name):
+    """Not by a commit, nor "model" as every run's is."""
+    (tmp_path / path).mkdir(parents=True)
+    assert config_of(tmp_path / path).teacher_name == name and config_of(tmp_path / path).base_model is None
+    assert [model.name for model in named_models([str(tmp_path / path), "some/model"])] == [name, "some/model"]
+
+
+def test_tokens_to_keep_are_no_paths():
+    settings = {"trim_vocab": {"keep": ["/", "/tmp"]}, "train": {"files": ["/tmp/train.txt"]}}
+    assert _without_paths(settings) == {"trim_vocab": {"keep": ["/", "/tmp"]}, "train": {"files": ["train.txt"]}}
+
+
 def test_the_demos_first_line_says_that_its_scores_mean_nothing(report):
     card = render_model_card(report | {"machine_written_text": True})
     assert "written by a language model: task scores on it mean nothing" in card.split("---\n")[2].strip().splitlines()[0]
@@ -332,6 +353,28 @@ def test_a_model_without_a_masked_lm_head(sentence_encoder):
     assert "SentenceTransformer(model_id)" in code and 'model_id = "."  # the directory of this card' in code
     index = render_index({"sk": sentence_encoder})
     assert "| sentence similarity" in index.replace("   ", " ").replace("  ", " ") and "masked" not in index
+
+
+def test_a_card_claims_no_more_than_the_run_has_done(report):
+    """Of several languages, of a vocabulary that stays whole, and of a run that trains nothing."""
+    card = render_model_card(report | {"further_languages": ["en"]})
+    assert "For Slovak, English text only: " in card and "Other languages were given up with their tokens." in card
+    assert "Trained on: " in card and "Nothing was trained" not in card
+    kept = ("teacher", "prune_ffn")
+    stages = [{key: each[key] for key in each if key != "steps"} for each in report["stages"] if each["stage"] in kept]
+    assert [each["stage"] for each in stages] == list(kept)
+    card = render_model_card(report | {"stages": stages})
+    assert "given up" not in card and "What it can still do in other languages was not measured." in card
+    assert "Nothing was trained. Cut by what was counted and measured on: " in card
+
+
+def test_the_onnx_file_of_a_masked_lm_is_not_for_sentences(report, sentence_encoder):
+    """It has the logits alone."""
+    export = {"tokens": 8, "threads": 1, "rows": []}
+    assert "for onnxruntime and transformers.js:" in render_model_card(report | {"export": export})
+    assert "for onnxruntime, `sentence-transformers` and transformers.js:" in render_model_card(
+        sentence_encoder | {"export": export}
+    )
 
 
 def test_the_example_of_a_sentence_encoder_runs(sentence_encoder, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_the_demo_has_its_text_in_every_language():
     [
         (["--lang", "sk,cs", *FILES], "no text in Czech is known; give one, such as --set trim_vocab.also.cs.files=[cs.txt]"),
         (["--lang", "sk,xx"], "'xx' is not a language tag"),
-        (["--lang", "sk,"], "'' is not a language tag"),
+        (["--lang", "sk,"], "--lang sk, has a comma with no language beside it; give tags such as sk or sk,en"),
         (["--lang", "sk,cs,slk"], "--lang sk,cs,slk names Slovak twice; name each language once"),
         (["--lang", "sk,cs", "--stages", "reduce_layers"], "--lang names several languages, which only trim_vocab keeps apart"),
         (["--lang", "sk,cs", "--set", "trim_vocab=3"], "trim_vocab must be a section"),

@@ -3,7 +3,14 @@
 import pytest
 from matplotlib.figure import Figure
 
+from hf_lrcompress.figures.maker import write_figure
 from hf_lrcompress.figures.of_studies import Panel, _paint_study
+
+
+def test_dollars_in_a_name_are_no_mathematics(tmp_path):
+    """Matplotlib would end by `\\half`, which is none."""
+    write_figure(tmp_path / "a.png", lambda axes: axes.set_title(r"What is $_kept$ for $\half$?"))
+    assert (tmp_path / "a.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(("values", "shown"), [((28.6, 29.0), (23.8, 33.8)), ((10.0, 50.0), (8.0, 52.0))])

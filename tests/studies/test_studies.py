@@ -241,6 +241,7 @@ def test_a_point_that_fails_is_named_and_the_others_go_on(study, in_this_process
     alone = ("--set", "stages=[reduce_layers]")
     code, out, errors = study(*alone, changes=broken)
     assert code == 1 and errors.count("error: bad, seed 1: ") == 1 and "Traceback" not in errors
+    assert "error: 1 of 2 runs failed; the same command tries them again" in errors
     table = (tmp_path / "study" / "study.md").read_text(encoding="utf-8")
     assert "| bad       | 0 of 1" in table and "- failed: bad, seed 1: " in table and "1 of 1" in table
     assert [line["setting"] for line in lines_of(tmp_path / "study")] == ["good"]
@@ -354,6 +355,8 @@ def test_documents_are_counted_by_their_own_length(study, inputs):
             {},
             "--set prune_ffn.batch_size changes nothing, prune_ffn is not among the stages",
         ),
+        (["--set", "seed=5"], {}, "--set seed changes nothing, a study has several; give them by --seeds"),
+        (["--set", "training.alpha=1"], {}, "--set training.alpha changes nothing, every point of the study has its own"),
         ([], {"points": {"a b": {}, "a-b": {}}, "grid": {}, "axis": None}, "'a b' and 'a-b' would share a folder"),
         (
             ["--task_data", "tc=x"],

@@ -208,7 +208,9 @@ def test_a_missing_file_is_named(tmp_path, function):
     [
         ({}, "either files or path"),
         ({"files": ("a.txt",), "path": "org/name"}, "either files or path"),
-        ({"files": "a.txt"}, "must be a tuple"),
+        ({"files": ()}, "either files or path .*, and there is none"),
+        ({"files": "a.txt"}, "must be a list"),
+        ({"files": ("a.txt",), "split": "test"}, "split and revision belong to a data set on the Hub"),
         ({"files": ("a.odt",)}, "a.odt is no kind of text that can be read; give files that end in .txt, .txt.gz, .jsonl, "),
         ({"files": ("a.gz",)}, "a.gz is no kind of text"),
         ({"files": ("a",)}, "a is no kind of text"),
