@@ -172,6 +172,18 @@ def test_the_scores_of_entities_are_those_of_the_evaluation():
     assert f"{ours} and {papers} ({teacher}). So `small-cpu` keeps {kept[1]:.1f} % of NER" in " ".join(OF_BENCHMARKS.split())
 
 
+def test_the_entities_of_the_stages_are_those_of_the_evaluation():
+    (teacher, _, papers), stages = (
+        json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
+        for name in ("ner_20_epochs", "ner_of_the_stages")
+    )
+    rows = [teacher, *stages, papers]
+    assert all((row["task"], row["epochs"], row["seeds"][0]) == ("ner", 20, 42) for row in rows)
+    teacher, adapted, layers, neurons, end = (f"{100 * row['values'][0]:.1f}" for row in rows)
+    said = f"{teacher} the teacher, {adapted} adapted, {layers} with half of the layers, "
+    assert said + f"{neurons} with two thirds of the neurons and {end} at the end" in " ".join(OF_BENCHMARKS.split())
+
+
 def test_the_scores_with_larger_adapters_are_those_of_the_evaluation():
     before, after = (
         json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
