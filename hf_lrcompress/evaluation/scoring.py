@@ -145,9 +145,11 @@ class Comparison:
                 entry.job(rate, seed).is_done()
 
     def with_factor(self, factor: int) -> "Comparison":
-        """The same with adapters of another reduction factor. What differs goes into a folder of its own."""
+        """The same with adapters of another reduction factor. What is not trained so anyway goes into another folder."""
         training = replace(self.training, reduction_factor=factor, small_reduction_factor=None)
-        folder = self.output_dir if training == self.training else self.output_dir / f"r{factor}"
+        sizes = [load_config(model.path, model.revision).hidden_size for model in self.models]
+        is_same = all(self.training.of_model(size) == training for size in sizes)
+        folder = self.output_dir if is_same else self.output_dir / f"r{factor}"
         return replace(self, training=training, output_dir=folder)
 
 

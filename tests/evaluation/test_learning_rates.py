@@ -277,3 +277,11 @@ def test_the_rates_are_a_list_of_different_ones():
         build(Evaluate, {"learning_rates": 1e-3}, "evaluate")
     with pytest.raises(ValueError, match=r"learning_rates must differ from each other, got \[0.001, 0.001\]"):
         TaskTraining(learning_rates=(1e-3, 1e-3))
+
+
+def test_a_factor_that_all_models_have_anyway_is_not_trained_again(comparison):
+    """All are small, and small ones have a factor of their own."""
+    assert comparison.with_factor(16).output_dir == comparison.output_dir
+    small = replace(comparison, training=TaskTraining(small_reduction_factor=2))
+    assert small.with_factor(2).output_dir == small.output_dir
+    assert small.with_factor(16).output_dir == small.output_dir / "r16"
