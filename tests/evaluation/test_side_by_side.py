@@ -119,6 +119,8 @@ def test_shares_end_with_a_parent_that_was_killed(inputs, job_of, tmp_path):
     parent.kill()
     parent.wait()
     _, train_on = psutil.wait_procs(shares, timeout=90)
+    for share in train_on:
+        share.kill()
     assert not train_on
 
 
