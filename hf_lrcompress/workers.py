@@ -12,6 +12,8 @@ import torch
 
 ENDS_WITHIN = 60.0
 """Seconds that a process has to end when it is told to."""
+PARENT = "HF_LRCOMPRESS_PARENT"
+"""Environment variable that tells a worker the process id of the one that started it."""
 NOTICED_WITHIN = 1.0
 """Seconds after which a worker sees that the process which started it is gone."""
 
@@ -36,7 +38,7 @@ def start_worker(
     """
     process = subprocess.Popen(
         command,
-        env={**env, **_one_gpu(slot if gpu is None else gpu)},
+        env={**env, **_one_gpu(slot if gpu is None else gpu), PARENT: str(os.getpid())},
         start_new_session=True,  # Ctrl-C comes to this process alone, which passes it on, once
         **streams,
     )
@@ -44,12 +46,14 @@ def start_worker(
     return process
 
 
-def end_with(parent: int) -> None:
-    """Let this process end soon after the one that started it, which may be killed and then pass nothing on.
+def end_with_parent() -> None:
+    """Let a worker end soon after the process that started it, which may be killed and then pass nothing on.
 
-    Args:
-        parent (`int`): The process id of that one.
+    In a process that is no worker, and on Windows, where the id of a parent says nothing, it does nothing.
     """
+    parent = int(os.environ.pop(PARENT, 0))
+    if not parent or os.name == "nt":
+        return
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -202,7 +202,7 @@ def test_texts_in_other_languages_count_by_their_weight(compress, inputs, finish
         card = (run / "model" / "README.md").read_text(encoding="utf-8")
         languages = language.split(",")
         assert yaml.safe_load(card.split("---")[1])["language"] == (languages if len(languages) > 1 else "sk")
-        assert ("but for those of English" in card) == stays
+        assert ("For Slovak, English text only: " in card) == stays
         vocab = AutoTokenizer.from_pretrained(run / "model").get_vocab()
         assert len(vocab) == 300 and (lost in vocab) == stays
     moved = (tmp_path / "en.txt").rename(tmp_path / "moved.txt")

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from hf_lrcompress.commands.process import full_disk_named, lost_process_named, on_the_way
 from hf_lrcompress.evaluation.efficiency import measure_efficiency, speed_notes
 from hf_lrcompress.evaluation.encoding import ModelUnderTest
-from hf_lrcompress.evaluation.scoring import Comparison, check_words_fit, load_tasks, score_factors, score_models
+from hf_lrcompress.evaluation.scoring import Comparison, check_tasks, check_words_fit, load_tasks, score_factors, score_models
 from hf_lrcompress.evaluation.settings import TaskTraining, check_workers, chosen_seeds, read_pairs
 from hf_lrcompress.evaluation.tables import capacity_table, missed_notes, score_notes, score_table
 from hf_lrcompress.figures.of_runs import plot_capacity, plot_scores
@@ -97,20 +97,21 @@ def plan(arguments: argparse.Namespace) -> PlannedEvaluation:
     models = given.models
     names = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     columns = {task: chosen.split(",") for task, chosen in given.columns.items()}
+    check_tasks(names, given.folders)
+    _check_are_scored(given.folders, names)
     with PartialState().main_process_first():
         tasks, skipped = load_tasks(names, given.folders, given.language, columns)
-        _check_are_scored(given.folders, names)
         for model in models:
             load_config(model.path, trust_remote_code=arguments.trust_remote_code)
             model.load_tokenizer()
             load_encoder(model.path)  # raises if a weight is missing or damaged
-        check_words_fit(tasks, models, given.training.label_all_tokens)
     output_dir = Path(arguments.output_dir)
     check_output_dir(output_dir)
     first = models[0].name
     comparison = Comparison(models, tasks, given.training, seeds, output_dir, reference=first, workers=arguments.workers)
     for each in (comparison, *map(comparison.with_factor, given.factors)):
         each.check()
+    check_words_fit(tasks, models, given.training.label_all_tokens)
     return PlannedEvaluation(comparison, given.factors, arguments.lang, skipped)
 
 

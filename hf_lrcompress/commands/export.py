@@ -18,11 +18,10 @@ from hf_lrcompress.tables import EXPORT_COLUMNS, make_table
 
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse what is no folder of a model, and files that would be replaced and may not."""
-    of_run = folder / MODEL_DIR
-    if (of_run / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} is the folder of a run; give {of_run}")
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no model (config.json); give the folder of one, such as the model/ of a run")
+        of_run = folder / MODEL_DIR
+        advice = f"give {of_run}" if of_run.is_dir() else "give the folder of one, such as the model/ of a run"
+        raise FileNotFoundError(f"{folder} holds no model (config.json); {advice}")
     there = [path for path in (folder / ONNX_DIR / name for name in FILES.values()) if path.exists()]
     if there and not overwrite:
         raise FileExistsError(f"{there[0]} exists; set --overwrite to replace it")

@@ -23,6 +23,7 @@ from hf_lrcompress.evaluation.jobs import quiet_libraries
 from hf_lrcompress.files import free_bytes
 from hf_lrcompress.messages import check_settings, one_line
 from hf_lrcompress.run.yaml_files import values_in
+from hf_lrcompress.workers import end_with_parent
 
 ERRORS = (ValueError, OSError, ImportError, SafetensorError)
 """What is said in one line; any other is a mistake of this package."""
@@ -52,6 +53,7 @@ def run_command(run: Callable[[argparse.Namespace], int], arguments: argparse.Na
     Returns:
         `int`: The exit code: also 1 if it failed on the way, see [`on_the_way`], and 2 if nothing was begun.
     """
+    end_with_parent()
     main_process = arguments.command not in IN_SEVERAL_PROCESSES or join_processes()
     if "quiet" in arguments:  # a benchmark has no such option
         set_verbosity(arguments, main_process)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
@@ -77,7 +77,7 @@ class DistillationConfig(TrainingArguments):
             switch TF32 on for the whole process.
 
     Raises:
-        ValueError: If a value is out of its range or of losses that there are not, or both `losses` and `alpha` are given.
+        ValueError: If a value is out of its range, or both `losses` and `alpha` are given.
     """
 
     losses: dict[str, float] | str | None = field(default=None, metadata={"help": "Weight of each loss, instead of alpha."})
@@ -120,7 +120,6 @@ class DistillationConfig(TrainingArguments):
         _check_whole("head_steps", self.head_steps, least=0)
         for index in self.hidden_layers or ():
             _check_whole("hidden_layers", index, least=0)
-        self._check_settings_are_read()
         for name, (only, why) in ONLY.items():
             if getattr(self, name) != only:
                 raise ValueError(f"{name} must be {only}: {why}")
@@ -134,17 +133,6 @@ class DistillationConfig(TrainingArguments):
                 size = getattr(self, name)
                 if size < least:
                     raise ValueError(f"{loss} compares the sentences of a batch: {name} must be {least} or more, got {size}")
-
-    def _check_settings_are_read(self) -> None:
-        """Refuse what would change nothing. `distillation_loss` is read whatever `alpha` is, so that 1 can be among several."""
-        if self.losses is not None and self.distillation_loss != "mse":
-            raise ValueError(f"distillation_loss={self.distillation_loss!r} changes nothing, losses are given; leave it out")
-        names = self.losses or {"mlm", f"logits_{self.distillation_loss}"}
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            readers = that_read(setting.name)
-            if readers and value != setting.default and not set(readers).intersection(names):
-                raise ValueError(f"{setting.name}={value} changes nothing, it is of {' and '.join(readers)}; leave it out")
 
     def _take_checkpointing_that_keeps_graphs(self) -> None:
         """Checkpoint activations without reentrant passes: what such a pass shows of a layer's inside has no gradient."""
@@ -183,6 +171,19 @@ class DistillationConfig(TrainingArguments):
         """What an evaluation measures, by the names that `metric_for_best_model` may have, with or without `eval_`."""
         of_masked_tokens = ["mlm_accuracy"] if "mlm" in self.loss_weights else []
         return ["loss", *of_masked_tokens, *(f"{name}_loss" for name in self.loss_weights)]
+
+    def reads(self, setting: str) -> bool:
+        """Whether any of the losses reads an argument that is there for losses; an `alpha` of 1 may be one of several.
+
+        Args:
+            setting (`str`): Name of the argument.
+        """
+        if setting == "mlm_probability":
+            return self.needs_masked_tokens
+        if setting == "distillation_loss":
+            return self.losses is None
+        names = self.losses or {"mlm", f"logits_{self.distillation_loss}"}
+        return any(name in names for name in that_read(setting))
 
     @property
     def needs_masked_tokens(self) -> bool:

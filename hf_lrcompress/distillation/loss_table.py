@@ -185,13 +185,13 @@ def _sentence_similarity(pair: Comparison) -> torch.Tensor:
     return similarity_disagreement(*pair.sentence_states)
 
 
-OF_LOGITS = ("distillation_positions", "mlm_probability")
-
 LOSSES = {
     # Before `mlm`, which takes its output weight.
-    "logits_mse": Loss(_logits_mse, needs="features", mean_over="positions", over_vocabulary=True, settings=OF_LOGITS),
-    "logits_kl": Loss(_logits_kl, needs="features", mean_over="positions", settings=(*OF_LOGITS, "temperature")),
-    "mlm": Loss(_masked_lm, needs="features", mean_over="masked_tokens", needs_teacher=False, settings=("mlm_probability",)),
+    "logits_mse": Loss(
+        _logits_mse, needs="features", mean_over="positions", over_vocabulary=True, settings=("distillation_positions",)
+    ),
+    "logits_kl": Loss(_logits_kl, needs="features", mean_over="positions", settings=("distillation_positions", "temperature")),
+    "mlm": Loss(_masked_lm, needs="features", mean_over="masked_tokens", needs_teacher=False),
     "relations": Loss(_relations, needs="attention", mean_over="tokens", settings=("relation_heads", "relation_layer")),
     "hidden_cosine": Loss(_hidden_cosine, needs="hidden_states", mean_over="tokens", settings=("hidden_layers",)),
     "hidden_mse": Loss(_hidden_mse, needs="hidden_states", mean_over="tokens", settings=("hidden_layers",)),
@@ -212,6 +212,9 @@ LOSSES = {
         settings=("hidden_layers", "sentence_pooling"),
     ),
 }
+
+
+READ_BY_LOSSES = frozenset(setting for loss in LOSSES.values() for setting in loss.settings)
 
 
 def that_read(setting: str) -> list[str]:

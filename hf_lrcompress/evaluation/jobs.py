@@ -27,7 +27,7 @@ from hf_lrcompress.evaluation.training import train_and_score
 from hf_lrcompress.files import read_object, write_atomically
 from hf_lrcompress.messages import one_line
 from hf_lrcompress.models.loading import load_config
-from hf_lrcompress.workers import end_with, end_workers, start_worker
+from hf_lrcompress.workers import end_with_parent, end_workers, start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def run_jobs(
 def _run_side_by_side(shares: Sequence[tuple[Sequence[ScoringJob], int]], level: int, now_and_then: Callable[[], None]) -> None:
     """A new process for each share; all are waited for, whether one fails or not."""
     state = PartialState()
-    command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({os.getpid()}, {level})"]
+    command = [sys.executable, "-c", f"from {__name__} import run_share; run_share({level})"]
     alone = {name: value for name, value in os.environ.items() if not LAUNCHER.fullmatch(name)}
     own_gpu = state.device.index if state.num_processes > 1 else None
     started: list[subprocess.Popen] = []
@@ -169,9 +169,9 @@ def _exit_code(process: subprocess.Popen, now_and_then: Callable[[], None]) -> i
             now_and_then()
 
 
-def run_share(parent: int, level: int = logging.INFO) -> None:
+def run_share(level: int = logging.INFO) -> None:
     """Do the jobs that come, pickled, from standard input, while the parent process is there; log from this level on."""
-    end_with(parent)
+    end_with_parent()
     logging.basicConfig(level=level, format="%(message)s")
     quiet_libraries()
     jobs, to_come = pickle.load(sys.stdin.buffer)  # nosec B301  # from run_jobs

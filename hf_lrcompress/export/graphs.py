@@ -48,16 +48,17 @@ def check_exportable(model: PreTrainedModel) -> None:
 
 
 def input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """What the graph is given: all that the tokenizer makes and the model takes.
+    """What the graph is given: all that the tokenizer makes and the model takes; see [`check_makes_mask`]."""
+    check_makes_mask(tokenizer)
+    taken = signature(model.forward).parameters
+    return [name for name in tokenizer.model_input_names if name in taken]
 
-    Raises:
-        ValueError: If the tokenizer makes no mask, without which padding would count.
-    """
+
+def check_makes_mask(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise a `ValueError` if a tokenizer makes no mask, without which padding would count."""
     made = tokenizer.model_input_names
     if "attention_mask" not in made:
         raise ValueError(f"the tokenizer makes {', '.join(made)} alone; add attention_mask to its model_input_names")
-    taken = signature(model.forward).parameters
-    return [name for name in made if name in taken]
 
 
 def to_onnx(model: PreTrainedModel, names: list[str]) -> "onnx_ir.Model":

@@ -51,6 +51,7 @@ def _paint_study(title: str, panels: Sequence[Panel], *all_axes: "Axes") -> None
         places = sorted({place for values in panel.lines.values() for place in values})
         if places and 0 < 10 * places[0] < places[-1]:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")  # not as a power of ten, which would be mathematics
         if len(places) <= 8:  # so many can be named
             axes.set_xticks(places, [f"{place:,}" for place in places])
             axes.minorticks_off()

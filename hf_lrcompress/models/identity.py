@@ -11,6 +11,8 @@ from hf_lrcompress.models.sentence_modules import module_folders
 
 MODEL_DIR = "model"
 """Where a run's model lies in its folder."""
+REPORT_FILE = "report.json"
+"""What a run leaves in its folder when it is complete."""
 STAGE_RECORD = "stage.json"
 """What a stage leaves beside its model; it is no part of the model."""
 
@@ -22,7 +24,7 @@ def directory_name(directory: Path) -> str:
         directory (`Path`): Of the model.
     """
     directory = directory.resolve()
-    if directory.name == MODEL_DIR:
+    if directory.name == MODEL_DIR and (directory.parent / REPORT_FILE).is_file():
         return directory.parent.name
     downloaded = re.fullmatch("models--(.+)", directory.parent.parent.name)
     if downloaded and directory.parent.name == "snapshots":

@@ -186,7 +186,8 @@ class Publish:
             logger.warning("%s is private and stays so; its settings on the Hub can change that", self.hub_model_id)
         others = sorted(_files(info) - {operation.path_in_repo for operation in additions} - {EVAL_RESULTS_FILE})
         if others and not self.overwrite:
-            logger.warning("%s keeps what this model has not, `overwrite` removes it: %s", self.hub_model_id, ", ".join(others))
+            said = "%s keeps what this model has not, hf-lrcompress publish with `overwrite` removes it: %s"
+            logger.warning(said, self.hub_model_id, ", ".join(others))
 
     def _deletions(self, info: ModelInfo, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
         """Of what is in the repository all that is not replaced, if it is to be overwritten."""

@@ -1,6 +1,7 @@
 """Which files of a model go to the Hub."""
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from hf_lrcompress.models.sentence_modules import module_folders
 logger = logging.getLogger(__name__)
 
 PUBLISHED = (".safetensors", ".json", ".txt", ".model", ".md", ".png", ".onnx")
-LINK = re.compile(r"\]\(<?([^)\s>]+)")
-"""Of Markdown: where a link or a picture leads."""
+LINK = re.compile(r"\]\((?:<([^>\n]+)>|([^)\s]+))")
+"""Of Markdown: where a link or a picture leads, in angle brackets or without."""
+CODE = re.compile(r"(```|~~~|`).*?\1", re.DOTALL)
 
 
 def files_to_publish(model_dir: Path, suffixes: Sequence[str] = PUBLISHED) -> list[Path]:
@@ -37,13 +39,16 @@ def linked_files(card: ModelCard, model_dir: Path) -> list[Path]:
         card ([`~huggingface_hub.ModelCard`]): The card, which somebody may have changed.
         model_dir (`Path`): The final model.
     """
-    targets = [str(card.data.get("license_link") or ""), *LINK.findall(re.sub("(?s)```.*?```", "", card.text))]
+    links = ["".join(parts) for parts in LINK.findall(CODE.sub("", card.text))]
+    targets = [str(card.data.get("license_link") or ""), *links]
     names = {unquote(re.split("[#?]", target)[0]) for target in targets if not re.match(r"[\w+.-]+:|/", target)}
     found = []
     for name in sorted(names - {""}):
-        parts = Path(name).parts
-        if (model_dir / name).is_file() and not any(part.startswith(".") for part in parts):
+        path = os.path.join(model_dir, name)
+        is_inside = os.path.commonpath([os.path.abspath(path), os.path.abspath(model_dir)]) == os.path.abspath(model_dir)
+        is_hidden = any(part.startswith(".") for part in Path(name).parts)
+        if os.path.isfile(path) and is_inside and not is_hidden:  # not Path's: it raises for long names
             found.append(model_dir / name)
-        else:
+        elif not (os.path.isdir(path) and is_inside):
             logger.warning("the card leads to %s, which is not published: put it into %s, or mend the link", name, model_dir)
     return found

@@ -218,7 +218,8 @@ def _list(notes: Sequence[str]) -> list[str]:
 def _without_paths(value: Any) -> Any:
     """Settings with the names of local files instead of where they lie on this machine; tokens to keep may look like paths."""
     if isinstance(value, Mapping):
-        return {key: item if key == "keep" else _without_paths(item) for key, item in value.items()}
+        as_it_is = {key for key, item in value.items() if key == "keep" and not isinstance(item, Mapping)}
+        return {key: item if key in as_it_is else _without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_paths(item) for item in value]
     if isinstance(value, str) and (os.path.isabs(value) or os.path.exists(value)):  # not Path's: it raises for long names

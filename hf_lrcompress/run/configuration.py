@@ -3,6 +3,7 @@
 import difflib
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -173,7 +174,8 @@ def build(cls: type, mapping: Mapping[str, Any], where: str) -> Any:
         with noted(found):
             typed[key] = _typed(mapping[key], hints[key], f"{where}: {key}")
     refuse(found)
-    return cls(**typed)
+    with named(where) if cls is CorpusSource else nullcontext():  # the others name themselves
+        return cls(**typed)
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -210,8 +212,7 @@ def _source(value: Any, where: str, language: Language) -> CorpusSource | str:
         return DEMO
     if isinstance(value, Mapping):
         value = {key: language.named_in(item) for key, item in value.items()}
-    with named(where):
-        return build(CorpusSource, value, where)
+    return build(CorpusSource, value, where)
 
 
 def _unbuilt(value: Any) -> Any:

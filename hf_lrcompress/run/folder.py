@@ -21,12 +21,11 @@ from hf_lrcompress.files import (
     write_atomically,
 )
 from hf_lrcompress.messages import shown
-from hf_lrcompress.models.identity import MODEL_DIR
+from hf_lrcompress.models.identity import MODEL_DIR, REPORT_FILE
 from hf_lrcompress.models.sentence_modules import names_of_module_files
 from hf_lrcompress.run.stage_files import CHECKPOINTS, foreign_file, is_half_written, stage_dirs
 from hf_lrcompress.run.stage_record import RECORD_FILE, StageRecord
 
-REPORT_FILE = "report.json"
 CONFIG_FILE = "config.yaml"
 WEIGHTS = "model.safetensors"
 CARD_FILE = "README.md"

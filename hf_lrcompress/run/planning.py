@@ -17,6 +17,7 @@ from hf_lrcompress.messages import named
 from hf_lrcompress.models.architectures import intermediate_size_of
 from hf_lrcompress.models.rebuilding import resized_on_meta
 from hf_lrcompress.run.stage_record import StageRecord
+from hf_lrcompress.run.unused_settings import check_settings_are_read
 from hf_lrcompress.stages import Stage
 from hf_lrcompress.stages.inputs import RunInputs
 
@@ -71,6 +72,7 @@ def check_training_arguments(inputs: RunInputs, stages: Mapping[str, Stage]) -> 
                 rehearse(arguments)
             if arguments and inputs.train.streaming and arguments.max_steps <= 0:
                 raise ValueError("streamed text has no end; say how long to train, such as training.max_steps=10000")
+    check_settings_are_read(inputs, stages)
 
 
 def make_plan(inputs: RunInputs, stages: Mapping[str, Stage], teacher: PreTrainedModel) -> list[PlannedStage]:

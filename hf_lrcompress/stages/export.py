@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from hf_lrcompress.distillation.masked_accuracy import accuracy_of_logits, masked_token_accuracy
 from hf_lrcompress.distillation.similarity import similarity_retention
 from hf_lrcompress.export.exporting import export_model
-from hf_lrcompress.export.graphs import check_exportable, require_onnx
+from hf_lrcompress.export.graphs import check_exportable, check_makes_mask, require_onnx
 from hf_lrcompress.export.running import OnnxModel
 from hf_lrcompress.stages.inputs import ModelSource, RunInputs
 from hf_lrcompress.stages.protocol import Stage, StageContext
@@ -29,8 +29,9 @@ class Export(Stage):
         return model
 
     def check(self, inputs: RunInputs, models: Mapping[str, ModelSource]) -> None:
-        """Refuse to begin where packages are missing."""
+        """Refuse to begin where packages are missing, or the tokenizer makes no mask."""
         require_onnx()
+        check_makes_mask(inputs.tokenizer)
 
     def run(self, context: StageContext) -> dict[str, Any]:
         """Export, and measure what 8 bits lose: on masked tokens, or where there is no head on similarities."""

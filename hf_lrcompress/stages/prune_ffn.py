@@ -95,7 +95,8 @@ class PruneFFN(Stage):
         inputs = context.inputs
         scored, tokenizer = context.load_parent()
         blocks = inputs.blocks(inputs.validation, tokenizer)
-        training = training_arguments(inputs.training, str(context.stage_dir), inputs.seed, inputs.sentence_pooling)
+        settings = {"sentence_pooling": inputs.sentence_pooling} | dict(inputs.training)
+        training = training_arguments(settings, str(context.stage_dir), inputs.seed)
         distilled: dict[str, Any] = {}
         if self.score_against:
             distilled = {name: getattr(training, name) for name in SCORED_BY}

@@ -48,7 +48,8 @@ class TrainingStage(Stage):
 
     def configured(self, inputs: RunInputs, output_dir: str) -> DistillationConfig:
         """What it trains by, if it trains."""
-        return training_arguments(self.merged(inputs.training), output_dir, inputs.seed, inputs.sentence_pooling)
+        settings = {"sentence_pooling": inputs.sentence_pooling} | self.merged(inputs.training)
+        return training_arguments(settings, output_dir, inputs.seed)
 
     def merged(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """The training arguments of the run with the stage's own; of `alpha` and `losses` those of the stage, if it has any."""

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import torch
 
 from hf_lrcompress.distillation.config import DistillationConfig
+from hf_lrcompress.distillation.loss_table import READ_BY_LOSSES
 from hf_lrcompress.machine import computes_in_bf16
 from hf_lrcompress.messages import shown
 
@@ -23,19 +24,7 @@ OWNED_BY_THE_STAGE = {
 """Training arguments that are no settings, and what to do instead."""
 OF_THE_HUB = ("hub_", "push_to_hub")
 """How the names of training arguments begin that publish checkpoints; one of them is an access token."""
-LOSS_ARGUMENTS = frozenset(
-    {
-        "losses",
-        "alpha",
-        "distillation_loss",
-        "distillation_positions",
-        "temperature",
-        "relation_heads",
-        "relation_layer",
-        "hidden_layers",
-        "sentence_pooling",
-    }
-)
+LOSS_ARGUMENTS = READ_BY_LOSSES | {"losses", "alpha", "distillation_loss"}
 """Training arguments that say what is distilled."""
 WITHOUT_EFFECT = frozenset(
     {
@@ -83,9 +72,7 @@ def with_effect(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in ignored}
 
 
-def training_arguments(
-    settings: Mapping[str, Any], output_dir: str, seed: int, sentence_pooling: str = "mean"
-) -> DistillationConfig:
+def training_arguments(settings: Mapping[str, Any], output_dir: str, seed: int) -> DistillationConfig:
     """Training arguments from a configuration's `training` section.
 
     Where `bf16` and `fp16` are not set, bf16 is used if the hardware computes in it. Evaluations have batches as large as the
@@ -95,7 +82,6 @@ def training_arguments(
         settings (`Mapping`): Training arguments by name.
         output_dir (`str`): Where checkpoints go.
         seed (`int`): Seeds the order of the examples, the masking and the dropout.
-        sentence_pooling (`str`, *optional*, defaults to `"mean"`): What a sentence is where the settings do not say.
 
     Raises:
         ValueError: If a key is unknown or belongs to the stage, or a value is out of range.
@@ -127,11 +113,9 @@ def training_arguments(
     if "per_device_train_batch_size" in settings:
         defaults["per_device_eval_batch_size"] = settings["per_device_train_batch_size"]
     try:
-        arguments = DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
+        return DistillationConfig(output_dir=output_dir, seed=seed, **(defaults | precision | dict(settings)))
     except TypeError as error:
         raise ValueError(f"training: {error}") from error
-    arguments.sentence_pooling = settings.get("sentence_pooling", sentence_pooling)
-    return arguments
 
 
 def _check_type(key: str, value: Any, hint: Any) -> None:

@@ -256,14 +256,17 @@ def test_scores_of_a_model_are_not_those_of_a_changed_one(comparison, trained, i
 def test_stage_and_command_line_have_the_settings_of_task_training():
     given = ["evaluate", "--model", "m", "--lang", "sk"]
     assert read_training(parse_arguments(given)) == TaskTraining() == Evaluate().task_training()
-    given += ["--tuning", "full", "--reduction_factor", "8", "--small_reduction_factor", "2", "--learning_rates", "1e-4,5e-4"]
-    given += ["--quick", "--epochs", "3", "--patience", "2", "--label_all_tokens"]
-    wanted = TaskTraining("full", 8, 2, (1e-4, 5e-4), True, 3, 2, True)
-    assert all(getattr(wanted, setting.name) != setting.default for setting in fields(TaskTraining))
-    assert read_training(parse_arguments(given)) == wanted
-    mapping = {setting.name: getattr(wanted, setting.name) for setting in fields(TaskTraining)}
-    stage = build(Evaluate, mapping | {"learning_rates": [1e-4, 5e-4], "tasks": ["tc"]}, "evaluate")
-    assert stage.task_training() == wanted and type(stage.task_training()) is TaskTraining
+    given += ["--learning_rates", "1e-4,5e-4", "--quick", "--epochs", "3", "--patience", "2", "--label_all_tokens"]
+    of_both = {"learning_rates": (1e-4, 5e-4), "quick": True, "epochs": 3, "patience": 2, "label_all_tokens": True}
+    of_adapters = {"reduction_factor": 8, "small_reduction_factor": 2}
+    assert of_both.keys() | of_adapters.keys() | {"tuning"} == {setting.name for setting in fields(TaskTraining)}
+    for settings in ({"tuning": "full"}, of_adapters):
+        options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        wanted = TaskTraining(**of_both, **settings)
+        assert read_training(parse_arguments([*given, *options])) == wanted
+        mapping = of_both | settings | {"learning_rates": [1e-4, 5e-4], "tasks": ["tc"]}
+        stage = build(Evaluate, mapping, "evaluate")
+        assert stage.task_training() == wanted and type(stage.task_training()) is TaskTraining
 
 
 @pytest.mark.parametrize("rates", [[0], [-1e-4], [math.nan], [math.inf], ["1e-4"], [True], [None], [[1e-4]]])

@@ -130,11 +130,7 @@ def test_a_share_in_a_new_process_knows_the_models_own_code(inputs, job_of, tmp_
     for name, content in with_own_code(files).items():
         (tmp_path / "own" / name).write_bytes(content)
     job = job_of(tmp_path / "own")
-    command = [
-        sys.executable,
-        "-c",
-        ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; import os; run_share(os.getppid())",
-    ]
+    command = [sys.executable, "-c", ADD_ROW + "from hf_lrcompress.evaluation.jobs import run_share; run_share()"]
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
     done = subprocess.run(command, input=pickle.dumps(([job], 0)), capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()[-3000:]

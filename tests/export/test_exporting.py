@@ -181,7 +181,7 @@ def test_bad_input_is_one_line(command, tmp_path, monkeypatch, line, missing, me
 
 
 def test_the_folder_of_a_run_leads_to_its_model(command, tmp_path):
-    said = f"error: {tmp_path} is the folder of a run; give {tmp_path / 'model'}\n"
+    said = f"error: {tmp_path} holds no model (config.json); give {tmp_path / 'model'}\n"
     assert command(f"export {shlex.quote(str(tmp_path))}") == (2, "", said)
 
 

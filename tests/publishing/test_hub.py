@@ -290,7 +290,8 @@ def test_what_a_person_added_to_the_repository_stays(hub, work, run):
     repository.add_commit("main", files | {"LICENSE": files["README.md"], "onnx/model.onnx": files["README.md"]})
     again = work("publish.py", run, REPO)
     assert again["code"] == 0
-    assert f"{REPO} keeps what this model has not, `overwrite` removes it: LICENSE, onnx/model.onnx" in again["err"]
+    assert f"{REPO} keeps what this model has not, " in again["err"]
+    assert "publish with `overwrite` removes it: LICENSE, onnx/model.onnx" in again["err"]
     assert {"LICENSE", "onnx/model.onnx"} <= hub.files(REPO).keys()
 
 
@@ -301,8 +302,9 @@ def test_a_private_repository_stays_private_and_that_is_said(hub, work, run):
 
 def test_what_a_card_leads_to_is_published_or_said(tmp_path, caplog):
     """Somebody's own card has pictures of its own, and a licence a file."""
-    links = ["<images/a b.png>", "images/b%20c.png#x", "NOTES", "https://example.org/e", "#use", "../secret"]
-    text = "# A model\n" + " ".join(f"[it]({link})" for link in links)
+    links = ["<images/a b.png>", "images/b%20c.png#x", "NOTES", "https://example.org/e", "#use", "../secret", "images"]
+    links += ["%2Fetc%2Fpasswd", "n" * 300, "/models"]
+    text = "# A model\n`f[0](x)`\n" + " ".join(f"[it]({link})" for link in links)
     card = f"---\nlicense: other\nlicense_name: own\nlicense_link: LICENSE\n---\n{text}\n```python\nf[0](x)\n```\n"
     folder = tmp_path / "model"
     (folder / "images").mkdir(parents=True)
@@ -313,7 +315,7 @@ def test_what_a_card_leads_to_is_published_or_said(tmp_path, caplog):
     published = {operation.path_in_repo for operation in Publish(REPO)._additions(folder, stated)}
     assert published == {"README.md", "model.safetensors", "LICENSE", "images/b c.png"}
     missing = [record.args[0] for record in caplog.records]
-    assert missing == ["../secret", "NOTES", "images/a"]
+    assert missing == ["../secret", "/etc/passwd", "NOTES", "images/a b.png", "n" * 300]
 
 
 def test_a_card_that_a_person_changed_is_not_replaced(hub, work, run):

@@ -261,12 +261,15 @@ def test_a_teacher_of_the_hub_without_an_organisation(report, tmp_path, monkeypa
     [
         ("cache/models--org--my-model/snapshots/0123abc", "org/my-model"),
         ("runs/sk-small/model", "sk-small"),
+        ("home/model", "model"),
         ("runs/sk-small/03-truncate_hidden", "03-truncate_hidden"),
     ],
 )
 def test_what_a_model_in_a_directory_is_called(tmp_path, path, name):
     """Not by a commit, nor "model" as every run's is."""
     (tmp_path / path).mkdir(parents=True)
+    if path.startswith("runs/"):
+        (tmp_path / path).with_name("report.json").touch()
     assert config_of(tmp_path / path).teacher_name == name and config_of(tmp_path / path).base_model is None
     assert [model.name for model in named_models([str(tmp_path / path), "some/model"])] == [name, "some/model"]
 

@@ -134,3 +134,50 @@ def test_wrong_tasks_are_found_before_the_text_is_counted(teacher, monkeypatch):
     monkeypatch.setattr(RunInputs, "token_counts", lambda *arguments: pytest.fail("counted"))
     with pytest.raises((ValueError, OSError), match="nowhere"):
         run.check_texts()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 2.0}, "^training: temperature 2.0 changes nothing, only logits_kl would read it; leave it out"),
+        ({"losses": {"logits_mse": 1.0}, "relation_heads": 3}, "relation_heads 3 changes nothing, only relations would read it"),
+        ({"hidden_layers": [0, 2, 4]}, "hidden_layers .* only hidden_cosine and hidden_mse and sentence_cosine and"),
+        ({"losses": {"relations": 1.0}, "distillation_positions": "masked"}, "only logits_mse and logits_kl would read it"),
+        (
+            {"losses": {"relations": 1.0}, "mlm_probability": 0.3},
+            "mlm_probability 0.3 changes nothing, none of the losses",
+        ),
+        (
+            {"losses": {"logits_mse": 1.0}, "distillation_loss": "kl"},
+            "changes nothing, none of the losses reads it",
+        ),
+    ],
+)
+def test_settings_that_no_loss_reads_are_refused(teacher, settings, message):
+    with pytest.raises(ValueError, match=message):
+        prepared(teacher, training={"max_steps": 1} | settings)
+    own = {"num_hidden_layers": 2, "training": settings}
+    with pytest.raises(ValueError, match="^reduce_layers: training: "):
+        prepared(teacher, reduce_layers=own)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 1.0},
+        {"distillation_loss": "kl", "temperature": 2.0},
+        {"alpha": 1.0, "distillation_loss": "kl", "temperature": 2.0},
+        {"losses": {"logits_kl": 0.0, "mlm": 1.0}, "temperature": 2.0, "mlm_probability": 0.3},
+    ],
+)
+def test_settings_that_one_loss_reads_are_taken(teacher, settings):
+    """Also the usual value, and of an `alpha` that may be one of several."""
+    assert prepared(teacher, training={"max_steps": 1} | settings)
+
+
+def test_a_setting_of_the_run_may_be_for_one_stage(teacher):
+    """Also where neurons are scored in between, with no training."""
+    stages = {"stages": ["reduce_layers", "prune_ffn", "truncate_hidden"], "prune_ffn": {"intermediate_size": 20}}
+    with_kl = {"num_hidden_layers": 2, "training": {"losses": {"logits_kl": 1.0}}}
+    settings = stages | {"reduce_layers": with_kl, "truncate_hidden": {"hidden_size": 12}}
+    assert prepared(teacher, training={"max_steps": 1, "temperature": 2.0}, **settings)

@@ -13,6 +13,16 @@ def test_dollars_in_a_name_are_no_mathematics(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
+def test_a_long_axis_has_plain_numbers():
+    """Powers of ten would be written as mathematics, which is not read as such."""
+    figure = Figure()
+    lines = {"a": {place: [1.0] for place in (2, 4, 8, 16, 32, 64, 128, 256, 512)}}
+    _paint_study("How large?", [Panel("size", "score", lines)], figure.subplots())
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert "100" in labels and not any("$" in label for label in labels)
+
+
 @pytest.mark.parametrize(("values", "shown"), [((28.6, 29.0), (23.8, 33.8)), ((10.0, 50.0), (8.0, 52.0))])
 def test_a_difference_of_chance_does_not_fill_a_panel(values, shown):
     axes = Figure().subplots()
