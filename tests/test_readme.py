@@ -172,6 +172,30 @@ def test_the_scores_of_entities_are_those_of_the_evaluation():
     assert f"{ours} and {papers} ({teacher}). So `small-cpu` keeps {kept[1]:.1f} % of NER" in " ".join(OF_BENCHMARKS.split())
 
 
+def test_the_scores_of_the_second_size_with_larger_adapters_are_those_of_the_evaluation():
+    small, both = (
+        json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
+        for name in ("adapters_6.5m", "adapters")
+    )
+    report = json.loads((ROOT / "model_cards" / "sk-6.5m" / "report.json").read_text(encoding="utf-8"))
+    with_16 = {row["task"]: row["values"][0] for row in report["scores"] if row["model"] != "teacher"}
+    small = {row["task"]: row for row in small}
+    assert {(row["reduction_factor"], row["learning_rate"]) for row in small.values()} == {(2, 5e-4)}
+    assert [len(small[task]["seeds"]) for task in ("tc", "pos", "ner")] == [3, 3, 1]
+    teacher = {row["task"]: row for row in both if row["reduction_factor"] == 2 and row["model"].startswith("e5")}
+    said = {
+        name: f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}"
+        for name, row in (small | {"of teacher": teacher["pos"]}).items()
+    }
+    kept = 100 * small["pos"]["mean"] / teacher["pos"]["mean"]
+    page = " ".join(OF_BENCHMARKS.split())
+    assert f"has POS {said['pos']} where the teacher has {said['of teacher']} then, {kept:.1f} % of it" in page
+    assert f"(r = 2) it has {said['pos']} on parts of speech, {kept:.1f} % of a teacher" in " ".join(OF_CARDS.split())
+    first = [100 * score for score in (small["ner"]["mean"], with_16["ner"], teacher["ner"]["values"][0])]
+    assert "NER {:.1f} (the first seed) where r = 16 had {:.1f} and the teacher has {:.1f}.".format(*first) in page
+    assert f"Topics do not gain: {said['tc']}" in page
+
+
 def test_the_entities_of_the_stages_are_those_of_the_evaluation():
     (teacher, _, papers), stages = (
         json.loads((ROOT / "model_cards" / f"{name}.json").read_text(encoding="utf-8"))["scores"]
