@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from hf_lrcompress import workers
@@ -41,3 +43,23 @@ def test_one_that_does_not_end_is_killed_and_one_that_has_ended_left_alone(monke
     done.wait()
     workers.end_workers([done, stubborn])
     assert (done.returncode, stubborn.returncode) == (0, -signal.SIGKILL)
+
+
+def test_a_command_ends_when_the_process_that_started_it_is_killed():
+    """As a run of a study does, which nobody else would end."""
+    run = "from argparse import Namespace; import time; from hf_lrcompress.commands.process import run_command\n"
+    run += "run_command(lambda given: time.sleep(600), Namespace(command='compare'))"
+    start = "import sys; from hf_lrcompress.workers import start_worker\n"
+    start += "start_worker([sys.executable, '-c', sys.argv[1]], 0, 1).wait()"
+    parent = psutil.Popen([sys.executable, "-c", start, run])
+    started = []
+    while not started:
+        assert parent.poll() is None
+        time.sleep(0.1)
+        started = parent.children()
+    parent.kill()
+    parent.wait()
+    _, goes_on = psutil.wait_procs(started, timeout=90)
+    for process in goes_on:
+        process.kill()
+    assert not goes_on

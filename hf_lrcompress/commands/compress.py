@@ -124,13 +124,10 @@ def default_output_dir(config: RunConfig, config_file: str) -> Path:
 def publish_target(arguments: argparse.Namespace) -> Publish | None:
     """Where to publish."""
     if not arguments.push_to_hub:
-        given = {
-            "hub_model_id": arguments.hub_model_id,
-            "public": arguments.public,
-            "hub_revision": arguments.hub_revision != "main",
-        }
-        for option in filter(given.get, given):
-            raise ValueError(f"--{option} does nothing without --push_to_hub")
+        of_hub = {"hub_model_id": None, "public": False, "hub_revision": "main"}
+        given = [f"--{option}" for option, without in of_hub.items() if getattr(arguments, option) != without]
+        if given:
+            raise ValueError(f"{', '.join(given)} does nothing without --push_to_hub")
         return None
     if not arguments.hub_model_id:
         raise ValueError("--push_to_hub needs --hub_model_id ORG/NAME")

@@ -213,8 +213,8 @@ LOSSES = {
     ),
 }
 
-
 READ_BY_LOSSES = frozenset(setting for loss in LOSSES.values() for setting in loss.settings)
+"""The arguments of a [`DistillationConfig`] that are there for single losses."""
 
 
 def that_read(setting: str) -> list[str]:

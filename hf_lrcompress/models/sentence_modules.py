@@ -122,10 +122,8 @@ def read_modules(name_or_dir: str, revision: str | None = None) -> SentenceModul
     for entry in _checked_modules(listed, name_or_dir):
         module = SentenceModule(entry["path"], entry["type"])
         if module.kind not in FITTED_KINDS:
-            raise ValueError(
-                f"{name_or_dir} has a module {module.kind}, which cannot be fitted to a smaller encoder; "
-                f"only {', '.join(FITTED_KINDS)} can"
-            )
+            unfit = f"a module {module.kind}, which cannot be fitted to a smaller encoder"
+            raise ValueError(f"{name_or_dir} has {unfit}; only {', '.join(FITTED_KINDS)} can")
         modules.append(_with_files(module, name_or_dir, revision) if module.path else module)
     _check_pooling(modules, name_or_dir)
     settings = {name: _read_json(name_or_dir, name, revision) or {} for name in SETTINGS_FILES}
@@ -191,7 +189,8 @@ def module_folders(directory: Path) -> list[Path]:
 def names_of_module_files(directory: Path) -> set[str]:
     """Paths of the files that [`module_files`] may have put beside an encoder."""
     folders = [folder.name for folder in module_folders(directory)]
-    return {MODULES_FILE, *SETTINGS_FILES, *(f"{folder}/{name}" for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE))}
+    own = {f"{folder}/{name}" for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    return own | {MODULES_FILE, *SETTINGS_FILES}
 
 
 def _checked_modules(listed: Any, name_or_dir: str) -> list[Mapping[str, str]]:

@@ -1,6 +1,7 @@
 """The stage `export` in a run: its files beside the final model, its rows in report and card, its resume, and what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,9 +14,17 @@ from hf_lrcompress.export import exporting, graphs
 from hf_lrcompress.models.saving import save_tokenizer
 from hf_lrcompress.publishing.hub_files import PUBLISHED, files_to_publish
 from hf_lrcompress.run.folder import read_complete_run
+from hf_lrcompress.stages.export import Export
 
 FILES = ["onnx/model.onnx", "onnx/model_quantized.onnx"]
 TRIM = {"block_size": 32, "trim_vocab": {"vocab_size": 300}, "stages": ["trim_vocab", "export"]}
+
+
+def test_a_tokenizer_that_makes_no_mask_is_refused_before_anything_is_trained():
+    """A KeyError came after all stages."""
+    inputs = SimpleNamespace(tokenizer=SimpleNamespace(model_input_names=["input_ids"]))
+    with pytest.raises(ValueError, match="the tokenizer makes input_ids alone; add attention_mask to its model_input_names"):
+        Export().check(inputs, {})
 
 
 @pytest.fixture(scope="module")
